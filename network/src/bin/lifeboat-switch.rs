@@ -1,0 +1,2 @@
+//! switch
+fn main() {}
