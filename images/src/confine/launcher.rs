@@ -1,0 +1,282 @@
+//! The parent's side.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::{Answer, Attempts, Limits, Proof, Question, Task};
+use crate::error::ImageError;
+use crate::format::Format;
+use crate::printable::printable_bytes;
+
+const LONGEST_COMPLAINT: usize = 64 * 1024;
+
+/// Starts confined children: which program, with which words before the question.
+#[derive(Debug, Clone)]
+pub struct Confined {
+    program: PathBuf,
+    words: Vec<OsString>,
+    limits: Limits,
+}
+
+impl Confined {
+    /// `program`, started with `words`, must call [`super::confined_main`] with the rest of its
+    /// arguments.
+    pub fn new(
+        program: impl Into<PathBuf>,
+        words: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Self {
+        let words = words.into_iter().map(|word| word.as_ref().to_owned());
+        Self {
+            program: program.into(),
+            words: words.collect(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// The running program itself, by its open file, so that an upgrade under a running daemon
+    /// does not mix versions.
+    pub fn this_program(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        Self::new("/proc/self/exe", words)
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The limits of every child.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Lets a child try what it must not be able to do: read `read`, write `write`, connect to
+    /// `connect`. For `lifeboat check` and for tests, with targets that exist.
+    pub fn prove(
+        &self,
+        read: &Path,
+        write: &Path,
+        connect: SocketAddr,
+    ) -> Result<Proof, ImageError> {
+        let image = File::open(read).map_err(ImageError::io("open", read))?;
+        let attempts = Attempts {
+            read: read.to_owned(),
+            write: write.to_owned(),
+            connect,
+        };
+        let question = Question {
+            task: Task::Prove(attempts),
+            format: Format::Raw,
+            length: 0,
+            block_device: false,
+            with_qemu: false,
+            chain: Vec::new(),
+            limits: self.limits.clone(),
+        };
+        match self.ask(read, image, &question)? {
+            Answer::Proof(proof) => Ok(proof),
+            _ => Err(died(read, "gave an answer to another question".to_owned())),
+        }
+    }
+
+    /// Asks about `image`, the open file at `path`.
+    pub(crate) fn ask(
+        &self,
+        path: &Path,
+        image: File,
+        question: &Question,
+    ) -> Result<Answer, ImageError> {
+        let text = serde_json::to_string(question)
+            .map_err(|error| confinement(path, error.to_string()))?;
+        let child = Command::new(&self.program)
+            .args(&self.words)
+            .arg(text)
+            .env_clear()
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
+            .env("LC_ALL", "C")
+            .current_dir("/")
+            .stdin(Stdio::from(image))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| confinement(path, error.to_string()))?;
+        let mut group = ProcessGroup(child);
+        let heard = self
+            .listen(&mut group.0)
+            .map_err(|error| confinement(path, error.to_string()))?;
+        let status = group
+            .end()
+            .map_err(|error| confinement(path, error.to_string()))?;
+        let answer = self.judge(path, heard, status)?;
+        match answer {
+            Answer::Refused(refusal) => Err(ImageError::refused(path, refusal)),
+            Answer::NoWalls(reason) => Err(confinement(path, reason)),
+            answer => Ok(answer),
+        }
+    }
+
+    fn judge(&self, path: &Path, heard: Heard, status: ExitStatus) -> Result<Answer, ImageError> {
+        if heard.answer.len() > self.limits.answer {
+            return Err(died(path, "talked without end".to_owned()));
+        }
+        if heard.late {
+            let seconds = self.limits.wall_seconds;
+            return Err(died(path, format!("was not done after {seconds} s")));
+        }
+        if !status.success() {
+            tracing::debug!(
+                path = %path.display(),
+                complaint = printable_bytes(&heard.complaint),
+                "confined reader died"
+            );
+            return Err(died(path, last_words(status)));
+        }
+        serde_json::from_slice(&heard.answer)
+            .map_err(|_| died(path, "gave no readable answer".to_owned()))
+    }
+
+    /// Reads both pipes until they close, the time is over or the answer is too long.
+    fn listen(&self, child: &mut Child) -> io::Result<Heard> {
+        let deadline = Instant::now() + Duration::from_secs(self.limits.wall_seconds);
+        let mut heard = Heard::default();
+        let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+        while stdout.is_some() || stderr.is_some() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                heard.late = true;
+                break;
+            }
+            wait_for(&stdout, &stderr, left)?;
+            drain(&mut stdout, &mut heard.answer, self.limits.answer + 1)?;
+            drain(&mut stderr, &mut heard.complaint, LONGEST_COMPLAINT)?;
+            if heard.answer.len() > self.limits.answer {
+                break;
+            }
+        }
+        Ok(heard)
+    }
+}
+
+#[derive(Default)]
+struct Heard {
+    answer: Vec<u8>,
+    complaint: Vec<u8>,
+    late: bool,
+}
+
+/// Waits until a pipe has something, and says nothing: [`drain`] asks each pipe again.
+fn wait_for(
+    stdout: &Option<impl AsFd>,
+    stderr: &Option<impl AsFd>,
+    left: Duration,
+) -> io::Result<()> {
+    let mut watched = Vec::new();
+    watched.extend(
+        stdout
+            .as_ref()
+            .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
+    );
+    watched.extend(
+        stderr
+            .as_ref()
+            .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
+    );
+    let left = left.min(Duration::from_secs(60)) + Duration::from_millis(1);
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    match poll(&mut watched, timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads once if the pipe is ready; forgets it at its end; keeps at most `bound` bytes.
+fn drain<P: Read + AsFd>(pipe: &mut Option<P>, into: &mut Vec<u8>, bound: usize) -> io::Result<()> {
+    let Some(open) = pipe else {
+        return Ok(());
+    };
+    let mut ready = [PollFd::new(open.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut ready, PollTimeout::ZERO)? == 0 {
+        return Ok(());
+    }
+    let mut buffer = [0; 16 * 1024];
+    let count = open.read(&mut buffer)?;
+    let room = bound.saturating_sub(into.len()).min(count);
+    into.extend_from_slice(&buffer[..room]);
+    if count == 0 {
+        *pipe = None;
+    }
+    Ok(())
+}
+
+/// A child and all that it started; gone when this is dropped.
+struct ProcessGroup(Child);
+
+impl ProcessGroup {
+    /// Kills what is left and gives how the child ended. A child that closed its pipes by ending
+    /// has its exit status already, the signal does not change it.
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        self.kill();
+        self.0.wait()
+    }
+
+    fn kill(&self) {
+        if let Ok(group) = i32::try_from(self.0.id()) {
+            // ESRCH only says that all of them are gone.
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.kill();
+            let _ = self.0.wait();
+        }
+    }
+}
+
+fn last_words(status: ExitStatus) -> String {
+    match (
+        status.code(),
+        status
+            .signal()
+            .and_then(|number| Signal::try_from(number).ok()),
+    ) {
+        (_, Some(Signal::SIGXCPU)) => "used up its processor time".to_owned(),
+        (_, Some(Signal::SIGKILL)) => "used up its processor time or memory".to_owned(),
+        (_, Some(signal)) => format!("crashed ({signal})"),
+        (Some(code), None) => format!("gave up (exit code {code})"),
+        (None, None) => "ended strangely".to_owned(),
+    }
+}
+
+fn died(path: &Path, how: String) -> ImageError {
+    ImageError::ReaderDied {
+        path: path.to_owned(),
+        how,
+    }
+}
+
+fn confinement(path: &Path, reason: String) -> ImageError {
+    ImageError::Confinement {
+        path: path.to_owned(),
+        reason,
+    }
+}

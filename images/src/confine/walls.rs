@@ -1,0 +1,197 @@
+//! The walls around the confined child. Raised before the first byte of the image is parsed.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
+};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
+use serde::{Deserialize, Serialize};
+
+use super::Limits;
+
+/// Which walls stand around a child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Walls {
+    /// It has a network namespace of its own, without interfaces.
+    pub network_namespace: bool,
+    /// Landlock limits its files; `partly` on older kernels.
+    pub landlock: Landlock,
+    /// The user it runs as.
+    pub user: u32,
+    /// It holds no privilege over the host.
+    pub unprivileged: bool,
+}
+
+/// How far Landlock is enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Landlock {
+    /// All that was asked for.
+    Fully,
+    /// What this kernel knows.
+    Partly,
+    /// Not at all.
+    No,
+}
+
+/// What the child has to reach beyond its open descriptors.
+pub(super) enum Needs<'a> {
+    /// Nothing.
+    Nothing,
+    /// QEMU's programs, which open the image again by its descriptor.
+    Qemu(&'a OwnedFd),
+}
+
+const NOBODY: u32 = 65_534;
+
+/// Where programs and their libraries lie.
+const PROGRAMS: [&str; 6] = [
+    "/usr",
+    "/bin",
+    "/lib",
+    "/lib64",
+    "/nix/store",
+    "/etc/alternatives",
+];
+const READ_ONLY_FILES: [&str; 4] = [
+    "/etc/ld.so.cache",
+    "/dev/urandom",
+    "/dev/null",
+    "/proc/self",
+];
+
+/// Raises all walls. Fails when neither Landlock nor an own user stands between the child and the
+/// files of the host.
+pub(super) fn raise(limits: &Limits, needs: &Needs<'_>) -> Result<Walls, String> {
+    let root = geteuid().is_root();
+    let network_namespace = leave_network(root);
+    limit(limits).map_err(|error| format!("setting resource limits failed ({error})"))?;
+    let unprivileged = if root {
+        drop_root(needs).map_err(|error| format!("dropping root failed ({error})"))?
+    } else {
+        true
+    };
+    prctl::set_no_new_privs().map_err(|error| format!("no_new_privs failed ({error})"))?;
+    // Changing the user clears it, so it comes late.
+    prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+        .map_err(|error| format!("following the parent's death failed ({error})"))?;
+    let landlock = restrict_files(needs).map_err(|error| format!("Landlock failed ({error})"))?;
+    let walls = Walls {
+        network_namespace,
+        landlock,
+        user: geteuid().as_raw(),
+        unprivileged,
+    };
+    sufficient(&walls)?;
+    Ok(walls)
+}
+
+fn sufficient(walls: &Walls) -> Result<(), String> {
+    let own_user = walls.user == NOBODY;
+    if !walls.unprivileged || (walls.landlock == Landlock::No && !own_user) {
+        return Err(
+            "this kernel offers no Landlock, and no user without rights may read the image; \
+             enable Landlock (lsm=landlock) or make the image readable for others"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Root leaves directly; others need a user namespace, which some hosts forbid.
+fn leave_network(root: bool) -> bool {
+    let private = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    let flags = if root {
+        private
+    } else {
+        private | CloneFlags::CLONE_NEWUSER
+    };
+    unshare(flags).is_ok()
+}
+
+fn limit(limits: &Limits) -> nix::Result<()> {
+    let bounds = [
+        (Resource::RLIMIT_AS, limits.memory),
+        (Resource::RLIMIT_CPU, limits.cpu_seconds),
+        (Resource::RLIMIT_FSIZE, 0),
+        (Resource::RLIMIT_CORE, 0),
+        (Resource::RLIMIT_NOFILE, 128),
+        (Resource::RLIMIT_MEMLOCK, 0),
+    ];
+    for (resource, bound) in bounds {
+        setrlimit(resource, bound, bound)?;
+    }
+    Ok(())
+}
+
+/// Becomes `nobody`, or, where QEMU must open the image by its descriptor, the least user that
+/// may read it. Gives whether all privileges are gone.
+fn drop_root(needs: &Needs<'_>) -> io::Result<bool> {
+    let (user, group) = match needs {
+        Needs::Nothing => (NOBODY, NOBODY),
+        Needs::Qemu(image) => {
+            let metadata = File::from(image.try_clone()?).metadata()?;
+            least_reader(&metadata)
+        }
+    };
+    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(group));
+    setgroups(&[])?;
+    setresgid(gid, gid, gid)?;
+    if user != 0 {
+        setresuid(uid, uid, uid)?;
+        return Ok(true);
+    }
+    // Only root may read the file. In a user namespace without mappings root is the owner of its
+    // files and nothing more.
+    unshare(CloneFlags::CLONE_NEWUSER)?;
+    Ok(true)
+}
+
+fn least_reader(metadata: &Metadata) -> (u32, u32) {
+    let readable = |bit: u32| metadata.mode() & bit != 0;
+    if readable(0o004) {
+        (NOBODY, NOBODY)
+    } else if readable(0o040) && metadata.gid() != 0 {
+        (NOBODY, metadata.gid())
+    } else {
+        (metadata.uid(), NOBODY)
+    }
+}
+
+fn restrict_files(needs: &Needs<'_>) -> Result<Landlock, landlock::RulesetError> {
+    let abi = ABI::V6;
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(abi))?
+        .handle_access(AccessNet::from_all(abi))?
+        .scope(Scope::from_all(abi))?
+        .create()?;
+    let ruleset = match needs {
+        Needs::Nothing => ruleset,
+        Needs::Qemu(image) => ruleset
+            .add_rules(path_beneath_rules(PROGRAMS, AccessFs::from_read(abi)))?
+            .add_rules(path_beneath_rules(
+                READ_ONLY_FILES,
+                AccessFs::ReadFile | AccessFs::ReadDir,
+            ))?
+            .add_rules(path_beneath_rules(
+                ["/dev/null"],
+                AccessFs::ReadFile | AccessFs::WriteFile,
+            ))?
+            .add_rule(PathBeneath::new(image.as_fd(), AccessFs::ReadFile))?,
+    };
+    let status = ruleset.restrict_self()?;
+    Ok(match status.ruleset {
+        RulesetStatus::FullyEnforced => Landlock::Fully,
+        RulesetStatus::PartiallyEnforced => Landlock::Partly,
+        RulesetStatus::NotEnforced => Landlock::No,
+    })
+}

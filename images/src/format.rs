@@ -1,0 +1,448 @@
+//! Which format a file has. Decided here, once, at import.
+//!
+//! Only fixed-size reads and comparisons of magic numbers happen here; whatever needs parsing
+//! goes to the confined child.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ImageError, Refusal, RefusalKind};
+
+/// The formats that Lifeboat takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The bytes of the disk, also a block device.
+    Raw,
+    /// QEMU.
+    Qcow2,
+    /// VMware, in one file.
+    Vmdk,
+    /// Virtual PC, Hyper-V, Azure (`.vhd`).
+    Vpc,
+    /// Hyper-V (`.vhdx`).
+    Vhdx,
+    /// VirtualBox.
+    Vdi,
+}
+
+impl Format {
+    /// The name of QEMU's driver.
+    pub fn qemu_driver(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Vmdk => "vmdk",
+            Self::Vpc => "vpc",
+            Self::Vhdx => "vhdx",
+            Self::Vdi => "vdi",
+        }
+    }
+
+    /// The format that a file name ending promises, if it promises one.
+    fn of_extension(extension: &str) -> Option<Self> {
+        Some(match extension {
+            "qcow2" | "qcow" | "qc2" => Self::Qcow2,
+            "vmdk" => Self::Vmdk,
+            "vhd" | "vpc" => Self::Vpc,
+            "vhdx" | "avhdx" => Self::Vhdx,
+            "vdi" => Self::Vdi,
+            _ => return None,
+        })
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.qemu_driver())
+    }
+}
+
+/// What the magic numbers of a file say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Magic {
+    Image(Format),
+    Refused(&'static Foreign),
+    Unknown,
+}
+
+/// A format that is recognised and not taken.
+#[derive(Debug, PartialEq, Eq)]
+struct Foreign {
+    offset: usize,
+    magic: &'static [u8],
+    name: &'static str,
+    remedy: &'static str,
+}
+
+const UNPACK: &str = "unpack it first and give the disk image that is inside";
+const CONVERT: &str = "convert it with `qemu-img convert -O qcow2`";
+const DESCRIPTOR: &str =
+    "join its extents into one file with `qemu-img convert -O qcow2` and give that";
+
+/// First match wins, so containers that hide others come first.
+static FOREIGN: &[Foreign] = &[
+    foreign(
+        0,
+        b"EVF\x09\x0d\x0a\xff\x00",
+        "an EnCase image (E01)",
+        "export it as a raw image, for example with `ewfexport`",
+    ),
+    foreign(
+        0,
+        b"EVF2\x0d\x0a\x81\x00",
+        "an EnCase image (Ex01)",
+        "export it as a raw image, for example with `ewfexport`",
+    ),
+    foreign(0, b"\x1f\x8b\x08", "compressed with gzip", UNPACK),
+    foreign(0, b"\xfd7zXZ\x00", "compressed with xz", UNPACK),
+    foreign(0, b"\x28\xb5\x2f\xfd", "compressed with zstd", UNPACK),
+    foreign(0, b"BZh", "compressed with bzip2", UNPACK),
+    foreign(0, b"\x04\x22\x4d\x18", "compressed with lz4", UNPACK),
+    foreign(0, b"PK\x03\x04", "a ZIP archive", UNPACK),
+    foreign(0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
+    foreign(257, b"ustar", "a tar archive (an OVA is one)", UNPACK),
+    foreign(
+        0,
+        b"# Disk DescriptorFile",
+        "a VMDK descriptor whose data lie in other files",
+        DESCRIPTOR,
+    ),
+    foreign(
+        0,
+        b"COWD",
+        "a VMware ESX snapshot (COWD)",
+        "consolidate the snapshots and export the disk as one VMDK",
+    ),
+    foreign(
+        0,
+        b"SEsparse",
+        "a VMware SEsparse snapshot",
+        "consolidate the snapshots and export the disk as one VMDK",
+    ),
+    foreign(0, b"QED\0", "a QED image", CONVERT),
+    foreign(0, b"WithoutFreeSpace", "a Parallels image", CONVERT),
+    foreign(0, b"WithouFreSpacExt", "a Parallels image", CONVERT),
+    foreign(
+        0,
+        b"MSWIM\0\0\0",
+        "a Windows image (WIM), which holds files and not a disk",
+        "capture the disk itself",
+    ),
+    foreign(
+        0,
+        b"<?xml",
+        "an XML document",
+        "give the disk image that it describes",
+    ),
+    foreign(
+        0,
+        b"VMA\0",
+        "a Proxmox backup (VMA)",
+        "extract it with `vma extract` and give the disk image",
+    ),
+    foreign(
+        0x8001,
+        b"CD001",
+        "a CD or DVD image (ISO 9660)",
+        "give the captured disk of a machine",
+    ),
+];
+
+const fn foreign(
+    offset: usize,
+    magic: &'static [u8],
+    name: &'static str,
+    remedy: &'static str,
+) -> Foreign {
+    Foreign {
+        offset,
+        magic,
+        name,
+        remedy,
+    }
+}
+
+static QCOW_VERSION_1: Foreign = foreign(
+    0,
+    b"QFI\xfb\0\0\0\x01",
+    "a qcow image of version 1",
+    CONVERT,
+);
+
+const HEAD: usize = 0x8010;
+const VHD_COOKIE: &[u8] = b"conectix";
+const VDI_SIGNATURE: &[u8] = &[0x7f, 0x10, 0xda, 0xbe];
+
+/// Decides the format of the file or block device at `path`.
+pub fn identify(path: &Path) -> Result<Format, ImageError> {
+    let (file, length) = open_source(path)?;
+    identify_open(path, &file, length)
+}
+
+/// [`identify`] for a file that is already open.
+pub(crate) fn identify_open(path: &Path, file: &File, length: u64) -> Result<Format, ImageError> {
+    let (head, tail) =
+        read_ends(file, length).map_err(ImageError::io("read the header of", path))?;
+    decide(&promise(path), &head, &tail).map_err(|refusal| ImageError::refused(path, refusal))
+}
+
+/// Opens a source for reading only and gives its length. `O_NONBLOCK` keeps a FIFO from hanging
+/// the caller before it is recognised as one.
+pub(crate) fn open_source(path: &Path) -> Result<(File, u64), ImageError> {
+    let refuse = |kind, found: &str, remedy: &str| {
+        ImageError::refused(path, Refusal::new(kind, found, remedy))
+    };
+    let file = File::options()
+        .read(true)
+        .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).bits())
+        .open(path)
+        .map_err(|source| open_failure(path, source))?;
+    let metadata = file
+        .metadata()
+        .map_err(ImageError::io("read the attributes of", path))?;
+    let kind = metadata.file_type();
+    let length = if kind.is_file() {
+        metadata.len()
+    } else if kind.is_block_device() {
+        device_length(&file).map_err(ImageError::io("measure the block device", path))?
+    } else {
+        let found = if kind.is_dir() {
+            "it is a directory"
+        } else {
+            "it is neither a file nor a block device"
+        };
+        return Err(refuse(
+            RefusalKind::NotAFile,
+            found,
+            "give the image file itself",
+        ));
+    };
+    if length == 0 {
+        return Err(refuse(
+            RefusalKind::Empty,
+            "it is empty",
+            "copy the volume again",
+        ));
+    }
+    Ok((file, length))
+}
+
+fn device_length(mut file: &File) -> io::Result<u64> {
+    use std::io::{Seek, SeekFrom};
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(length)
+}
+
+pub(crate) fn open_failure(path: &Path, source: io::Error) -> ImageError {
+    let refusal = match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Refusal::new(
+            RefusalKind::Missing,
+            "there is no such file",
+            "check the path",
+        ),
+        io::ErrorKind::PermissionDenied => Refusal::new(
+            RefusalKind::NotReadable,
+            "this user may not read it",
+            "grant read access, or run as a user that has it",
+        ),
+        _ if source.raw_os_error() == Some(nix::libc::ENXIO) => Refusal::new(
+            RefusalKind::NotAFile,
+            "it is neither a file nor a block device",
+            "give the image file itself",
+        ),
+        _ => return ImageError::io("open", path)(source),
+    };
+    ImageError::refused(path, refusal)
+}
+
+fn read_ends(file: &File, length: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let head = read_up_to(file, 0, HEAD)?;
+    let tail = read_up_to(file, length.saturating_sub(512), 512)?;
+    Ok((head, tail))
+}
+
+fn read_up_to(file: &File, offset: u64, wanted: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; wanted];
+    let mut filled = 0;
+    while filled < wanted {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
+/// The ending of the file name. VMware's `NAME-flat.vmdk` is the bare disk and promises nothing.
+fn promise(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_ascii_lowercase();
+    match name.rsplit_once('.') {
+        Some((stem, "vmdk")) if stem.ends_with("-flat") => String::new(),
+        Some((_, extension)) => extension.to_owned(),
+        None => String::new(),
+    }
+}
+
+fn decide(extension: &str, head: &[u8], tail: &[u8]) -> Result<Format, Refusal> {
+    let magic = magic(head, tail);
+    refuse_foreign(extension, magic)?;
+    match (magic, Format::of_extension(extension)) {
+        (Magic::Image(found), None) => Ok(found),
+        (Magic::Image(found), Some(promised)) if found == promised => Ok(found),
+        (Magic::Image(found), Some(promised)) => Err(mismatch(format!(
+            "its name promises {promised}, its bytes are {found}"
+        ))),
+        (Magic::Unknown, Some(promised)) => Err(mismatch(format!(
+            "its name promises {promised}, its bytes do not begin like one"
+        ))),
+        (Magic::Unknown | Magic::Refused(_), _) => Ok(Format::Raw),
+    }
+}
+
+fn mismatch(found: String) -> Refusal {
+    Refusal::new(
+        RefusalKind::Mismatch,
+        found,
+        "rename it if you know what it is, or copy the volume again",
+    )
+}
+
+fn refuse_foreign(extension: &str, magic: Magic) -> Result<(), Refusal> {
+    if let Magic::Refused(foreign) = magic {
+        let kind = if foreign.magic.starts_with(b"# Disk") {
+            RefusalKind::SplitOverFiles
+        } else {
+            RefusalKind::UnsupportedFormat
+        };
+        return Err(Refusal::new(
+            kind,
+            format!("it is {}", foreign.name),
+            foreign.remedy,
+        ));
+    }
+    if extension.len() == 3 && extension.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Refusal::new(
+            RefusalKind::SplitOverFiles,
+            format!("the ending `.{extension}` marks one part of a split image"),
+            "join the parts in order (`cat NAME.* > NAME.raw`) and give the whole",
+        ));
+    }
+    Ok(())
+}
+
+fn magic(head: &[u8], tail: &[u8]) -> Magic {
+    if head.starts_with(QCOW_VERSION_1.magic) {
+        return Magic::Refused(&QCOW_VERSION_1);
+    }
+    if let Some(format) = image_magic(head, tail) {
+        return Magic::Image(format);
+    }
+    let matches = |entry: &&Foreign| {
+        head.get(entry.offset..)
+            .is_some_and(|rest| rest.starts_with(entry.magic))
+    };
+    match FOREIGN.iter().find(matches) {
+        Some(foreign) => Magic::Refused(foreign),
+        None => Magic::Unknown,
+    }
+}
+
+fn image_magic(head: &[u8], tail: &[u8]) -> Option<Format> {
+    if head.starts_with(b"QFI\xfb") {
+        return Some(Format::Qcow2);
+    }
+    if head.starts_with(b"KDMV") {
+        return Some(Format::Vmdk);
+    }
+    if head.starts_with(b"vhdxfile") {
+        return Some(Format::Vhdx);
+    }
+    if head.get(64..68) == Some(VDI_SIGNATURE) {
+        return Some(Format::Vdi);
+    }
+    // A fixed VHD is a raw disk with a footer. Old ones have a footer of 511 bytes.
+    let footer = tail.starts_with(VHD_COOKIE) || tail.get(1..9) == Some(VHD_COOKIE);
+    (head.starts_with(VHD_COOKIE) || footer).then_some(Format::Vpc)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(extension: &str, head: &[u8], tail: &[u8], expected: Result<Format, RefusalKind>) {
+        let found = decide(extension, head, tail).map_err(|refusal| refusal.kind);
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn magic_decides_and_the_name_must_agree() {
+        check("img", b"QFI\xfb\0\0\0\x03", b"", Ok(Format::Qcow2));
+        check("qcow2", b"QFI\xfb\0\0\0\x03", b"", Ok(Format::Qcow2));
+        check("raw", &[0; 512], &[0; 512], Ok(Format::Raw));
+        check("img", &[0; 512], b"conectix", Ok(Format::Vpc));
+        check("vhd", &[0; 512], b"conectix", Ok(Format::Vpc));
+        check(
+            "vmdk",
+            b"QFI\xfb\0\0\0\x03",
+            b"",
+            Err(RefusalKind::Mismatch),
+        );
+        check("qcow2", &[0; 512], &[0; 512], Err(RefusalKind::Mismatch));
+    }
+
+    #[test]
+    fn what_is_not_taken_is_named() {
+        check(
+            "E01",
+            b"EVF\x09\x0d\x0a\xff\x00",
+            b"",
+            Err(RefusalKind::UnsupportedFormat),
+        );
+        check(
+            "gz",
+            b"\x1f\x8b\x08",
+            b"",
+            Err(RefusalKind::UnsupportedFormat),
+        );
+        check(
+            "vmdk",
+            b"# Disk DescriptorFile\n",
+            b"",
+            Err(RefusalKind::SplitOverFiles),
+        );
+        check("001", &[0; 512], b"", Err(RefusalKind::SplitOverFiles));
+        check(
+            "qcow",
+            b"QFI\xfb\0\0\0\x01",
+            b"",
+            Err(RefusalKind::UnsupportedFormat),
+        );
+        let mut iso = vec![0; HEAD];
+        iso[0x8001..0x8006].copy_from_slice(b"CD001");
+        check("iso", &iso, b"", Err(RefusalKind::UnsupportedFormat));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_an_answer(
+            head in prop::collection::vec(any::<u8>(), 0..600),
+            tail in prop::collection::vec(any::<u8>(), 0..512),
+            extension in "[a-z0-9]{0,5}",
+        ) {
+            let _ = decide(&extension, &head, &tail);
+        }
+    }
+}

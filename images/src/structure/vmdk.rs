@@ -1,0 +1,246 @@
+//! VMDK in one file: monolithicSparse and streamOptimized.
+
+use std::collections::HashSet;
+
+use super::{Facts, Fields, Source, plausible_size, refuse_reference};
+use crate::error::{Refusal, RefusalKind};
+use crate::printable::printable;
+
+const SECTOR: u64 = 512;
+const DIRECTORY_AT_END: u64 = u64::MAX;
+const MOST_TABLES: u64 = 4 << 20;
+const LONGEST_DESCRIPTOR: u64 = 64 * 1024;
+const KNOWN_FLAGS: u32 = 0b111 | 1 << 16 | 1 << 17;
+
+struct Header {
+    flags: u32,
+    capacity: u64,
+    grain: u64,
+    descriptor: (u64, u64),
+    table_entries: u64,
+    directory: u64,
+}
+
+pub(super) fn check(source: &Source<'_>) -> Result<Facts, Refusal> {
+    let header = read_header(source, 0)?;
+    let descriptor = read_descriptor(source, &header)?;
+    let variant = check_descriptor(&descriptor)?;
+    let directory = match header.directory {
+        DIRECTORY_AT_END => footer(source)?.directory,
+        offset => offset,
+    };
+    walk(source, &header, directory)?;
+    Ok(Facts {
+        variant: Some(variant),
+        virtual_size: Some(header.capacity * SECTOR),
+        cluster_size: Some(header.grain * SECTOR),
+        ..Facts::default()
+    })
+}
+
+fn read_header(source: &Source<'_>, at: u64) -> Result<Header, Refusal> {
+    let fields = source.read(at, SECTOR, "its header")?;
+    let version = fields.le32(4);
+    if !(1..=3).contains(&version) {
+        return Err(unknown(format!("it is VMDK of version {version}")));
+    }
+    let header = Header {
+        flags: fields.le32(8),
+        capacity: fields.le64(12),
+        grain: fields.le64(20),
+        descriptor: (fields.le64(28), fields.le64(36)),
+        table_entries: u64::from(fields.le32(44)),
+        directory: fields.le64(56),
+    };
+    check_header(&header, &fields)?;
+    Ok(header)
+}
+
+fn check_header(header: &Header, fields: &Fields) -> Result<(), Refusal> {
+    if fields.bytes(73, 4) != b"\n \r\n" {
+        return Err(Refusal::damaged(
+            "its header was changed by a text transfer (line ends differ)",
+        ));
+    }
+    if header.flags & !KNOWN_FLAGS != 0 {
+        return Err(unknown(format!("it has unknown flags {:#x}", header.flags)));
+    }
+    if fields.le16(77) > 1 {
+        return Err(unknown(format!(
+            "it needs compression method {}",
+            fields.le16(77)
+        )));
+    }
+    plausible_size(header.capacity.saturating_mul(SECTOR))?;
+    let grain = header.grain;
+    if !grain.is_power_of_two() || grain > 1 << 21 {
+        return Err(Refusal::absurd(format!("its grains have {grain} sectors")));
+    }
+    if !(1..=512).contains(&header.table_entries) {
+        return Err(Refusal::absurd(format!(
+            "its grain tables have {} entries",
+            header.table_entries
+        )));
+    }
+    Ok(())
+}
+
+fn footer(source: &Source<'_>) -> Result<Header, Refusal> {
+    let cut =
+        || Refusal::truncated("the footer that a stream-optimised VMDK ends with is not there");
+    let at = source.length.checked_sub(2 * SECTOR).ok_or_else(cut)?;
+    if source.read(at, 4, "its footer")?.all() != b"KDMV" {
+        return Err(cut());
+    }
+    let footer = read_header(source, at)?;
+    if footer.directory == DIRECTORY_AT_END {
+        return Err(Refusal::damaged(
+            "its footer does not say where its tables are",
+        ));
+    }
+    Ok(footer)
+}
+
+fn read_descriptor(source: &Source<'_>, header: &Header) -> Result<String, Refusal> {
+    let (start, sectors) = header.descriptor;
+    if start == 0 || sectors == 0 {
+        return Err(Refusal::new(
+            RefusalKind::SplitOverFiles,
+            "it has no descriptor, so it is one extent of a split VMDK",
+            "join the extents with `qemu-img convert -O qcow2` on their descriptor",
+        ));
+    }
+    let length = sectors.saturating_mul(SECTOR);
+    if length > LONGEST_DESCRIPTOR {
+        return Err(Refusal::absurd(format!(
+            "its descriptor claims {length} bytes"
+        )));
+    }
+    let bytes = source.read(start.saturating_mul(SECTOR), length, "its descriptor")?;
+    let text = bytes.all().split(|byte| *byte == 0).next();
+    Ok(String::from_utf8_lossy(text.unwrap_or_default()).into_owned())
+}
+
+/// Refuses every reference to another file; gives the kind of VMDK.
+fn check_descriptor(descriptor: &str) -> Result<String, Refusal> {
+    if let Some(name) = value(descriptor, "parentFileNameHint") {
+        return Err(refuse_reference(name.as_bytes(), "parent"));
+    }
+    let parent = value(descriptor, "parentCID").unwrap_or("ffffffff");
+    if !parent.eq_ignore_ascii_case("ffffffff") {
+        let found = format!("content {}", printable(parent));
+        return Err(refuse_reference(found.as_bytes(), "parent"));
+    }
+    if value(descriptor, "encryption.keySafe").is_some() {
+        return Err(Refusal::new(
+            RefusalKind::Encrypted,
+            "it is encrypted by VMware",
+            "decrypt the machine before exporting it",
+        ));
+    }
+    let kind = value(descriptor, "createType").unwrap_or("monolithicSparse");
+    let one_extent = extents(descriptor) <= 1;
+    let known = ["monolithicSparse", "streamOptimized"]
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(kind));
+    match known {
+        Some(kind) if one_extent => Ok(kind.to_owned()),
+        _ => Err(Refusal::new(
+            RefusalKind::SplitOverFiles,
+            format!("it is a VMDK of the kind `{}`", printable(kind)),
+            "join it into one file with `qemu-img convert -O qcow2`",
+        )),
+    }
+}
+
+fn value<'a>(descriptor: &'a str, key: &str) -> Option<&'a str> {
+    descriptor.lines().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        name.trim()
+            .eq_ignore_ascii_case(key)
+            .then(|| value.trim().trim_matches('"'))
+    })
+}
+
+fn extents(descriptor: &str) -> usize {
+    let is_extent = |line: &&str| {
+        let access = line.split_whitespace().next().unwrap_or_default();
+        ["RW", "RDONLY", "NOACCESS"].contains(&access)
+    };
+    descriptor.lines().filter(is_extent).count()
+}
+
+/// Proves that every grain table and every grain begins inside the file.
+fn walk(source: &Source<'_>, header: &Header, directory: u64) -> Result<(), Refusal> {
+    let reach = header.table_entries * header.grain;
+    let tables = header.capacity.div_ceil(reach);
+    if tables > MOST_TABLES {
+        return Err(Refusal::absurd(format!("it needs {tables} grain tables")));
+    }
+    let what = "its grain directory";
+    let entries = source.read(directory.saturating_mul(SECTOR), tables * 4, what)?;
+    let mut seen = HashSet::new();
+    for index in 0..tables as usize {
+        let table = u64::from(entries.le32(index * 4));
+        // Directories point to 0 or 1 where nothing is allocated.
+        if table <= 1 {
+            continue;
+        }
+        if !seen.insert(table) {
+            return Err(Refusal::damaged(
+                "two ranges of the disk share a grain table",
+            ));
+        }
+        check_table(source, header, table * SECTOR)?;
+    }
+    Ok(())
+}
+
+fn check_table(source: &Source<'_>, header: &Header, offset: u64) -> Result<(), Refusal> {
+    let table = source.read(offset, header.table_entries * 4, "a grain table")?;
+    for index in 0..header.table_entries as usize {
+        let grain = u64::from(table.le32(index * 4));
+        if grain > 1 {
+            source.require(grain * SECTOR, 1, "a grain of data")?;
+        }
+    }
+    Ok(())
+}
+
+fn unknown(found: String) -> Refusal {
+    Refusal::new(
+        RefusalKind::UnknownFeature,
+        found,
+        "export it again, or convert it with `qemu-img convert -O qcow2`",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(descriptor: &str, expected: Result<&str, RefusalKind>) {
+        let found = check_descriptor(descriptor).map_err(|refusal| refusal.kind);
+        assert_eq!(found, expected.map(str::to_owned));
+    }
+
+    #[test]
+    fn references_to_other_files_are_refused() {
+        let fine =
+            "CID=1\nparentCID=ffffffff\ncreateType=\"monolithicSparse\"\nRW 1 SPARSE \"a\"\n";
+        check(fine, Ok("monolithicSparse"));
+        let two = format!("{fine}RW 1 FLAT \"/etc/shadow\" 0\n");
+        check(&two, Err(RefusalKind::SplitOverFiles));
+        check("parentCID=01234567\n", Err(RefusalKind::BackingFile));
+        check(
+            "parentFileNameHint=\"b.vmdk\"\n",
+            Err(RefusalKind::BackingFile),
+        );
+        check(
+            "parentFileNameHint=\"nbd:h:1\"\n",
+            Err(RefusalKind::Protocol),
+        );
+        check("createType=\"custom\"\n", Err(RefusalKind::SplitOverFiles));
+    }
+}
