@@ -1,0 +1,239 @@
+//! From claims to edges: one confidence, one kind, all evidence; the operator's word above all.
+
+use std::collections::BTreeMap;
+
+use crate::estimators::{Claim, Node, doubts};
+use crate::operator::{OperatorWord, Verdict};
+use crate::options::Options;
+use crate::order::{Edge, Evidence, Kind, Source};
+use crate::services;
+use crate::site::Site;
+
+/// Below this a suspicion is not worth waiting for.
+const LEAST_CONFIDENCE: f64 = 0.25;
+/// What each further fact of the same family adds.
+const REPETITION: f64 = 0.02;
+const SUREST: f64 = 0.99;
+
+type Grouped<'a> = BTreeMap<(Node, Node), Vec<&'a Claim>>;
+
+/// Edges between machines, before cycles are broken.
+pub(crate) fn machine_edges(
+    site: &Site,
+    claims: &[Claim],
+    hints: &[Claim],
+    options: &Options,
+) -> Vec<Edge> {
+    let mut grouped = group(claims, |node| Node {
+        machine: node.machine,
+        service: None,
+    });
+    grouped.retain(|(before, after), _| before.machine != after.machine);
+    let mut edges = Vec::new();
+    for ((before, after), mut claims) in grouped {
+        let agrees = |hint: &&Claim| {
+            hint.before.machine == before.machine && hint.after.machine == after.machine
+        };
+        claims.extend(hints.iter().filter(agrees));
+        let mut edge = edge(&claims, (name(site, &before), name(site, &after)), options);
+        weigh_doubts(site, (before.machine, after.machine), &mut edge, options);
+        if edge.confidence >= LEAST_CONFIDENCE {
+            edges.push(edge);
+        }
+    }
+    edges
+}
+
+/// Edges between services; a claim without a service stands for the whole machine.
+pub(crate) fn service_edges(site: &Site, claims: &[Claim], options: &Options) -> Vec<Edge> {
+    let grouped = group(claims, Node::clone);
+    let edges = grouped.into_iter().map(|((before, after), claims)| {
+        edge(&claims, (name(site, &before), name(site, &after)), options)
+    });
+    edges
+        .filter(|edge| edge.before != edge.after && edge.confidence >= LEAST_CONFIDENCE)
+        .collect()
+}
+
+/// Timing hints that no edge took up.
+pub(crate) fn hint_edges(
+    site: &Site,
+    hints: &[Claim],
+    edges: &[Edge],
+    options: &Options,
+) -> Vec<Edge> {
+    let grouped = group(hints, Node::clone);
+    let hints = grouped.into_iter().map(|((before, after), claims)| {
+        edge(&claims, (name(site, &before), name(site, &after)), options)
+    });
+    let known: std::collections::BTreeSet<(&str, &str)> = edges
+        .iter()
+        .map(|e| (e.before.as_str(), e.after.as_str()))
+        .collect();
+    hints
+        .filter(|hint| !known.contains(&(hint.before.as_str(), hint.after.as_str())))
+        .collect()
+}
+
+fn group(claims: &[Claim], by: impl Fn(&Node) -> Node) -> Grouped<'_> {
+    let mut grouped: Grouped<'_> = BTreeMap::new();
+    for claim in claims {
+        grouped
+            .entry((by(&claim.before), by(&claim.after)))
+            .or_default()
+            .push(claim);
+    }
+    grouped
+}
+
+fn name(site: &Site, node: &Node) -> String {
+    let machine = &site.machines[node.machine].name;
+    match node.service.as_deref().and_then(services::by_key) {
+        Some(service) => format!("{machine}: {}", service.name),
+        None => machine.clone(),
+    }
+}
+
+fn edge(claims: &[&Claim], (before, after): (String, String), options: &Options) -> Edge {
+    let mut best: BTreeMap<Source, (f64, usize)> = BTreeMap::new();
+    for claim in claims {
+        let entry = best.entry(claim.source).or_insert((0.0, 0));
+        entry.0 = entry.0.max(claim.confidence);
+        entry.1 += 1;
+    }
+    let doubt: f64 = best
+        .values()
+        .map(|(confidence, count)| {
+            1.0 - (confidence + REPETITION * (count - 1).min(5) as f64).min(SUREST)
+        })
+        .product();
+    Edge {
+        before,
+        after,
+        kind: claims
+            .iter()
+            .map(|claim| claim.kind)
+            .max()
+            .unwrap_or(Kind::Soft),
+        confidence: rounded(1.0 - doubt),
+        source: best.keys().next_back().copied().unwrap_or(Source::Timing),
+        evidence: evidence(claims, options.evidence_per_edge),
+    }
+}
+
+fn rounded(confidence: f64) -> f64 {
+    (confidence.clamp(0.0, SUREST) * 1000.0).round() / 1000.0
+}
+
+/// The strongest facts first, each family represented, without repetitions.
+fn evidence(claims: &[&Claim], limit: usize) -> Vec<Evidence> {
+    let mut sorted: Vec<&&Claim> = claims.iter().collect();
+    sorted.sort_by(|a, b| {
+        b.source
+            .cmp(&a.source)
+            .then(b.confidence.total_cmp(&a.confidence))
+            .then_with(|| a.evidence.cmp(&b.evidence))
+    });
+    let mut taken: Vec<Evidence> = Vec::new();
+    let firsts = {
+        let mut seen = std::collections::BTreeSet::new();
+        sorted
+            .iter()
+            .filter(move |claim| seen.insert(claim.source))
+            .copied()
+            .collect::<Vec<_>>()
+    };
+    for claim in firsts.into_iter().chain(sorted) {
+        for fact in &claim.evidence {
+            if taken.len() < limit && !taken.contains(fact) {
+                taken.push(fact.clone());
+            }
+        }
+    }
+    taken
+}
+
+fn weigh_doubts(site: &Site, (before, after): (usize, usize), edge: &mut Edge, options: &Options) {
+    let doubts = doubts(site, before, after);
+    let Some(first) = doubts.first() else { return };
+    edge.kind = Kind::Soft;
+    edge.confidence = rounded(edge.confidence * 0.9_f64.powi(doubts.len().min(5) as i32));
+    if edge.evidence.len() >= options.evidence_per_edge {
+        edge.evidence.pop();
+    }
+    edge.evidence.push(first.evidence.clone());
+}
+
+/// Applies pins and rejections; says in the warnings what was overruled.
+pub(crate) fn apply_operator(
+    site: &Site,
+    edges: &mut Vec<Edge>,
+    words: &[OperatorWord],
+    warnings: &mut Vec<String>,
+) {
+    let mut words: Vec<&OperatorWord> = words.iter().collect();
+    words.sort();
+    words.dedup();
+    for word in words {
+        let known = site.index(&word.before).is_some() && site.index(&word.after).is_some();
+        if !known || word.before == word.after {
+            warnings.push(format!(
+                "the operator's word on {} before {} names no two machines of the site",
+                word.before, word.after
+            ));
+            continue;
+        }
+        let at = edges
+            .iter()
+            .position(|e| e.before == word.before && e.after == word.after);
+        match (word.verdict, at) {
+            (Verdict::Pin, Some(at)) => pin(&mut edges[at]),
+            (Verdict::Pin, None) => {
+                let mut edge = Edge {
+                    before: word.before.clone(),
+                    after: word.after.clone(),
+                    kind: Kind::Hard,
+                    confidence: 1.0,
+                    source: Source::Operator,
+                    evidence: Vec::new(),
+                };
+                pin(&mut edge);
+                edges.push(edge);
+            }
+            (Verdict::Reject, Some(at)) if edges[at].source != Source::Operator => {
+                let edge = edges.remove(at);
+                warnings.push(format!(
+                    "{} before {} was rejected by the operator against {} ({:.2})",
+                    edge.before,
+                    edge.after,
+                    edge.source.word(),
+                    edge.confidence
+                ));
+            }
+            (Verdict::Reject, Some(_)) => {
+                warnings.push(format!(
+                    "{} before {} is pinned and rejected; the pin wins",
+                    word.before, word.after
+                ));
+            }
+            (Verdict::Reject, None) => {}
+        }
+    }
+    edges.sort_by(|a, b| (&a.before, &a.after).cmp(&(&b.before, &b.after)));
+}
+
+fn pin(edge: &mut Edge) {
+    edge.kind = Kind::Hard;
+    edge.confidence = 1.0;
+    edge.source = Source::Operator;
+    edge.evidence.insert(
+        0,
+        Evidence {
+            machine: edge.after.clone(),
+            file: String::new(),
+            record: String::new(),
+            time: None,
+            text: "the operator's word".to_owned(),
+        },
+    );
+}

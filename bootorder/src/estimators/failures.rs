@@ -1,0 +1,208 @@
+//! Failures that name another machine and clear once it is there: the best evidence.
+
+use std::collections::BTreeMap;
+
+use super::{Claim, Estimator, Node};
+use crate::classify::{Failure, What};
+use crate::event::{Boot, Event};
+use crate::options::Options;
+use crate::order::{Evidence, Kind, Source};
+use crate::services;
+use crate::site::Site;
+use crate::targets::{Target, targets};
+
+/// Silence of this length after the last failure counts as "it cleared".
+const QUIET_US: u64 = 120_000_000;
+
+pub(super) struct Failures;
+
+impl Estimator for Failures {
+    fn claims(&self, site: &Site, _: &Options) -> Vec<Claim> {
+        let mut claims = Vec::new();
+        for (index, machine) in site.machines.iter().enumerate() {
+            for boot in &machine.history.boots {
+                for (key, events) in groups(site, index, boot) {
+                    claims.push(claim(site, index, boot, &key, &events));
+                }
+            }
+        }
+        claims
+    }
+}
+
+/// Failures of one program against one service of one machine, in one boot.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    target: Target,
+    program: String,
+    failure: Failure,
+}
+
+fn groups<'a>(site: &Site, machine: usize, boot: &'a Boot) -> BTreeMap<Group, Vec<&'a Event>> {
+    let mut groups: BTreeMap<Group, Vec<&Event>> = BTreeMap::new();
+    for event in &boot.events {
+        let What::Failure(failure) = event.what else {
+            continue;
+        };
+        for target in targets(site, machine, failure, event) {
+            let group = Group {
+                target,
+                program: program_of(event).to_owned(),
+                failure,
+            };
+            groups.entry(group).or_default().push(event);
+        }
+    }
+    groups
+}
+
+fn program_of(event: &Event) -> &str {
+    if event.identifier.is_empty() {
+        &event.unit
+    } else {
+        &event.identifier
+    }
+}
+
+fn claim(site: &Site, machine: usize, boot: &Boot, group: &Group, events: &[&Event]) -> Claim {
+    let clearing = clearing(boot, events);
+    let state = target_state(site, &group.target, boot, events[0]);
+    let quiet = events
+        .last()
+        .is_some_and(|last| boot.has_quiet_after(last.monotonic_us, QUIET_US));
+    let mut confidence: f64 = 0.6;
+    if clearing.is_some() || quiet {
+        confidence += 0.2;
+    }
+    confidence += match state {
+        TargetState::Missing(_) => 0.15,
+        TargetState::Unknown => 0.0,
+        TargetState::Serving => -0.2,
+    };
+    let mut evidence =
+        vec![site.event_evidence(machine, events[0], &remark(site, group, events.len()))];
+    if let Some(event) = clearing {
+        evidence.push(site.event_evidence(machine, event, "it cleared"));
+    }
+    if let TargetState::Missing(Some(started)) = state {
+        evidence.push(started);
+    }
+    Claim {
+        before: Node {
+            machine: group.target.machine,
+            service: group.target.service.clone(),
+        },
+        after: Node {
+            machine,
+            service: after_service(site, machine, events[0]),
+        },
+        kind: kind_of(boot, events),
+        confidence,
+        source: Source::Logs,
+        evidence,
+    }
+}
+
+fn remark(site: &Site, group: &Group, count: usize) -> String {
+    let machine = &site.machines[group.target.machine].name;
+    let service = group.target.service.as_deref().and_then(services::by_key);
+    let whom = service.map_or_else(|| machine.clone(), |s| format!("{} on {machine}", s.name));
+    let times = if count > 1 {
+        format!(", {count} times in this boot")
+    } else {
+        String::new()
+    };
+    format!("{}: {whom}{times}", group.failure.word())
+}
+
+fn after_service(site: &Site, machine: usize, event: &Event) -> Option<String> {
+    let service =
+        services::by_unit(&event.unit).or_else(|| services::by_unit(&event.identifier))?;
+    site.machines[machine]
+        .plays(service)
+        .then(|| service.key.clone())
+}
+
+/// The record in which the same program or unit got through after its last failure.
+fn clearing<'a>(boot: &'a Boot, events: &[&Event]) -> Option<&'a Event> {
+    let last = events.last()?;
+    boot.events.iter().find(|event| {
+        let later = event.monotonic_us > last.monotonic_us;
+        let good = matches!(event.what, What::Started | What::Ready | What::Cleared);
+        later && good && is_same_party(event, last)
+    })
+}
+
+fn is_same_party(event: &Event, failed: &Event) -> bool {
+    let unit = !failed.unit.is_empty() && event.unit == failed.unit;
+    unit || (event.what != What::Started && event.identifier == failed.identifier)
+}
+
+/// Hard when a unit failed over it and was not started again in that boot.
+fn kind_of(boot: &Boot, events: &[&Event]) -> Kind {
+    let units: Vec<&str> = events
+        .iter()
+        .map(|e| e.unit.as_str())
+        .filter(|u| !u.is_empty())
+        .collect();
+    let failed = boot
+        .events
+        .iter()
+        .rev()
+        .find(|e| e.what == What::UnitFailed && units.contains(&e.unit.as_str()));
+    let Some(failed) = failed else {
+        return Kind::Soft;
+    };
+    let recovered = boot.events.iter().any(|e| {
+        e.what == What::Started && e.unit == failed.unit && e.monotonic_us > failed.monotonic_us
+    });
+    if recovered { Kind::Soft } else { Kind::Hard }
+}
+
+enum TargetState {
+    /// Down, or its service had not been started; with the record of its start.
+    Missing(Option<Evidence>),
+    Serving,
+    Unknown,
+}
+
+fn target_state(site: &Site, target: &Target, boot: &Boot, failure: &Event) -> TargetState {
+    let other = &site.machines[target.machine].history;
+    let at = boot.wall_s(failure.monotonic_us);
+    let (Some(first), Some(last)) = (other.boots.first(), other.boots.last()) else {
+        return TargetState::Unknown;
+    };
+    if let Some(running) = other
+        .boots
+        .iter()
+        .find(|b| b.start_s() <= at && at <= b.end_s())
+    {
+        return match service_start(running, target) {
+            Some(event) if running.wall_s(event.monotonic_us) >= at => TargetState::Missing(Some(
+                site.event_evidence(target.machine, event, "started later"),
+            )),
+            Some(_) => TargetState::Serving,
+            None => TargetState::Unknown,
+        };
+    }
+    let next = other
+        .boots
+        .iter()
+        .find(|b| b.start_s() > at && b.start_s() < at + 3600.0);
+    let covered = next.is_some() || (first.start_s() < at && at < last.end_s());
+    if !covered {
+        return TargetState::Unknown;
+    }
+    let start = next.and_then(|b| service_start(b, target).or(b.events.first()));
+    TargetState::Missing(
+        start.map(|event| site.event_evidence(target.machine, event, "was not up before")),
+    )
+}
+
+fn service_start<'a>(boot: &'a Boot, target: &Target) -> Option<&'a Event> {
+    let wanted = target.service.as_deref()?;
+    boot.events.iter().find(|event| {
+        event.what == What::Started
+            && services::by_unit(&event.unit).is_some_and(|s| s.key == wanted)
+    })
+}

@@ -1,0 +1,57 @@
+//! Negative evidence: the later machine became ready without error while the earlier one was down.
+
+use crate::classify::What;
+use crate::event::{Boot, History};
+use crate::order::Evidence;
+use crate::site::Site;
+
+/// A reason to doubt that `after` fails without `before`.
+pub(crate) struct Doubt {
+    pub evidence: Evidence,
+}
+
+/// Boots of `after` that went well without `before`.
+pub(crate) fn doubts(site: &Site, before: usize, after: usize) -> Vec<Doubt> {
+    let missing = &site.machines[before].history;
+    let boots = site.machines[after].history.boots.iter();
+    boots
+        .filter_map(|boot| {
+            let done = boot
+                .events
+                .iter()
+                .find(|event| event.what == What::BootDone)?;
+            let window = (boot.start_s(), boot.wall_s(done.monotonic_us));
+            if has_errors(boot, done.monotonic_us) || !was_down(missing, window) {
+                return None;
+            }
+            let remark = format!(
+                "ready without {}, which was down",
+                site.machines[before].name
+            );
+            Some(Doubt {
+                evidence: site.event_evidence(after, done, &remark),
+            })
+        })
+        .collect()
+}
+
+fn has_errors(boot: &Boot, until_us: u64) -> bool {
+    boot.events
+        .iter()
+        .filter(|event| event.monotonic_us <= until_us + 60_000_000)
+        .any(|event| matches!(event.what, What::Failure(_) | What::UnitFailed))
+}
+
+/// Down during the whole window, with a margin for clocks, and known to be so: its logs reach over it.
+fn was_down(history: &History, (from, to): (f64, f64)) -> bool {
+    const MARGIN_S: f64 = 30.0;
+    let (Some(first), Some(last)) = (history.boots.first(), history.boots.last()) else {
+        return false;
+    };
+    let known = first.start_s() < from && to < last.end_s();
+    known
+        && history
+            .boots
+            .iter()
+            .all(|b| b.end_s() + MARGIN_S < from || to + MARGIN_S < b.start_s())
+}

@@ -1,0 +1,183 @@
+//! Timing: the reference correlation and the majority order. Hints only, never edges.
+
+use std::collections::BTreeMap;
+
+use super::reference::{Initialization, reference_method};
+use super::{Claim, Node};
+use crate::classify::What;
+use crate::options::{Options, Unit};
+use crate::order::{Evidence, Kind, Source};
+use crate::services;
+use crate::site::{Machine, Site};
+
+/// Boots of two machines belong together when they began within this time.
+const TOGETHER_S: f64 = 3600.0;
+const MAX_HINTS: usize = 2_000;
+/// Pairs grow with the square; beyond this the machines stand for their services.
+const MAX_SERVICES: usize = 300;
+
+/// What start times suggest, the strongest first; bounded.
+pub(crate) fn hints(site: &Site, options: &Options) -> Vec<Claim> {
+    let mut hints = majority(site, options);
+    hints.extend(correlated(site, options));
+    hints.sort_by(|a, b| {
+        b.confidence
+            .total_cmp(&a.confidence)
+            .then_with(|| (&a.before, &a.after).cmp(&(&b.before, &b.after)))
+    });
+    hints.truncate(MAX_HINTS);
+    hints
+}
+
+/// How often each machine of a pair started first when they started together.
+fn majority(site: &Site, options: &Options) -> Vec<Claim> {
+    let starts: Vec<Vec<f64>> = site
+        .machines
+        .iter()
+        .map(|m| m.history.boots.iter().map(|b| b.start_s()).collect())
+        .collect();
+    let mut claims = Vec::new();
+    for a in 0..starts.len() {
+        for b in a + 1..starts.len() {
+            let gaps = shared_gaps(&starts[a], &starts[b]);
+            let first = gaps.iter().filter(|gap| **gap > 0.0).count();
+            let second = gaps.iter().filter(|gap| **gap < 0.0).count();
+            for (before, after, wins) in [(a, b, first), (b, a, second)] {
+                let share = wins as f64 / gaps.len().max(1) as f64;
+                if wins > 0 && share >= options.majority_share {
+                    claims.push(majority_claim(site, (before, after), wins, gaps.len()));
+                }
+            }
+        }
+    }
+    claims
+}
+
+/// Start of the second minus start of the first, for each pair of boots that belong together.
+fn shared_gaps(first: &[f64], second: &[f64]) -> Vec<f64> {
+    let nearest = |start: &f64| {
+        let gap = second
+            .iter()
+            .map(|other| other - start)
+            .min_by(|x, y| x.abs().total_cmp(&y.abs()))?;
+        (gap.abs() <= TOGETHER_S).then_some(gap)
+    };
+    first.iter().filter_map(nearest).collect()
+}
+
+fn majority_claim(
+    site: &Site,
+    (before, after): (usize, usize),
+    wins: usize,
+    boots: usize,
+) -> Claim {
+    let share = wins as f64 / boots as f64;
+    let text = format!(
+        "{} started before {} in {wins} of {boots} shared boots",
+        site.machines[before].name, site.machines[after].name
+    );
+    hint(
+        site,
+        before,
+        after,
+        0.3 * share * boots as f64 / (boots as f64 + 2.0),
+        text,
+    )
+}
+
+fn hint(site: &Site, before: usize, after: usize, confidence: f64, text: String) -> Claim {
+    Claim {
+        before: Node {
+            machine: before,
+            service: None,
+        },
+        after: Node {
+            machine: after,
+            service: None,
+        },
+        kind: Kind::Soft,
+        confidence,
+        source: Source::Timing,
+        evidence: vec![Evidence {
+            machine: site.machines[after].name.clone(),
+            file: String::new(),
+            record: String::new(),
+            time: None,
+            text,
+        }],
+    }
+}
+
+fn correlated(site: &Site, options: &Options) -> Vec<Claim> {
+    let mut options = options.clone();
+    let services: usize = site.machines.iter().map(|m| m.roles.len()).sum();
+    if services > MAX_SERVICES {
+        options.unit = Unit::Machine;
+    }
+    let found = reference_method(&initializations(site), &options);
+    let machine_of = |name: &str| site.index(name.split(": ").next().unwrap_or(name));
+    let mut best: BTreeMap<(usize, usize), (f64, String)> = BTreeMap::new();
+    for d in found.dependencies {
+        let (Some(before), Some(after)) = (machine_of(&d.before), machine_of(&d.after)) else {
+            continue;
+        };
+        if before == after {
+            continue;
+        }
+        let text = format!(
+            "{} after {}: correlation {:.2}",
+            d.after, d.before, d.correlation
+        );
+        let entry = best.entry((before, after)).or_insert((0.0, String::new()));
+        if d.correlation > entry.0 {
+            *entry = (d.correlation, text);
+        }
+    }
+    best.into_iter()
+        .map(|((before, after), (value, text))| hint(site, before, after, 0.2 * value, text))
+        .collect()
+}
+
+/// Every start of a well-known service; machines without any are left to the majority.
+pub(crate) fn initializations(site: &Site) -> Vec<Initialization> {
+    site.machines.iter().flat_map(of_machine).collect()
+}
+
+fn of_machine(machine: &Machine) -> Vec<Initialization> {
+    let mut found = Vec::new();
+    for boot in &machine.history.boots {
+        let failed = boot
+            .events
+            .iter()
+            .any(|e| e.what == What::UnitFailed && services::by_unit(&e.unit).is_some());
+        for event in boot
+            .events
+            .iter()
+            .filter(|event| event.what == What::Started)
+        {
+            if let Some(service) = services::by_unit(&event.unit) {
+                found.push(Initialization {
+                    service: format!("{}: {}", machine.name, service.name),
+                    machine: machine.name.clone(),
+                    time_s: boot.wall_s(event.monotonic_us),
+                    failed,
+                });
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boots_are_paired_with_their_nearest_partner() {
+        assert_eq!(
+            shared_gaps(&[0.0, 10_000.0, 50_000.0], &[30.0, 9_990.0]),
+            [30.0, -10.0]
+        );
+        assert_eq!(shared_gaps(&[0.0], &[]), [0.0; 0]);
+    }
+}

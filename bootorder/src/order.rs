@@ -1,0 +1,253 @@
+//! The result: who waits for whom, and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::printable;
+
+/// What happens to the later machine when the earlier one is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// It retries: waiting helps, but never blocks beyond a timeout.
+    Soft,
+    /// It fails and does not come back by itself.
+    Hard,
+}
+
+/// The strongest family of evidence behind an edge, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Start times alone; never an edge, only a hint.
+    Timing,
+    /// The table of well-known services.
+    Table,
+    /// A dependency declared inside a machine (systemd units).
+    Declared,
+    /// A configuration file names the other machine.
+    Configuration,
+    /// A failure in the logs names the other machine.
+    Logs,
+    /// The operator said so.
+    Operator,
+}
+
+/// One fact, with the place where it can be looked up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The machine whose folder holds the file.
+    pub machine: String,
+    /// The file, relative to the machine folder.
+    pub file: String,
+    /// The record inside the file: a journal sequence number or a line.
+    pub record: String,
+    /// Wall clock time of the record (RFC 3339), where it has one.
+    pub time: Option<String>,
+    /// The record itself or what was concluded from it; printable and bounded.
+    pub text: String,
+}
+
+/// "`after` depends on `before`".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Edge {
+    /// Must be ready first.
+    pub before: String,
+    /// Starts then.
+    pub after: String,
+    /// Hard or soft.
+    pub kind: Kind,
+    /// How sure, 0 to 1.
+    pub confidence: f64,
+    /// The strongest family of evidence.
+    pub source: Source,
+    /// Why.
+    pub evidence: Vec<Evidence>,
+}
+
+/// One step of the plan; steps are listed in start order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanEntry {
+    /// The machine to start.
+    pub machine: String,
+    /// Every machine that must be ready before; always earlier in the list.
+    pub after: Vec<String>,
+    /// One line for each fact that put it there.
+    pub evidence: Vec<String>,
+}
+
+/// The same dependencies between services ("dir1: DNS server").
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceOrder {
+    /// Edges whose ends are services.
+    pub edges: Vec<Edge>,
+}
+
+/// A port that was served before the capture and so tells when the machine is ready.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearnedGate {
+    /// TCP port.
+    pub port: u16,
+    /// Human name of the service.
+    pub service: String,
+    /// Why it is believed to listen.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Everything that was found out about the order of a site.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// All machines, by name.
+    pub machines: Vec<String>,
+    /// The schedule; acyclic, covers every machine once.
+    pub plan: Vec<PlanEntry>,
+    /// Dependencies between machines; acyclic.
+    pub edges: Vec<Edge>,
+    /// Dependencies between services.
+    pub services: ServiceOrder,
+    /// Learned gates of each machine.
+    pub gates: BTreeMap<String, Vec<LearnedGate>>,
+    /// Median seconds from boot to ready, where the logs tell.
+    pub ready_delays_s: BTreeMap<String, f64>,
+    /// What did not become an edge: timing alone, and edges given up to break a cycle.
+    pub hints: Vec<Edge>,
+    /// What went wrong or stays uncertain, naming machine and file.
+    pub warnings: Vec<String>,
+}
+
+impl Evidence {
+    pub(crate) fn line(&self) -> String {
+        let place = match (self.file.is_empty(), self.record.is_empty()) {
+            (true, _) => self.machine.clone(),
+            (false, true) => format!("{}:{}", self.machine, self.file),
+            (false, false) => format!("{}:{} {}", self.machine, self.file, self.record),
+        };
+        match &self.time {
+            Some(time) => format!("{place} {time} {}", self.text),
+            None => format!("{place} {}", self.text),
+        }
+    }
+}
+
+impl Kind {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Soft => "soft",
+            Self::Hard => "hard",
+        }
+    }
+}
+
+impl Source {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Timing => "timing",
+            Self::Table => "table",
+            Self::Declared => "declared",
+            Self::Configuration => "configuration",
+            Self::Logs => "logs",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl Edge {
+    pub(crate) fn headline(&self) -> String {
+        format!(
+            "after {} ({}, {:.2}, {})",
+            self.before,
+            self.kind.word(),
+            self.confidence,
+            self.source.word()
+        )
+    }
+}
+
+impl Order {
+    /// The plan and its evidence for a terminal.
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        for (position, entry) in self.plan.iter().enumerate() {
+            out.push_str(&format!(
+                "{:>3}. {}",
+                position + 1,
+                printable(&entry.machine)
+            ));
+            if !entry.after.is_empty() {
+                let names: Vec<_> = entry.after.iter().map(|n| printable(n)).collect();
+                out.push_str(&format!("  after {}", names.join(", ")));
+            }
+            if let Some(delay) = self.ready_delays_s.get(&entry.machine) {
+                out.push_str(&format!("  (ready {delay:.0} s after boot in its logs)"));
+            }
+            out.push('\n');
+            for line in &entry.evidence {
+                out.push_str(&format!("       {line}\n"));
+            }
+        }
+        for warning in &self.warnings {
+            out.push_str(&format!("warning: {warning}\n"));
+        }
+        out
+    }
+
+    /// The dependency graph for Graphviz, transitively reduced for the eye.
+    pub fn to_dot(&self) -> String {
+        let mut out = String::from("digraph order {\n  rankdir=LR;\n");
+        for machine in &self.machines {
+            out.push_str(&format!("  {};\n", dot_name(machine)));
+        }
+        for edge in self.reduced_edges() {
+            let style = match edge.kind {
+                Kind::Hard => "solid",
+                Kind::Soft => "dashed",
+            };
+            out.push_str(&format!(
+                "  {} -> {} [style={style}, label=\"{} {:.2}\"];\n",
+                dot_name(&edge.before),
+                dot_name(&edge.after),
+                edge.source.word(),
+                edge.confidence
+            ));
+        }
+        out.push_str("}\n");
+        out
+    }
+
+    /// The edges that are not implied by a longer path.
+    pub fn reduced_edges(&self) -> Vec<&Edge> {
+        let mut next: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for edge in &self.edges {
+            next.entry(&edge.before).or_default().insert(&edge.after);
+        }
+        self.edges
+            .iter()
+            .filter(|edge| !has_detour(&next, edge))
+            .collect()
+    }
+}
+
+fn has_detour(next: &BTreeMap<&str, BTreeSet<&str>>, edge: &Edge) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut waiting: Vec<&str> = match next.get(edge.before.as_str()) {
+        Some(after) => after.iter().copied().filter(|n| *n != edge.after).collect(),
+        None => return false,
+    };
+    while let Some(node) = waiting.pop() {
+        if node == edge.after {
+            return true;
+        }
+        if seen.insert(node)
+            && let Some(after) = next.get(node)
+        {
+            waiting.extend(after.iter().copied());
+        }
+    }
+    false
+}
+
+fn dot_name(name: &str) -> String {
+    let escaped = printable(name).replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{escaped}\"")
+}
