@@ -1,0 +1,2 @@
+CREATE ROLE webapp LOGIN;
+CREATE DATABASE app OWNER webapp;
