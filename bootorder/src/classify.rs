@@ -17,6 +17,8 @@ pub(crate) enum What {
     Cleared,
     /// The boot as a whole is through.
     BootDone,
+    /// The machine goes down: what fails from here on says nothing about starting.
+    Stopping,
     /// The kernel names a network card.
     Card,
 }
@@ -69,20 +71,21 @@ const FAILURES: &[(&str, Failure)] = &[
     ("not responding, still trying", Failure::Mount),
     ("not responding, timed out", Failure::Mount),
     ("cifs: vfs", Failure::Mount),
+    ("no route to host", Failure::Unreachable),
+    ("host is unreachable", Failure::Unreachable),
+    ("network is unreachable", Failure::Unreachable),
+    ("connection timed out", Failure::Unreachable),
+    ("operation timed out", Failure::Unreachable),
     ("connection refused", Failure::Refused),
     ("connect failed", Failure::Refused),
     ("could not connect to", Failure::Refused),
+    ("couldn't connect to", Failure::Refused),
     ("can't connect to", Failure::Refused),
     ("cannot connect to", Failure::Refused),
     ("unable to connect to", Failure::Refused),
     ("failed to connect to", Failure::Refused),
     ("connection to server at", Failure::Refused),
     ("is the server running", Failure::Refused),
-    ("no route to host", Failure::Unreachable),
-    ("host is unreachable", Failure::Unreachable),
-    ("network is unreachable", Failure::Unreachable),
-    ("connection timed out", Failure::Unreachable),
-    ("operation timed out", Failure::Unreachable),
     ("timed out", Failure::Unreachable),
 ];
 
@@ -124,6 +127,10 @@ fn manager(text: &str) -> Option<What> {
     if text.starts_with("startup finished in") || text.starts_with("reached target multi-user") {
         return Some(What::BootDone);
     }
+    if text.starts_with("stopped target multi-user") || text.starts_with("reached target shutdown")
+    {
+        return Some(What::Stopping);
+    }
     if UNIT_DONE.iter().any(|word| text.starts_with(word)) {
         return Some(What::Started);
     }
@@ -147,10 +154,7 @@ fn kernel(text: &str) -> Option<What> {
 
 /// A network driver introduces its card: "... eth0: ... 52:54:00:20:00:10".
 fn is_card(text: &str) -> bool {
-    text.contains("eth")
-        && text
-            .split_whitespace()
-            .any(|word| crate::identity::is_mac(word))
+    text.contains("eth") && text.split_whitespace().any(crate::identity::is_mac)
 }
 
 fn program(text: &str) -> Option<What> {
@@ -278,6 +282,16 @@ mod tests {
             "postgres",
             "database system is ready to accept connections",
             Some(What::Ready),
+        );
+        check(
+            "php",
+            "Unable to connect to PostgreSQL server: connection to server at \"data1\" (10.0.0.2), port 5432 failed: No route to host",
+            Some(What::Failure(Unreachable)),
+        );
+        check(
+            "systemd",
+            "Stopped target multi-user.target - Multi-User System.",
+            Some(What::Stopping),
         );
         check("cron", "(root) CMD (run-parts)", None);
     }

@@ -110,15 +110,35 @@ fn edge(claims: &[&Claim], (before, after): (String, String), options: &Options)
     Edge {
         before,
         after,
-        kind: claims
-            .iter()
-            .map(|claim| claim.kind)
-            .max()
-            .unwrap_or(Kind::Soft),
+        kind: kind(claims),
         confidence: rounded(1.0 - doubt),
         source: best.keys().next_back().copied().unwrap_or(Source::Timing),
         evidence: evidence(claims, options.evidence_per_edge),
     }
+}
+
+/// The worst that any service means; for each, what the logs show outranks what is usual.
+fn kind(claims: &[&Claim]) -> Kind {
+    let mut services: BTreeMap<Option<&String>, Vec<&Claim>> = BTreeMap::new();
+    for claim in claims {
+        services
+            .entry(claim.before.service.as_ref())
+            .or_default()
+            .push(claim);
+    }
+    let of_service = |claims: Vec<&Claim>| {
+        let seen = claims
+            .iter()
+            .filter(|claim| claim.source == Source::Logs)
+            .map(|claim| claim.kind)
+            .max();
+        seen.or_else(|| claims.iter().map(|claim| claim.kind).max())
+    };
+    services
+        .into_values()
+        .filter_map(of_service)
+        .max()
+        .unwrap_or(Kind::Soft)
 }
 
 fn rounded(confidence: f64) -> f64 {

@@ -118,11 +118,13 @@ pub struct Order {
 
 impl Evidence {
     pub(crate) fn line(&self) -> String {
-        let place = match (self.file.is_empty(), self.record.is_empty()) {
-            (true, _) => self.machine.clone(),
-            (false, true) => format!("{}:{}", self.machine, self.file),
-            (false, false) => format!("{}:{} {}", self.machine, self.file, self.record),
-        };
+        if self.file.is_empty() {
+            return self.text.clone();
+        }
+        let mut place = format!("{}:{}", printable(&self.machine), self.file);
+        if !self.record.is_empty() {
+            place = format!("{place} {}", self.record);
+        }
         match &self.time {
             Some(time) => format!("{place} {time} {}", self.text),
             None => format!("{place} {}", self.text),
@@ -156,7 +158,7 @@ impl Edge {
     pub(crate) fn headline(&self) -> String {
         format!(
             "after {} ({}, {:.2}, {})",
-            self.before,
+            printable(&self.before),
             self.kind.word(),
             self.confidence,
             self.source.word()
@@ -182,8 +184,11 @@ impl Order {
                 out.push_str(&format!("  (ready {delay:.0} s after boot in its logs)"));
             }
             out.push('\n');
-            for line in &entry.evidence {
-                out.push_str(&format!("       {line}\n"));
+            for edge in self.edges.iter().filter(|edge| edge.after == entry.machine) {
+                out.push_str(&format!("       {}\n", edge.headline()));
+                for fact in &edge.evidence {
+                    out.push_str(&format!("         {}\n", fact.line()));
+                }
             }
         }
         for warning in &self.warnings {

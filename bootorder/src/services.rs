@@ -169,13 +169,13 @@ fn last_value(text: &str, keys: &str) -> Option<String> {
         .lines()
         .map(str::trim)
         .filter(|line| !line.starts_with(['#', ';']));
-    let values = lines.filter_map(|line| {
+    let mut values = lines.filter_map(|line| {
         let key = keys.split('|').find(|key| line.starts_with(*key))?;
         let rest = line[key.len()..].split('#').next()?;
         rest.starts_with([' ', '=', ':', '\t'])
             .then(|| rest.trim_matches([' ', '=', ':', '\t']))
     });
-    values.last().map(str::to_owned)
+    values.next_back().map(str::to_owned)
 }
 
 fn is_loopback_list(value: &str) -> bool {

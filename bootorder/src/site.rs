@@ -210,18 +210,7 @@ fn claim<K: Ord>(owners: &mut BTreeMap<K, Option<usize>>, key: K, index: usize) 
 fn read_machine(folder: &MachineFolder, warnings: &mut Vec<String>) -> Machine {
     let config = ConfigFiles::read(&folder.name, &folder.folder, warnings);
     let history = read_history(&folder.name, &folder.folder, warnings);
-    for boot in history
-        .boots
-        .iter()
-        .filter(|boot| boot.clock_step_s() > 60.0)
-    {
-        warnings.push(format!(
-            "{}: the clock was set by {:.0} s during boot {}; times against other machines are uncertain",
-            folder.name,
-            boot.clock_step_s(),
-            printable(&boot.id)
-        ));
-    }
+    warn_of_clock(&folder.name, &history, warnings);
     let identity = identity_of(&config);
     let mut addresses: BTreeSet<IpAddr> = folder.addresses.iter().copied().collect();
     addresses.extend(
@@ -259,6 +248,23 @@ fn read_machine(folder: &MachineFolder, warnings: &mut Vec<String>) -> Machine {
         units,
         names,
         addresses,
+    }
+}
+
+/// A clock that was set during a boot makes times against other machines uncertain.
+fn warn_of_clock(machine: &str, history: &History, warnings: &mut Vec<String>) {
+    let steps = history
+        .boots
+        .iter()
+        .map(|boot| boot.clock_step_s())
+        .filter(|step| *step > 60.0);
+    let steps: Vec<f64> = steps.collect();
+    if let Some(largest) = steps.iter().copied().reduce(f64::max) {
+        warnings.push(format!(
+            "{machine}: the clock was set during {} of {} boots, by up to {largest:.0} s; times against other machines are uncertain",
+            steps.len(),
+            history.boots.len()
+        ));
     }
 }
 

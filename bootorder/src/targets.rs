@@ -153,8 +153,32 @@ fn references_to(site: &Site, machine: usize, target: usize) -> impl Iterator<It
         .filter(move |r| site.resolve(&r.target) == Some(target))
 }
 
-/// Machines that this one is configured to use for one of the services.
+/// Machines that this one is configured to use for one of the services; where nothing is
+/// configured (addresses by DHCP, say), the only machine of the site that offers one.
 fn configured(site: &Site, machine: usize, wanted: &[&str]) -> Vec<Target> {
+    let found = referenced(site, machine, wanted);
+    if found.is_empty() {
+        only_provider(site, machine, wanted)
+    } else {
+        found
+    }
+}
+
+fn only_provider(site: &Site, machine: usize, wanted: &[&str]) -> Vec<Target> {
+    let offers = |index: usize| {
+        let roles = &site.machines[index].roles;
+        let service = wanted.iter().find(|key| roles.contains_key(**key))?;
+        Some(Target {
+            machine: index,
+            service: Some((*service).to_owned()),
+        })
+    };
+    let found: Vec<Target> = (0..site.machines.len()).filter_map(offers).collect();
+    let is_other = found.len() == 1 && found.iter().all(|target| target.machine != machine);
+    if is_other { found } else { Vec::new() }
+}
+
+fn referenced(site: &Site, machine: usize, wanted: &[&str]) -> Vec<Target> {
     let references = site.machines[machine].references.iter();
     references
         .filter(|reference| {

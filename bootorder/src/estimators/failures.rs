@@ -40,7 +40,11 @@ struct Group {
 
 fn groups<'a>(site: &Site, machine: usize, boot: &'a Boot) -> BTreeMap<Group, Vec<&'a Event>> {
     let mut groups: BTreeMap<Group, Vec<&Event>> = BTreeMap::new();
-    for event in &boot.events {
+    let starting = boot
+        .events
+        .iter()
+        .take_while(|event| event.what != What::Stopping);
+    for event in starting {
         let What::Failure(failure) = event.what else {
             continue;
         };
@@ -71,7 +75,14 @@ fn claim(site: &Site, machine: usize, boot: &Boot, group: &Group, events: &[&Eve
         .last()
         .is_some_and(|last| boot.has_quiet_after(last.monotonic_us, QUIET_US));
     let mut confidence: f64 = 0.6;
-    if clearing.is_some() || quiet {
+    let cleared = clearing.is_some() || quiet;
+    let usual = group
+        .target
+        .service
+        .as_deref()
+        .and_then(services::by_key)
+        .map(|s| s.needed);
+    if cleared {
         confidence += 0.2;
     }
     confidence += match state {
@@ -96,7 +107,9 @@ fn claim(site: &Site, machine: usize, boot: &Boot, group: &Group, events: &[&Eve
             machine,
             service: after_service(site, machine, events[0]),
         },
-        kind: kind_of(boot, events),
+        kind: observed_kind(boot, events, cleared)
+            .or(usual)
+            .unwrap_or(Kind::Soft),
         confidence,
         source: Source::Logs,
         evidence,
@@ -138,25 +151,18 @@ fn is_same_party(event: &Event, failed: &Event) -> bool {
     unit || (event.what != What::Started && event.identifier == failed.identifier)
 }
 
-/// Hard when a unit failed over it and was not started again in that boot.
-fn kind_of(boot: &Boot, events: &[&Event]) -> Kind {
-    let units: Vec<&str> = events
-        .iter()
-        .map(|e| e.unit.as_str())
-        .filter(|u| !u.is_empty())
-        .collect();
-    let failed = boot
-        .events
-        .iter()
-        .rev()
-        .find(|e| e.what == What::UnitFailed && units.contains(&e.unit.as_str()));
-    let Some(failed) = failed else {
-        return Kind::Soft;
+/// What the boot showed: hard when a unit failed over it and was not started again, soft when it
+/// got through by itself; `None` when the log ends before.
+fn observed_kind(boot: &Boot, events: &[&Event], cleared: bool) -> Option<Kind> {
+    let is_party = |event: &&Event| {
+        !event.unit.is_empty() && events.iter().any(|failed| failed.unit == event.unit)
     };
-    let recovered = boot.events.iter().any(|e| {
-        e.what == What::Started && e.unit == failed.unit && e.monotonic_us > failed.monotonic_us
-    });
-    if recovered { Kind::Soft } else { Kind::Hard }
+    let mut of_party = boot.events.iter().rev().filter(is_party);
+    let last = of_party.find(|e| matches!(e.what, What::UnitFailed | What::Started));
+    match last.map(|event| event.what) {
+        Some(What::UnitFailed) => Some(Kind::Hard),
+        _ => cleared.then_some(Kind::Soft),
+    }
 }
 
 enum TargetState {

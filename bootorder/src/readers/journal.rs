@@ -108,7 +108,7 @@ impl Walk {
             let fits = offset
                 .checked_add(size)
                 .is_some_and(|end| end <= self.header.end);
-            if size < OBJECT_HEADER || size > MAX_OBJECT || !fits {
+            if !(OBJECT_HEADER..=MAX_OBJECT).contains(&size) || !fits {
                 return Err(self.damaged(offset));
             }
             let padded = size.next_multiple_of(8);

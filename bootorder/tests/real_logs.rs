@@ -1,0 +1,132 @@
+//! Real journals, whole and damaged: never a panic, always a bounded answer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lifeboat_bootorder::{Options, Order, order, read_directory};
+use tempfile::TempDir;
+
+fn data(part: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../shared/data")
+        .join(part);
+    if path.is_dir() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: no sample logs at {}", path.display());
+    None
+}
+
+fn journals() -> Vec<(String, Vec<u8>)> {
+    let Some(folder) = data("linux/journal_no-rtc") else {
+        return Vec::new();
+    };
+    let mut journals: Vec<(String, Vec<u8>)> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry
+                .file_name()
+                .to_string_lossy()
+                .trim_end_matches(".zst")
+                .to_owned();
+            (
+                name,
+                zstd::decode_all(fs::File::open(entry.path()).unwrap()).unwrap(),
+            )
+        })
+        .collect();
+    journals.sort();
+    journals
+}
+
+fn order_of(journals: &[(String, Vec<u8>)]) -> Order {
+    let root = TempDir::new().unwrap();
+    let folder = root.path().join("pi/var/log/journal/id");
+    fs::create_dir_all(&folder).unwrap();
+    for (name, bytes) in journals {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    order(
+        &read_directory(root.path()).unwrap(),
+        &[],
+        &Options::default(),
+    )
+}
+
+#[test]
+fn journals_of_a_machine_without_a_clock() {
+    let journals = journals();
+    if journals.is_empty() {
+        return;
+    }
+    let order = order_of(&journals);
+    assert_eq!(order.machines, ["pi"]);
+    assert!(order.ready_delays_s.contains_key("pi"), "{order:?}");
+    assert!(
+        order
+            .warnings
+            .iter()
+            .any(|w| w.contains("the clock was set")),
+        "{:?}",
+        order.warnings
+    );
+}
+
+/// A small deterministic generator; the damage must be the same in every run.
+struct Damage(u64);
+
+impl Damage {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % below.max(1) as u64) as usize
+    }
+}
+
+#[test]
+fn damaged_journals_are_read_as_far_as_they_go() {
+    let journals = journals();
+    let Some((name, whole)) = journals.iter().min_by_key(|(_, bytes)| bytes.len()) else {
+        return;
+    };
+    let mut damage = Damage(0x9e37_79b9_7f4a_7c15);
+    for round in 0..36 {
+        let mut bytes = whole.clone();
+        let reach = if round % 2 == 0 { 4096 } else { bytes.len() };
+        for _ in 0..1 + round {
+            let at = damage.next(reach);
+            bytes[at] = [0x00, 0xff, 0x80, 0x01][damage.next(4)];
+        }
+        if round % 3 == 0 {
+            let length = damage.next(bytes.len());
+            bytes.truncate(length);
+        }
+        let order = order_of(&[(name.clone(), bytes)]);
+        assert_eq!(order.plan.len(), 1);
+    }
+}
+
+#[test]
+fn text_logs_of_every_style() {
+    let Some(folder) = data("linux") else { return };
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with("plaso_") {
+            continue;
+        }
+        let root = TempDir::new().unwrap();
+        fs::create_dir(root.path().join("m")).unwrap();
+        fs::copy(entry.path(), root.path().join("m/syslog")).unwrap();
+        assert_eq!(
+            order(
+                &read_directory(root.path()).unwrap(),
+                &[],
+                &Options::default()
+            )
+            .plan
+            .len(),
+            1
+        );
+    }
+}
