@@ -12,7 +12,7 @@ use landlock::{
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
 use serde::{Deserialize, Serialize};
 
 use super::Limits;
@@ -26,6 +26,8 @@ pub struct Walls {
     pub landlock: Landlock,
     /// The user it runs as.
     pub user: u32,
+    /// The group it runs as.
+    pub group: u32,
     /// It holds no privilege over the host.
     pub unprivileged: bool,
 }
@@ -61,12 +63,7 @@ const PROGRAMS: [&str; 6] = [
     "/nix/store",
     "/etc/alternatives",
 ];
-const READ_ONLY_FILES: [&str; 4] = [
-    "/etc/ld.so.cache",
-    "/dev/urandom",
-    "/dev/null",
-    "/proc/self",
-];
+const READ_ONLY_FILES: [&str; 2] = ["/etc/ld.so.cache", "/dev/urandom"];
 
 /// Raises all walls. Fails when neither Landlock nor an own user stands between the child and the
 /// files of the host.
@@ -88,6 +85,7 @@ pub(super) fn raise(limits: &Limits, needs: &Needs<'_>) -> Result<Walls, String>
         network_namespace,
         landlock,
         user: geteuid().as_raw(),
+        group: getegid().as_raw(),
         unprivileged,
     };
     sufficient(&walls)?;
@@ -95,7 +93,7 @@ pub(super) fn raise(limits: &Limits, needs: &Needs<'_>) -> Result<Walls, String>
 }
 
 fn sufficient(walls: &Walls) -> Result<(), String> {
-    let own_user = walls.user == NOBODY;
+    let own_user = (walls.user, walls.group) == (NOBODY, NOBODY);
     if !walls.unprivileged || (walls.landlock == Landlock::No && !own_user) {
         return Err(
             "this kernel offers no Landlock, and no user without rights may read the image; \
@@ -178,10 +176,7 @@ fn restrict_files(needs: &Needs<'_>) -> Result<Landlock, landlock::RulesetError>
         Needs::Nothing => ruleset,
         Needs::Qemu(image) => ruleset
             .add_rules(path_beneath_rules(PROGRAMS, AccessFs::from_read(abi)))?
-            .add_rules(path_beneath_rules(
-                READ_ONLY_FILES,
-                AccessFs::ReadFile | AccessFs::ReadDir,
-            ))?
+            .add_rules(path_beneath_rules(READ_ONLY_FILES, AccessFs::ReadFile))?
             .add_rules(path_beneath_rules(
                 ["/dev/null"],
                 AccessFs::ReadFile | AccessFs::WriteFile,

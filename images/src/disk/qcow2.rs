@@ -61,7 +61,7 @@ pub(crate) struct Qcow2Disk {
 impl Qcow2Disk {
     pub(crate) fn open(file: File) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().build()?;
-        let parameters = Qcow2DevParams::new(9, None, None, true, false);
+        let parameters = parameters(&file)?;
         let opened = async {
             let name = Path::new("image");
             let (device, _) = qcow2_alloc_dev(name, ReadOnlyFile(file), &parameters).await?;
@@ -84,6 +84,16 @@ impl Qcow2Disk {
     }
 }
 
+/// The crate caches tables in slices of 4 KiB, which clusters may be smaller than.
+fn parameters(file: &File) -> io::Result<Qcow2DevParams> {
+    let mut cluster_bits = [0; 4];
+    file.read_exact_at(&mut cluster_bits, 20)?;
+    let slice_bits = u32::from_be_bytes(cluster_bits).clamp(9, 12) as u8;
+    let cache = Some((slice_bits, CACHE));
+    Ok(Qcow2DevParams::new(9, cache, cache, true, false))
+}
+
+const CACHE: usize = 1 << 20;
 const SECTOR: u64 = 512;
 
 impl Disk for Qcow2Disk {

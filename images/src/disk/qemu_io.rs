@@ -200,7 +200,7 @@ fn translate(complaint: &[u8]) -> Refusal {
     let last = text.lines().last().unwrap_or_default();
     let words = last.rsplit("': ").next().unwrap_or(last);
     let found = format!(
-        "QEMU does not take it: {}",
+        "QEMU cannot open it ({})",
         printable_bytes(words.as_bytes())
     );
     if text.contains("log that needs to be replayed") {

@@ -22,6 +22,12 @@ struct Header {
 }
 
 pub(super) fn check(source: &Source<'_>) -> Result<Facts, Refusal> {
+    if !source.length.is_multiple_of(SECTOR) {
+        return Err(Refusal::truncated(format!(
+            "its length of {} bytes is no multiple of 512",
+            source.length
+        )));
+    }
     let header = read_header(source, 0)?;
     let descriptor = read_descriptor(source, &header)?;
     let variant = check_descriptor(&descriptor)?;

@@ -1,0 +1,284 @@
+//! The life of a captured volume: taken in, put under an overlay, changed behind our back.
+
+mod fixture;
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fixture::{confined, qemu_img, qemu_io};
+use lifeboat_images::{
+    CapturedVolume, Changed, Format, ImageError, allocated_map, create_overlay, import,
+    open_read_only, quick_verify, verify,
+};
+use proptest::prelude::*;
+
+const GO: AtomicBool = AtomicBool::new(false);
+
+fn take_in(path: &Path) -> CapturedVolume {
+    import(&confined(), path, &[], &|_, _| {}, &GO).unwrap()
+}
+
+fn changed(result: Result<(), ImageError>) -> Changed {
+    match result {
+        Err(ImageError::Changed { changed, .. }) => changed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn full(volume: &CapturedVolume) -> Result<(), ImageError> {
+    verify(volume, &|_, _| {}, &GO)
+}
+
+#[test]
+fn an_import_records_what_the_file_is() {
+    let directory = fixture::scratch();
+    let image = directory.path().join("a.raw");
+    fixture::raw_disk(&image);
+    let link = directory.path().join("link.raw");
+    symlink(&image, &link).unwrap();
+    let last = Cell::new((0, 0));
+    let progress = |done, all| {
+        assert!(done >= last.get().0 && done <= all);
+        last.set((done, all));
+    };
+    let volume = import(&confined(), &link, &[], &progress, &GO).unwrap();
+
+    assert_eq!(last.get(), (8 << 20, 8 << 20));
+    assert_eq!(volume.path, image.canonicalize().unwrap());
+    assert_eq!((volume.format, volume.virtual_size), (Format::Raw, 8 << 20));
+    let expected = blake3::hash(&std::fs::read(&image).unwrap());
+    assert_eq!(volume.blake3, expected.to_hex().to_string());
+    quick_verify(&volume).unwrap();
+    full(&volume).unwrap();
+    let text = serde_json::to_string(&volume).unwrap();
+    assert_eq!(
+        serde_json::from_str::<CapturedVolume>(&text).unwrap(),
+        volume
+    );
+}
+
+#[test]
+fn the_descriptor_can_not_write() {
+    let directory = fixture::scratch();
+    let image = directory.path().join("a.raw");
+    fixture::raw_disk(&image);
+    let mut file = File::from(open_read_only(&take_in(&image)).unwrap());
+    let error = file.write_all(b"x").unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(nix::libc::EBADF));
+}
+
+#[test]
+fn every_change_is_found() {
+    let directory = fixture::scratch();
+    let image = directory.path().join("a.raw");
+    fixture::raw_disk(&image);
+    let volume = take_in(&image);
+    let time = image.metadata().unwrap().modified().unwrap();
+    let set_time = || {
+        File::options()
+            .write(true)
+            .open(&image)
+            .unwrap()
+            .set_modified(time)
+            .unwrap()
+    };
+
+    fixture::patch(&image, 5_000_000, b"bit rot");
+    assert_eq!(changed(quick_verify(&volume)), Changed::Modified);
+    set_time();
+    // The control: only reading every byte finds this one.
+    quick_verify(&volume).unwrap();
+    assert!(matches!(changed(full(&volume)), Changed::Content { .. }));
+
+    fixture::set_length(&image, 1 << 20);
+    set_time();
+    let cut = Changed::Size {
+        was: 8 << 20,
+        is: 1 << 20,
+    };
+    assert_eq!(changed(quick_verify(&volume)), cut);
+    assert!(open_read_only(&volume).is_err());
+
+    std::fs::remove_file(&image).unwrap();
+    assert!(full(&volume).unwrap_err().refusal().is_some());
+    let target = directory.path().join("target.raw");
+    fixture::raw_disk(&target);
+    symlink(&target, &image).unwrap();
+    assert_eq!(changed(quick_verify(&volume)), Changed::Replaced);
+    std::fs::remove_file(&image).unwrap();
+    nix::unistd::mkfifo(&image, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert!(quick_verify(&volume).is_err());
+}
+
+#[test]
+fn an_import_can_be_stopped() {
+    let directory = fixture::scratch();
+    let image = directory.path().join("a.raw");
+    File::create(&image).unwrap().set_len(64 << 20).unwrap();
+    let stop = AtomicBool::new(false);
+    let calls = Cell::new(0);
+    let progress = |_, _| {
+        calls.set(calls.get() + 1);
+        stop.store(calls.get() == 2, Ordering::Relaxed);
+    };
+    let stopped = import(&confined(), &image, &[], &progress, &stop);
+    assert!(
+        matches!(stopped, Err(ImageError::Cancelled { .. })),
+        "{stopped:?}"
+    );
+    assert_eq!(calls.get(), 2);
+}
+
+#[test]
+fn a_write_during_the_import_is_found() {
+    let directory = fixture::scratch();
+    let image = directory.path().join("a.raw");
+    fixture::raw_disk(&image);
+    let write = |_, _| fixture::patch(&image, 4096, b"still in use");
+    let taken = import(&confined(), &image, &[], &write, &GO);
+    assert_eq!(changed(taken.map(|_| ())), Changed::Modified);
+}
+
+#[test]
+fn an_overlay_takes_the_writes_and_its_map_tells_them() {
+    let directory = fixture::scratch();
+    let image = directory.path().join("a.raw");
+    fixture::raw_disk(&image);
+    let volume = take_in(&image);
+    let overlay = directory.path().join("run.qcow2");
+    create_overlay(&volume.path, volume.format, volume.virtual_size, &overlay).unwrap();
+
+    let fresh = allocated_map(&confined(), &overlay).unwrap();
+    assert_eq!((fresh.virtual_size, fresh.written), (8 << 20, 0));
+    qemu_io(
+        "qcow2",
+        &overlay,
+        &["write -P 5 1M 64k", "write -P 5 5M 128k", "flush"],
+    );
+    let map = allocated_map(&confined(), &overlay).unwrap();
+    assert_eq!(map.written, 3 * 65_536);
+    assert_eq!(map.extents.len(), 2);
+    assert_eq!(map.extents[1].start, 5 << 20);
+    // What was not written shines through.
+    let output = fixture::run(
+        "qemu-io",
+        &[
+            "-r",
+            "-f",
+            "qcow2",
+            "-c",
+            "read -v 510 2",
+            overlay.to_str().unwrap(),
+        ],
+    );
+    assert!(String::from_utf8_lossy(&output.stdout).contains("55 aa"));
+    full(&volume).unwrap();
+}
+
+#[test]
+fn an_overlay_is_made_whole_or_not_at_all() {
+    let directory = fixture::scratch();
+    let image = directory.path().join("a.raw");
+    fixture::raw_disk(&image);
+    let overlay = directory.path().join("run.qcow2");
+    std::fs::write(&overlay, "precious").unwrap();
+    create_overlay(&image, Format::Raw, 8 << 20, &overlay).unwrap_err();
+    assert_eq!(std::fs::read(&overlay).unwrap(), b"precious");
+
+    let nowhere = directory.path().join("nowhere/run.qcow2");
+    let error = create_overlay(&image, Format::Raw, 8 << 20, &nowhere).unwrap_err();
+    assert!(matches!(error, ImageError::Tool { .. }), "{error}");
+    let absurd = directory.path().join("absurd.qcow2");
+    create_overlay(&image, Format::Raw, u64::MAX, &absurd).unwrap_err();
+    let mut left: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["a.raw", "run.qcow2"]);
+}
+
+#[test]
+fn names_are_never_options_or_protocols() {
+    let directory = fixture::scratch();
+    for name in [
+        "-f.raw",
+        "nbd:host.raw",
+        "json:{}.raw",
+        "a,b=c.raw",
+        "a\nb.raw",
+        "ä ö.raw",
+    ] {
+        let image = directory.path().join(name);
+        fixture::raw_disk(&image);
+        let overlay = directory.path().join(format!("{name}.qcow2"));
+        create_overlay(&image, Format::Raw, 8 << 20, &overlay).unwrap();
+        let found = fixture::look(&image).unwrap();
+        assert_eq!(found.partitions.len(), 2, "{name:?}");
+        let map = allocated_map(&confined(), &overlay).unwrap();
+        assert_eq!(map.virtual_size, 8 << 20);
+    }
+}
+
+#[test]
+fn a_chain_is_taken_in_and_verified_as_a_whole() {
+    let directory = fixture::scratch();
+    let base = directory.path().join("base.raw");
+    fixture::raw_disk(&base);
+    let top = directory.path().join("top.qcow2");
+    qemu_img(
+        &format!("create -q -f qcow2 -F raw -b {} @", base.display()),
+        &top,
+    );
+    let volume = import(&confined(), &top, &[base.clone()], &|_, _| {}, &GO).unwrap();
+    assert_eq!(volume.chain.len(), 1);
+    full(&volume).unwrap();
+    fixture::patch(&base, 0, b"x");
+    assert_eq!(changed(quick_verify(&volume)), Changed::Modified);
+}
+
+/// Bytes that `qemu-img map` counts as being in the top layer.
+fn qemu_map(image: &Path) -> u64 {
+    let path = image.to_str().unwrap();
+    let output = fixture::run("qemu-img", &["map", "-f", "qcow2", "--output=json", path]);
+    let ranges: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let in_top = |range: &&serde_json::Value| range["depth"] == 0 && range["present"] == true;
+    let lengths = ranges
+        .iter()
+        .filter(in_top)
+        .map(|range| range["length"].as_u64().unwrap());
+    lengths.sum()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12) })]
+    #[test]
+    fn the_map_agrees_with_qemu(
+        writes in prop::collection::vec((0_u64..8190, 1_u64..40, 0_u8..3), 1..12),
+        cluster in prop::sample::select(vec![4096_u64, 65_536, 1 << 20]),
+    ) {
+        let directory = fixture::scratch();
+        let base = directory.path().join("base.raw");
+        File::create(&base).unwrap().set_len(33 << 20).unwrap();
+        let image = directory.path().join("a.qcow2");
+        let base = base.display();
+        qemu_img(&format!("create -q -f qcow2 -F raw -b {base} -o cluster_size={cluster} @"), &image);
+        let commands: Vec<String> = writes
+            .iter()
+            .map(|(page, pages, kind)| {
+                let zero = if *kind == 0 { "-z" } else { "-P 3" };
+                format!("write {zero} {} {}", page * 4096, pages * 4096)
+            })
+            .collect();
+        let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+        qemu_io("qcow2", &image, &commands);
+        let map = allocated_map(&confined(), &image).unwrap();
+        prop_assert_eq!(map.written, qemu_map(&image));
+        let sum: u64 = map.extents.iter().map(|extent| extent.length).sum();
+        prop_assert_eq!(map.written, sum);
+    }
+}
