@@ -46,6 +46,7 @@ const FAILURES: &[(&str, Failure)] = &[
     ("ldap server unavailable", Failure::Directory),
     ("failed to bind to ldap", Failure::Directory),
     ("could not connect to ldap", Failure::Directory),
+    ("cannot contact any kdc", Failure::Directory),
     ("backend is offline", Failure::Directory),
     (
         "could not start tls encryption. can't contact",

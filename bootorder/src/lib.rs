@@ -19,6 +19,7 @@ mod plan;
 mod readers;
 mod services;
 mod site;
+mod strangers;
 mod targets;
 mod zones;
 
@@ -42,6 +43,7 @@ use site::Site;
 pub fn order(machines: &[MachineFolder], operator: &[OperatorWord], options: &Options) -> Order {
     let mut warnings = Vec::new();
     let site = Site::read(machines, &mut warnings);
+    warnings.extend(strangers::missing_hosts(&site));
     let claims = estimators::claims(&site, options);
     let timing = estimators::hints(&site, options);
     let mut edges = combine::machine_edges(&site, &claims, &timing, options);

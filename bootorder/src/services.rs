@@ -125,33 +125,57 @@ fn matches(pattern: &str, name: &str) -> bool {
 impl Service {
     /// Whether its configuration restricts it to the machine itself.
     pub fn is_local_only(&self, config: &ConfigFiles) -> bool {
+        let ports = self
+            .port
+            .as_ref()
+            .map(|place| values(config, &place.files, &place.key));
+        let ports = ports.unwrap_or_default();
+        if !ports.is_empty() && ports.iter().all(|value| is_loopback_port(value)) {
+            return true;
+        }
         let Some(listen) = &self.listen else {
             return false;
         };
-        let mut found_file = false;
-        let mut value = None;
-        for prefix in &listen.files {
-            for (_, text) in config.below(prefix) {
-                found_file = true;
-                value = last_value(text, &listen.key).or(value);
-            }
-        }
-        let value = value.unwrap_or_else(|| listen.absent.clone());
-        found_file && is_loopback_list(&value)
+        let configured = listen
+            .files
+            .iter()
+            .any(|prefix| config.below(prefix).next().is_some());
+        let value = values(config, &listen.files, &listen.key).pop();
+        configured && is_loopback_list(value.unwrap_or(&listen.absent))
     }
 
     /// A TCP port that its configuration sets in place of the usual one.
     pub fn configured_port(&self, config: &ConfigFiles) -> Option<u16> {
         let place = self.port.as_ref()?;
-        let texts = place.files.iter().flat_map(|prefix| config.below(prefix));
-        let ports = texts.filter_map(|(_, text)| last_value(text, &place.key));
-        let mut ports: Vec<u16> = ports.filter_map(|value| port_of(&value)).collect();
+        let values = values(config, &place.files, &place.key);
+        let reachable = values.into_iter().filter(|value| !is_loopback_port(value));
+        let ports: Vec<u16> = reachable.filter_map(port_of).collect();
         if ports.iter().any(|port| self.ports.contains(port)) {
             return None;
         }
-        ports.sort_unstable();
-        ports.first().copied()
+        ports.into_iter().min()
     }
+}
+
+/// The values of some keys (alternatives separated by `|`) in all files below some places.
+fn values<'a>(config: &'a ConfigFiles, places: &'a [String], keys: &str) -> Vec<&'a str> {
+    let texts = places.iter().flat_map(|place| config.below(place));
+    let lines = texts.flat_map(|(_, text)| text.lines()).map(str::trim);
+    lines
+        .filter(|line| !line.starts_with(['#', ';']))
+        .filter_map(|line| {
+            let key = keys.split('|').find(|key| line.starts_with(*key))?;
+            let rest = line[key.len()..].split('#').next()?;
+            let ends = rest.starts_with([' ', '=', ':', '\t']);
+            ends.then(|| rest.trim_matches([' ', '=', ':', '\t']))
+        })
+        .collect()
+}
+
+fn is_loopback_port(value: &str) -> bool {
+    ["127.", "localhost", "[::1]", "unix:"]
+        .iter()
+        .any(|local| value.starts_with(local))
 }
 
 /// The port in "8080 default_server;", "[::]:8080" or "10.0.0.1:8080".
@@ -162,20 +186,6 @@ fn port_of(value: &str) -> Option<u16> {
         .trim_matches(['"', '\''])
         .parse()
         .ok()
-}
-
-fn last_value(text: &str, keys: &str) -> Option<String> {
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with(['#', ';']));
-    let mut values = lines.filter_map(|line| {
-        let key = keys.split('|').find(|key| line.starts_with(*key))?;
-        let rest = line[key.len()..].split('#').next()?;
-        rest.starts_with([' ', '=', ':', '\t'])
-            .then(|| rest.trim_matches([' ', '=', ':', '\t']))
-    });
-    values.next_back().map(str::to_owned)
 }
 
 fn is_loopback_list(value: &str) -> bool {
@@ -264,6 +274,24 @@ mod tests {
             "etc/redis/redis.conf",
             "bind 127.0.0.1 -::1\n"
         ));
+    }
+
+    #[test]
+    fn ports_follow_the_configuration() {
+        let web = |text: &str| {
+            let config = ConfigFiles::of(&[("etc/nginx/conf.d/a.conf", text)]);
+            let service = by_key("web").unwrap();
+            (
+                service.configured_port(&config),
+                service.is_local_only(&config),
+            )
+        };
+        assert_eq!(
+            web("listen 80 default_server;\nlisten [::]:80;\n"),
+            (None, false)
+        );
+        assert_eq!(web("listen 8081;\nlisten 8080;\n"), (Some(8080), false));
+        assert_eq!(web("listen 127.0.0.1:8080;\n"), (None, true));
     }
 
     #[test]

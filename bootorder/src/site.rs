@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::event::{Event, History, format_time, printable};
 use crate::facts::{Reference, read_references};
 use crate::folder::{ConfigFiles, MachineFolder, read_units};
@@ -24,6 +26,9 @@ pub(crate) struct Machine {
     pub roles: BTreeMap<String, Role>,
     /// Unit files of well-known services, by relative name.
     pub units: BTreeMap<String, String>,
+    /// Networks that it has a static address in.
+    pub networks: Vec<IpNet>,
+    pub gateways: Vec<IpAddr>,
     names: BTreeSet<String>,
     addresses: BTreeSet<IpAddr>,
 }
@@ -95,6 +100,13 @@ impl Site {
         } else {
             None
         }
+    }
+
+    /// Whether a full name lies in a domain of the site.
+    pub fn is_own_domain(&self, name: &str) -> bool {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        name.split_once('.')
+            .is_some_and(|(_, domain)| self.domains.contains(domain))
     }
 
     fn learn_names(&mut self, warnings: &mut Vec<String>) {
@@ -212,6 +224,16 @@ fn read_machine(folder: &MachineFolder, warnings: &mut Vec<String>) -> Machine {
     let history = read_history(&folder.name, &folder.folder, warnings);
     warn_of_clock(&folder.name, &history, warnings);
     let identity = identity_of(&config);
+    let networks = identity
+        .interfaces
+        .iter()
+        .flat_map(|i| i.addresses.clone())
+        .collect();
+    let gateways = identity
+        .interfaces
+        .iter()
+        .filter_map(|i| i.gateway)
+        .collect();
     let mut addresses: BTreeSet<IpAddr> = folder.addresses.iter().copied().collect();
     addresses.extend(
         identity
@@ -246,6 +268,8 @@ fn read_machine(folder: &MachineFolder, warnings: &mut Vec<String>) -> Machine {
         references,
         roles,
         units,
+        networks,
+        gateways,
         names,
         addresses,
     }

@@ -34,7 +34,9 @@ pub(crate) fn targets(site: &Site, machine: usize, failure: Failure, event: &Eve
     let by_role = match failure {
         // A name of the site that could not be resolved accuses the resolver too.
         Failure::Resolution if !named.is_empty() => configured(site, machine, &["dns"]),
-        Failure::Directory if named.is_empty() => configured(site, machine, &["directory"]),
+        Failure::Directory if named.is_empty() => {
+            configured(site, machine, &["directory", "kerberos"])
+        }
         Failure::Mount if named.is_empty() => {
             configured(site, machine, &["nfs", "smb", "gluster", "ceph"])
         }

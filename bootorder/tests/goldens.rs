@@ -84,8 +84,11 @@ fn figure_4_boots_the_machines_330_320_310() {
     assert_eq!(machine_order(&hosts, &arrows), ["330", "320", "310"]);
 }
 
+/// Times with their weights.
+type Weighted = Vec<(f64, f64)>;
+
 /// Five initialisations of A after B: once together, four times ten minutes later.
-fn five() -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
+fn five() -> (Weighted, Weighted) {
     let b: Vec<(f64, f64)> = (0..5).map(|day| (f64::from(day) * 86_400.0, 1.0)).collect();
     let a = b
         .iter()

@@ -1,4 +1,5 @@
 //! Small sites written as text logs and configuration, and what must come out of them.
+#![expect(clippy::unwrap_used, reason = "a test stops where its set-up fails")]
 
 use std::fs;
 use std::path::Path;
@@ -249,6 +250,32 @@ fn bad_input_is_named_and_the_rest_is_ordered() {
             order.warnings
         );
     }
+}
+
+#[test]
+fn a_missing_machine_is_named_with_who_asks_for_it() {
+    let order = Site::new()
+        .machine("web1", "10.0.0.30")
+        .file("web1", "etc/hosts", "10.0.0.30 web1.site.example web1\n")
+        .file(
+            "web1",
+            "etc/resolv.conf",
+            "nameserver 10.0.0.10\nnameserver 9.9.9.9\n",
+        )
+        .file(
+            "web1",
+            "etc/app.env",
+            "URL=postgresql://data1.site.example/app\n",
+        )
+        .order(&[]);
+    let missing: Vec<_> = order
+        .warnings
+        .iter()
+        .filter(|w| w.contains("no machine of this site"))
+        .collect();
+    assert_eq!(missing.len(), 2, "{:?}", order.warnings);
+    assert!(missing[0].contains("data1.site.example (PostgreSQL)"));
+    assert!(missing[1].contains("etc/resolv.conf line 1 names 10.0.0.10 (DNS server)"));
 }
 
 #[test]
