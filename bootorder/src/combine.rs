@@ -29,12 +29,11 @@ pub(crate) fn machine_edges(
         service: None,
     });
     grouped.retain(|(before, after), _| before.machine != after.machine);
+    let timing = group(hints, Node::clone);
     let mut edges = Vec::new();
-    for ((before, after), mut claims) in grouped {
-        let agrees = |hint: &&Claim| {
-            hint.before.machine == before.machine && hint.after.machine == after.machine
-        };
-        claims.extend(hints.iter().filter(agrees));
+    for (pair, mut claims) in grouped {
+        claims.extend(timing.get(&pair).into_iter().flatten());
+        let (before, after) = pair;
         let mut edge = edge(&claims, (name(site, &before), name(site, &after)), options);
         weigh_doubts(site, (before.machine, after.machine), &mut edge, options);
         if edge.confidence >= LEAST_CONFIDENCE {

@@ -36,6 +36,8 @@ pub use order::{Edge, Evidence, Kind, LearnedGate, Order, PlanEntry, ServiceOrde
 use plan::{Link, break_cycles, topological};
 use site::Site;
 
+const MAX_CYCLE_WARNINGS: usize = 50;
+
 /// Works out the order of a site.
 ///
 /// Never fails as a whole: what is wrong with one machine becomes a warning, and the machine is
@@ -93,10 +95,19 @@ fn acyclic(site: &Site, edges: Vec<Edge>, warnings: &mut Vec<String>) -> (Vec<Ed
     let (kept, given_up): (Vec<_>, Vec<_>) =
         edges.into_iter().zip(keep).partition(|(_, keep)| *keep);
     let given_up: Vec<Edge> = given_up.into_iter().map(|(edge, _)| edge).collect();
-    for edge in &given_up {
+    for edge in given_up.iter().take(MAX_CYCLE_WARNINGS) {
         warnings.push(format!(
             "{} and {} wait for each other, directly or through others: {} before {} ({}, {:.2}, {}) was given up",
             edge.before, edge.after, edge.before, edge.after, edge.kind.word(), edge.confidence, edge.source.word()
+        ));
+    }
+    if let Some(more) = given_up
+        .len()
+        .checked_sub(MAX_CYCLE_WARNINGS)
+        .filter(|more| *more > 0)
+    {
+        warnings.push(format!(
+            "{more} more edges were given up to break cycles; they are among the hints"
         ));
     }
     (kept.into_iter().map(|(edge, _)| edge).collect(), given_up)

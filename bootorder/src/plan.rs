@@ -1,7 +1,7 @@
 //! Graph decisions: which edge gives way in a cycle, and in which order to start.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 
 /// An edge between numbered nodes; the strength decides who gives way.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,11 +21,11 @@ pub(crate) fn break_cycles(nodes: usize, links: &[Link]) -> Vec<bool> {
     let mut keep: Vec<bool> = links.iter().map(|link| !inside(link)).collect();
     let mut doubtful: Vec<usize> = (0..links.len()).filter(|at| inside(&links[*at])).collect();
     doubtful.sort_by(|a, b| stronger(&links[*a], &links[*b]));
-    let mut next: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut walk = Walk::new(nodes);
     for at in doubtful {
         let link = &links[at];
-        if !reaches(&next, link.after, link.before) {
-            next.entry(link.before).or_default().push(link.after);
+        if !walk.reaches(link.after, link.before) {
+            walk.next[link.before].push(link.after);
             keep[at] = true;
         }
     }
@@ -40,18 +40,35 @@ fn stronger(a: &Link, b: &Link) -> std::cmp::Ordering {
         .then((a.before, a.after).cmp(&(b.before, b.after)))
 }
 
-fn reaches(next: &BTreeMap<usize, Vec<usize>>, from: usize, to: usize) -> bool {
-    let mut seen = std::collections::BTreeSet::new();
-    let mut waiting = vec![from];
-    while let Some(node) = waiting.pop() {
-        if node == to {
-            return true;
-        }
-        if seen.insert(node) {
-            waiting.extend(next.get(&node).into_iter().flatten());
+/// A growing graph that is asked often; the marks of one walk are told from the next by a number.
+struct Walk {
+    next: Vec<Vec<usize>>,
+    seen: Vec<usize>,
+    number: usize,
+}
+
+impl Walk {
+    fn new(nodes: usize) -> Self {
+        Self {
+            next: vec![Vec::new(); nodes],
+            seen: vec![0; nodes],
+            number: 0,
         }
     }
-    false
+
+    fn reaches(&mut self, from: usize, to: usize) -> bool {
+        self.number += 1;
+        let mut waiting = vec![from];
+        while let Some(node) = waiting.pop() {
+            if node == to {
+                return true;
+            }
+            if std::mem::replace(&mut self.seen[node], self.number) != self.number {
+                waiting.extend(&self.next[node]);
+            }
+        }
+        false
+    }
 }
 
 /// Strongly connected components, by a walk forward and a walk backward.
@@ -130,6 +147,8 @@ pub(crate) fn topological<P: Ord + Clone>(links: &[Link], priority: &[P]) -> Vec
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -181,11 +200,11 @@ mod tests {
         fn only_edges_that_close_a_cycle_of_stronger_ones_are_dropped((nodes, links) in graphs()) {
             let keep = break_cycles(nodes, &links);
             for (dropped, _) in links.iter().zip(&keep).filter(|(_, k)| !**k) {
-                let mut next: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+                let mut walk = Walk::new(nodes);
                 for (link, _) in links.iter().zip(&keep).filter(|(l, k)| **k && stronger(l, dropped).is_lt()) {
-                    next.entry(link.before).or_default().push(link.after);
+                    walk.next[link.before].push(link.after);
                 }
-                prop_assert!(reaches(&next, dropped.after, dropped.before));
+                prop_assert!(walk.reaches(dropped.after, dropped.before));
             }
         }
     }
