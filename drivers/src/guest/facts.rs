@@ -1,0 +1,156 @@
+//! Small facts of a guest: what it is, what it is called, what it starts.
+
+use std::collections::BTreeMap;
+
+use super::root::{EntryKind, Root};
+use crate::report::OperatingSystem;
+
+/// Reads `os-release`; nothing when this is no Linux root filesystem.
+pub fn operating_system(root: &Root) -> Option<OperatingSystem> {
+    let text = ["etc/os-release", "usr/lib/os-release"]
+        .into_iter()
+        .map(|path| root.text(path))
+        .find(|text| !text.is_empty())?;
+    let values = shell_assignments(&text);
+    let value = |key: &str| values.get(key).cloned().unwrap_or_default();
+    Some(OperatingSystem {
+        id: value("ID"),
+        version_id: value("VERSION_ID"),
+        pretty_name: value("PRETTY_NAME"),
+    })
+}
+
+/// `KEY=value` lines with optional quotes, as in `os-release` and `ifcfg` files.
+pub fn shell_assignments(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .filter_map(|line| line.trim().split_once('='))
+        .filter(|(key, _)| !key.starts_with('#'))
+        .map(|(key, value)| {
+            let value = value.trim().trim_matches(['"', '\'']);
+            (key.trim().to_owned(), value.to_owned())
+        })
+        .collect()
+}
+
+/// The host name.
+pub fn hostname(root: &Root) -> String {
+    let text = root.text("etc/hostname");
+    let name = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with('#'));
+    name.unwrap_or_default().to_owned()
+}
+
+/// Enabled units as `target.wants/unit`, and units masked by `/dev/null`.
+pub fn units(root: &Root) -> (Vec<String>, Vec<String>) {
+    let directory = "etc/systemd/system";
+    let mut enabled = Vec::new();
+    let mut masked = Vec::new();
+    for (name, kind) in root.list(directory) {
+        let path = format!("{directory}/{name}");
+        let wants = name.ends_with(".wants") || name.ends_with(".requires");
+        if kind == EntryKind::Directory && wants {
+            enabled.extend(
+                root.list(&path)
+                    .into_iter()
+                    .map(|(unit, _)| format!("{name}/{unit}")),
+            );
+        } else if kind == EntryKind::Symlink
+            && root.link_target(&path).as_deref() == Some("/dev/null")
+        {
+            masked.push(name);
+        }
+    }
+    (enabled, masked)
+}
+
+/// Installed packages by dpkg's own list.
+pub fn packages(root: &Root) -> Vec<String> {
+    let status = root.text_of("var/lib/dpkg/status", 32 << 20);
+    let mut names = Vec::new();
+    let mut name = "";
+    for line in status.lines() {
+        if let Some(value) = line.strip_prefix("Package: ") {
+            name = value.trim();
+        } else if line.starts_with("Status: ") && line.ends_with(" installed") {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// Whether cloud-init would rewrite the network configuration.
+pub fn has_cloud_init(root: &Root) -> bool {
+    root.exists("etc/cloud/cloud.cfg") && !root.exists("etc/cloud/cloud-init.disabled")
+}
+
+/// What the guest's programs are built for, when it is not x86-64.
+pub fn foreign_architecture(root: &Root) -> Option<String> {
+    let programs = ["usr/lib/systemd/systemd", "sbin/init", "bin/sh", "bin/bash"];
+    let head = programs.into_iter().find_map(|path| {
+        let mut head = [0u8; 20];
+        let mut file = root.open_file(path).ok()??;
+        std::io::Read::read_exact(&mut file, &mut head).ok()?;
+        Some(head)
+    })?;
+    let machine = u16::from_le_bytes([head[18], head[19]]);
+    match (&head[..4], machine) {
+        (b"\x7fELF", 62) => None,
+        (b"\x7fELF", 3) => Some("32-bit x86".to_owned()),
+        (b"\x7fELF", 183) => Some("64-bit ARM".to_owned()),
+        (b"\x7fELF", other) => Some(format!("ELF machine {other}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_of_a_small_guest() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        assert_eq!(operating_system(&root), None);
+        root.write("usr/lib/os-release", b"ID=debian\nVERSION_ID=\"12\"\n# x\n")
+            .unwrap();
+        root.symlink("../usr/lib/os-release", "etc/os-release")
+            .unwrap();
+        root.write("etc/hostname", b"# name\nweb1\n").unwrap();
+        root.symlink("/dev/null", "etc/systemd/system/bad.service")
+            .unwrap();
+        root.symlink(
+            "/lib/x",
+            "etc/systemd/system/multi-user.target.wants/good.service",
+        )
+        .unwrap();
+        let status = "Package: a\nStatus: install ok installed\n\nPackage: b\nStatus: deinstall ok config-files\n";
+        root.write("var/lib/dpkg/status", status.as_bytes())
+            .unwrap();
+        let system = operating_system(&root).unwrap();
+        assert_eq!(
+            (system.id.as_str(), system.version_id.as_str()),
+            ("debian", "12")
+        );
+        assert_eq!(hostname(&root), "web1");
+        let (enabled, masked) = units(&root);
+        assert_eq!(enabled, ["multi-user.target.wants/good.service"]);
+        assert_eq!(masked, ["bad.service"]);
+        assert_eq!(packages(&root), ["a"]);
+    }
+
+    #[test]
+    fn architecture_is_read_from_a_program() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        let mut program = b"\x7fELF".to_vec();
+        program.resize(18, 0);
+        program.extend_from_slice(&183u16.to_le_bytes());
+        root.write("bin/sh", &program).unwrap();
+        assert_eq!(foreign_architecture(&root).as_deref(), Some("64-bit ARM"));
+        program[18..].copy_from_slice(&62u16.to_le_bytes());
+        root.write("bin/sh", &program).unwrap();
+        assert_eq!(foreign_architecture(&root), None);
+    }
+}

@@ -1,0 +1,12 @@
+//! The guest's filesystem seen as a directory: reading facts out of it and
+//! deciding what to change. Works on any directory, so it is tested without a VM.
+
+pub mod boot_loader;
+pub mod extract;
+pub mod facts;
+pub mod identity;
+pub mod kernels;
+pub mod network;
+pub mod plan;
+pub mod root;
+pub mod verify;

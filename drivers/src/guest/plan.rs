@@ -1,0 +1,413 @@
+//! What to change in a guest: decided first and whole, carried out after.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::boot_loader;
+use super::facts::has_cloud_init;
+use super::identity::{DeviceMap, Edited};
+use super::kernels::KernelImage;
+use super::network::{self, links};
+use super::root::Root;
+use crate::initrd::supplement::{
+    MARKER, SupplementInput, SupplementPlan, archive, bytes_to_append, plan as plan_supplement,
+    with_lines,
+};
+use crate::report::{Action, Change, Generator, GuestReport, InjectRequest, Manifest, Refusal};
+
+/// Largest kernel module that is copied.
+const LARGEST_MODULE: u64 = 32 << 20;
+/// Room that must be left beside the supplements.
+const ROOM_ON_ROOT: u64 = 16 << 20;
+const INODES: u64 = 100;
+
+/// One change to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// Add bytes at the end of a file of this size.
+    Append {
+        /// Path in the guest.
+        path: String,
+        /// Size before.
+        size: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Give a file this content.
+    Write {
+        /// Path in the guest.
+        path: String,
+        /// The whole content.
+        content: Vec<u8>,
+    },
+    /// Make a symbolic link.
+    Link {
+        /// Path in the guest.
+        path: String,
+        /// Where it points to.
+        target: String,
+    },
+    /// Remove a file.
+    Remove {
+        /// Path in the guest.
+        path: String,
+    },
+}
+
+/// All edits of a guest, and warnings that arose on the way.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In order.
+    pub edits: Vec<Edit>,
+    /// Odd things.
+    pub warnings: Vec<String>,
+}
+
+/// Units of foreign hypervisors and hardware agents, which only wait or fail here.
+const FOREIGN_UNITS: [&str; 12] = [
+    "vmtoolsd.service",
+    "open-vm-tools.service",
+    "vgauth.service",
+    "vboxadd.service",
+    "vboxadd-service.service",
+    "xe-daemon.service",
+    "xe-linux-distribution.service",
+    "hv-kvp-daemon.service",
+    "hv-vss-daemon.service",
+    "hpasmlite.service",
+    "hp-health.service",
+    "dsm_sa_datamgrd.service",
+];
+
+/// Decides everything. Reads the guest and writes nothing.
+pub fn plan(
+    root: &Root,
+    guest: &GuestReport,
+    kernels: &[KernelImage],
+    request: &InjectRequest,
+) -> Result<Plan, Refusal> {
+    let mut plan = Plan::default();
+    let links = links::decide(&network::configured(root), &request.nics)?;
+    plan.warnings.extend(links.warnings);
+    let map = DeviceMap::new(&guest.partitions, guest.root.partition);
+    for kernel in kernels {
+        plan_initrd(root, kernel, request, &links.files, &map, &mut plan)?;
+    }
+    let firsts = kernels.iter().map(|kernel| kernel.report.generator);
+    plan_rebuilds(root, &firsts.collect::<Vec<_>>(), &mut plan);
+    plan_identities(root, &map, &mut plan);
+    for (name, content) in &links.files {
+        plan.ensure(
+            root,
+            &format!("etc/systemd/network/{name}"),
+            content.as_bytes(),
+        );
+    }
+    plan_cloud_init(root, &mut plan);
+    plan_masks(root, &mut plan);
+    plan_fallback_loader(root, guest, &mut plan);
+    check_room(root, &plan)?;
+    Ok(plan)
+}
+
+impl Plan {
+    /// Plans a file's content unless it is there already.
+    fn ensure(&mut self, root: &Root, path: &str, content: &[u8]) {
+        let now = root.read(path, content.len() as u64).ok().flatten();
+        if now.as_deref() != Some(content) {
+            self.edits.push(Edit::Write {
+                path: path.to_owned(),
+                content: content.to_vec(),
+            });
+        }
+    }
+
+    fn take(&mut self, root: &Root, path: &str, edited: Edited) {
+        let left = edited.left.into_iter();
+        self.warnings
+            .extend(left.map(|name| format!("/{path}: {name} names no captured partition")));
+        self.ensure(root, path, edited.text.as_bytes());
+    }
+}
+
+fn plan_initrd(
+    root: &Root,
+    kernel: &KernelImage,
+    request: &InjectRequest,
+    links: &BTreeMap<String, String>,
+    map: &DeviceMap,
+    plan: &mut Plan,
+) -> Result<(), Refusal> {
+    let input = SupplementInput {
+        version: &kernel.report.version,
+        contents: &kernel.contents,
+        kernel: &kernel.texts,
+        links,
+        target: request.target,
+    };
+    let mut supplement = plan_supplement(&input)?;
+    edit_arguments_inside(kernel, map, &mut supplement);
+    if supplement == SupplementPlan::default() {
+        return Ok(());
+    }
+    let modules = read_modules(root, kernel, &supplement)?;
+    let archive = archive(&supplement, &modules, &kernel.contents);
+    let bytes = bytes_to_append(&archive, kernel.contents.compressor, kernel.size);
+    let path = kernel.report.initrd.clone();
+    plan.edits.push(Edit::Append {
+        path,
+        size: kernel.size,
+        bytes,
+    });
+    Ok(())
+}
+
+/// `root=` and `resume=` that a host-only initramfs carries in itself.
+fn edit_arguments_inside(kernel: &KernelImage, map: &DeviceMap, plan: &mut SupplementPlan) {
+    for (path, content) in &kernel.contents.files {
+        if !(path.starts_with("etc/cmdline.d/") || path.starts_with("conf/conf.d/")) {
+            continue;
+        }
+        let text = String::from_utf8_lossy(content);
+        let edited = map.edit_arguments(&text).text;
+        if edited != text {
+            plan.files.insert(path.clone(), edited.into_bytes());
+        }
+    }
+}
+
+fn read_modules(
+    root: &Root,
+    kernel: &KernelImage,
+    supplement: &SupplementPlan,
+) -> Result<BTreeMap<String, Vec<u8>>, Refusal> {
+    let mut modules = BTreeMap::new();
+    for (path, inside) in &supplement.modules {
+        let path = format!("lib/modules/{}/{path}", kernel.report.version);
+        let content = root
+            .read(&path, LARGEST_MODULE)
+            .ok()
+            .flatten()
+            .ok_or_else(|| {
+                let version = kernel.report.version.clone();
+                Refusal::NoVirtio {
+                    version,
+                    module: format!("readable /{path}"),
+                }
+            })?;
+        modules.insert(inside.clone(), content);
+    }
+    Ok(modules)
+}
+
+/// A later rebuild of the initramfs by the guest itself must keep the drivers.
+fn plan_rebuilds(root: &Root, generators: &[Generator], plan: &mut Plan) {
+    let modules = ["virtio_pci", "virtio_blk", "virtio_scsi", "virtio_net"];
+    if generators.contains(&Generator::InitramfsTools) {
+        let path = "etc/initramfs-tools/modules";
+        let text = with_lines(&root.text(path), &modules);
+        plan.ensure(root, path, text.as_bytes());
+    }
+    if generators.contains(&Generator::Dracut) {
+        let line = format!("{MARKER}\nadd_drivers+=\" {} \"\n", modules.join(" "));
+        plan.ensure(root, "etc/dracut.conf.d/90-lifeboat.conf", line.as_bytes());
+    }
+}
+
+fn plan_identities(root: &Root, map: &DeviceMap, plan: &mut Plan) {
+    for (path, field) in [("etc/fstab", 0), ("etc/crypttab", 1)] {
+        if let Ok(Some(_)) = root.size(path) {
+            plan.take(root, path, map.edit_table(&root.text(path), field));
+        }
+    }
+    for path in boot_loader::argument_files(root) {
+        let text = root.text(&path);
+        if !text.is_empty() {
+            plan.take(root, &path, boot_loader::edit(map, &text));
+        }
+    }
+    for path in ["boot/grub/device.map", "boot/grub2/device.map"] {
+        if let Ok(Some(_)) = root.size(path) {
+            plan.edits.push(Edit::Remove {
+                path: path.to_owned(),
+            });
+        }
+    }
+}
+
+/// A changed data source makes cloud-init write the network configuration anew.
+fn plan_cloud_init(root: &Root, plan: &mut Plan) {
+    if has_cloud_init(root) {
+        let content = format!("{MARKER}\nnetwork: {{config: disabled}}\n");
+        plan.ensure(
+            root,
+            "etc/cloud/cloud.cfg.d/99-keep-network.cfg",
+            content.as_bytes(),
+        );
+    }
+}
+
+fn plan_masks(root: &Root, plan: &mut Plan) {
+    for unit in FOREIGN_UNITS {
+        let installed = ["usr/lib/systemd/system", "lib/systemd/system"]
+            .iter()
+            .any(|directory| root.exists(&format!("{directory}/{unit}")));
+        let path = format!("etc/systemd/system/{unit}");
+        if installed && root.link_target(&path).is_none() && !root.exists(&path) {
+            plan.edits.push(Edit::Link {
+                path,
+                target: "/dev/null".to_owned(),
+            });
+        }
+    }
+}
+
+/// Boot entries live in the firmware's memory, which does not travel with the
+/// disks: without the fallback path an UEFI guest finds no loader.
+fn plan_fallback_loader(root: &Root, guest: &GuestReport, plan: &mut Plan) {
+    if guest.firmware != crate::report::Firmware::Uefi {
+        return;
+    }
+    let Some(mount) = ["boot/efi", "efi", "boot"]
+        .into_iter()
+        .find(|mount| root.is_directory(&format!("{mount}/EFI")))
+    else {
+        plan.warnings
+            .push("the EFI system partition was not found".to_owned());
+        return;
+    };
+    if root.exists(&format!("{mount}/EFI/BOOT/BOOTX64.EFI")) {
+        return;
+    }
+    let vendors = root
+        .list(&format!("{mount}/EFI"))
+        .into_iter()
+        .map(|(name, _)| name);
+    for vendor in vendors.filter(|name| !name.eq_ignore_ascii_case("boot")) {
+        let directory = format!("{mount}/EFI/{vendor}");
+        let loader = |name: &str| {
+            root.read(&format!("{directory}/{name}"), 16 << 20)
+                .ok()
+                .flatten()
+        };
+        let (shim, grub) = (loader("shimx64.efi"), loader("grubx64.efi"));
+        let systemd = loader("systemd-bootx64.efi");
+        let Some(first) = shim.as_ref().or(grub.as_ref()).or(systemd.as_ref()) else {
+            continue;
+        };
+        plan.ensure(root, &format!("{mount}/EFI/BOOT/BOOTX64.EFI"), first);
+        if let (Some(_), Some(grub)) = (&shim, &grub) {
+            plan.ensure(root, &format!("{mount}/EFI/BOOT/grubx64.efi"), grub);
+        }
+        return;
+    }
+    plan.warnings
+        .push("no boot loader was found on the EFI system partition".to_owned());
+}
+
+fn check_room(root: &Root, plan: &Plan) -> Result<(), Refusal> {
+    let mut appended = 0u64;
+    let mut directory = "boot".to_owned();
+    for edit in &plan.edits {
+        if let Edit::Append { path, bytes, .. } = edit {
+            appended += bytes.len() as u64;
+            directory = path
+                .rsplit_once('/')
+                .map_or("boot", |(parent, _)| parent)
+                .to_owned();
+        }
+    }
+    let written = |prefix: &str| -> u64 {
+        plan.edits
+            .iter()
+            .map(|edit| match edit {
+                Edit::Write { path, content } if path.starts_with(prefix) => content.len() as u64,
+                _ => 0,
+            })
+            .sum()
+    };
+    let mut needs = vec![(".".to_owned(), ROOM_ON_ROOT, INODES)];
+    if appended > 0 {
+        needs.push((directory, appended + appended / 10, 0));
+    }
+    if root.is_directory("boot/efi") {
+        needs.push(("boot/efi".to_owned(), written("boot/efi/"), 0));
+    }
+    for (path, needed, inodes) in needs {
+        let (free, free_inodes) = root.free(&path).unwrap_or((0, 0));
+        if free < needed || free_inodes < inodes {
+            return Err(Refusal::NoSpace {
+                path: format!("/{path}"),
+                needed,
+                free,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Carries a plan out; takes no decision.
+pub fn apply(root: &Root, plan: &Plan) -> io::Result<Manifest> {
+    let mut manifest = Manifest::default();
+    for edit in &plan.edits {
+        manifest.changes.push(apply_one(root, edit)?);
+    }
+    Ok(manifest)
+}
+
+fn apply_one(root: &Root, edit: &Edit) -> io::Result<Change> {
+    let path = match edit {
+        Edit::Append { path, .. }
+        | Edit::Write { path, .. }
+        | Edit::Link { path, .. }
+        | Edit::Remove { path } => path.clone(),
+    };
+    let old_size = root.size(&path)?;
+    let old_hash = root.hash(&path)?;
+    let mut old_content = None;
+    let action = match edit {
+        Edit::Append { size, bytes, .. } => {
+            root.append(&path, *size, bytes)?;
+            Action::Appended
+        }
+        Edit::Write { content, .. } => {
+            old_content = old_text(root, &path, old_size)?;
+            root.write(&path, content)?;
+            if old_size.is_some() {
+                Action::Replaced
+            } else {
+                Action::Created
+            }
+        }
+        Edit::Link { target, .. } => {
+            root.symlink(target, &path)?;
+            Action::Linked
+        }
+        Edit::Remove { .. } => {
+            old_content = old_text(root, &path, old_size)?;
+            root.remove(&path)?;
+            Action::Removed
+        }
+    };
+    let new_hash = if action == Action::Linked {
+        None
+    } else {
+        root.hash(&path)?
+    };
+    Ok(Change {
+        path,
+        action,
+        old_size,
+        old_hash,
+        new_hash,
+        old_content,
+    })
+}
+
+fn old_text(root: &Root, path: &str, size: Option<u64>) -> io::Result<Option<String>> {
+    if size.is_none() {
+        return Ok(None);
+    }
+    let content = root.read(path, 1 << 20)?.unwrap_or_default();
+    Ok(String::from_utf8(content).ok())
+}

@@ -1,0 +1,177 @@
+//! Looking again after an injection, at the filesystem as it is then.
+
+use std::collections::BTreeSet;
+
+use super::boot_loader;
+use super::identity::{is_volatile, root_argument};
+use super::kernels::KernelImage;
+use super::network::{self, links};
+use super::root::Root;
+use crate::initrd::kmod_index::lookup;
+use crate::initrd::modules::{ModuleTree, module_name};
+use crate::initrd::supplement::{essential, missing_modules, present_modules};
+use crate::report::{Action, Check, Firmware, GuestReport, InjectRequest, Manifest};
+
+/// Proves that the guest holds what it needs.
+pub fn verify(
+    root: &Root,
+    guest: &GuestReport,
+    kernels: &[KernelImage],
+    request: &InjectRequest,
+    manifest: &Manifest,
+) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for kernel in kernels {
+        checks.push(modules_present(kernel));
+        checks.push(dependencies_resolvable(kernel, request));
+        checks.push(links_inside(root, kernel, request));
+    }
+    checks.push(identities_exist(root, guest));
+    checks.push(contents_as_written(root, manifest));
+    if guest.firmware == Firmware::Uefi {
+        checks.push(fallback_loader(root));
+    }
+    checks
+}
+
+fn check(what: String, problems: &[String], good: &str) -> Check {
+    let ok = problems.is_empty();
+    Check {
+        what,
+        ok,
+        detail: if ok {
+            good.to_owned()
+        } else {
+            problems.join("; ")
+        },
+    }
+}
+
+fn modules_present(kernel: &KernelImage) -> Check {
+    let tree = ModuleTree::parse(&kernel.texts);
+    let missing = missing_modules(&tree, &kernel.contents, &kernel.report.version);
+    let what = format!("{} holds all virtio modules", kernel.report.initrd);
+    check(what, &missing, "all there or built in")
+}
+
+/// What modprobe inside the initramfs will find in its binary index.
+fn dependencies_resolvable(kernel: &KernelImage, request: &InjectRequest) -> Check {
+    let contents = &kernel.contents;
+    let version = &kernel.report.version;
+    let tree = ModuleTree::parse(&kernel.texts);
+    let present: BTreeSet<String> = present_modules(contents, version).into_values().collect();
+    let index = contents.file(&format!("lib/modules/{version}/modules.dep.bin"));
+    let mut problems = Vec::new();
+    for name in essential(request.target) {
+        if tree.builtin.contains(*name) {
+            continue;
+        }
+        let lines = index
+            .and_then(|index| lookup(index, name))
+            .unwrap_or_default();
+        let Some((path, needs)) = lines.first().and_then(|line| line.split_once(':')) else {
+            problems.push(format!("{name} is not in modules.dep.bin"));
+            continue;
+        };
+        let paths = std::iter::once(path).chain(needs.split_whitespace());
+        let absent = paths.filter(|path| !present.contains(*path));
+        problems.extend(absent.map(|path| format!("{name} needs {}", module_name(path))));
+    }
+    let what = format!("{} can load the essential modules", kernel.report.initrd);
+    check(
+        what,
+        &problems,
+        "every dependency is in the index and in the image",
+    )
+}
+
+fn links_inside(root: &Root, kernel: &KernelImage, request: &InjectRequest) -> Check {
+    let wanted = links::decide(&network::configured(root), &request.nics).unwrap_or_default();
+    let problems: Vec<String> = wanted
+        .files
+        .iter()
+        .filter(|(name, content)| {
+            let path = format!("etc/systemd/network/{name}");
+            kernel.contents.file(&path) != Some(content.as_bytes()) || root.text(&path) != **content
+        })
+        .map(|(name, _)| format!("{name} is missing"))
+        .collect();
+    let what = format!(
+        "{} and the root keep the names of the cards",
+        kernel.report.initrd
+    );
+    check(what, &problems, "every .link file is there")
+}
+
+/// Each UUID in use exists, and no name that depends on the hardware is left
+/// where the boot depends on it.
+fn identities_exist(root: &Root, guest: &GuestReport) -> Check {
+    let known: BTreeSet<&str> = guest
+        .partitions
+        .iter()
+        .filter_map(|partition| partition.uuid.as_deref())
+        .collect();
+    let mut problems = Vec::new();
+    for line in root
+        .text("etc/fstab")
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+    {
+        let device = line.split_whitespace().next().unwrap_or_default();
+        let uuid = device
+            .strip_prefix("UUID=")
+            .map(|uuid| uuid.trim_matches('"'));
+        let mount = line.split_whitespace().nth(1).unwrap_or_default();
+        if uuid.is_some_and(|uuid| !known.contains(uuid) && !line.contains("nofail")) {
+            problems.push(format!("/etc/fstab names {device}, which no partition has"));
+        }
+        if is_volatile(device) && mount == "/" {
+            problems.push(format!("/etc/fstab still names {device}"));
+        }
+    }
+    for path in boot_loader::argument_files(root) {
+        let Some(argument) = root_argument(&root.text(&path)) else {
+            continue;
+        };
+        let uuid = argument.strip_prefix("UUID=");
+        if is_volatile(&argument) || uuid.is_some_and(|uuid| !known.contains(uuid)) {
+            problems.push(format!("/{path} says root={argument}"));
+        }
+    }
+    check(
+        "boot loader and fstab name what exists".to_owned(),
+        &problems,
+        "every UUID exists",
+    )
+}
+
+fn contents_as_written(root: &Root, manifest: &Manifest) -> Check {
+    let problems: Vec<String> = manifest
+        .changes
+        .iter()
+        .filter(|change| change.action != Action::Linked)
+        .filter(|change| root.hash(&change.path).ok().flatten() != change.new_hash)
+        .map(|change| format!("/{} differs from what was written", change.path))
+        .collect();
+    check(
+        "files read back as they were written".to_owned(),
+        &problems,
+        "all hashes agree",
+    )
+}
+
+fn fallback_loader(root: &Root) -> Check {
+    let found = ["boot/efi", "efi", "boot"]
+        .iter()
+        .any(|mount| root.exists(&format!("{mount}/EFI/BOOT/BOOTX64.EFI")));
+    let problems = if found {
+        vec![]
+    } else {
+        vec!["EFI/BOOT/BOOTX64.EFI is missing".to_owned()]
+    };
+    check(
+        "the EFI fallback loader exists".to_owned(),
+        &problems,
+        "EFI/BOOT/BOOTX64.EFI",
+    )
+}

@@ -1,0 +1,350 @@
+//! Mounting the guest's filesystems below one directory, read-only at first.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use super::disks::Found;
+use crate::guest::facts::operating_system;
+use crate::guest::identity::DeviceMap;
+use crate::guest::root::Root;
+use crate::report::{Partition, Refusal};
+
+const GUEST: &str = "/guest";
+/// Nothing in a guest is run or used as a device.
+const HARMLESS: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC);
+/// Where the files that matter may lie on filesystems of their own.
+const MOUNTED: [&str; 8] = [
+    "/usr",
+    "/boot",
+    "/boot/efi",
+    "/efi",
+    "/etc",
+    "/var",
+    "/var/log",
+    "/var/lib",
+];
+
+/// The mounted guest.
+pub(super) struct Guest {
+    /// Index of the root among all partitions.
+    pub root: usize,
+    mounts: Vec<Mount>,
+}
+
+struct Mount {
+    device: PathBuf,
+    target: PathBuf,
+    kind: String,
+    options: String,
+}
+
+/// Loads the module of a filesystem before its first mount.
+pub(super) type LoadFilesystem<'a> = &'a dyn Fn(&str) -> io::Result<()>;
+
+/// Finds the root filesystem and mounts all that belongs to it.
+pub(super) fn mount_guest(
+    found: &[Found],
+    load: LoadFilesystem,
+    warnings: &mut Vec<String>,
+) -> Result<Guest, Refusal> {
+    let _ = fs::create_dir(GUEST);
+    let root = find_root(found, load)?;
+    let mut guest = Guest {
+        root,
+        mounts: Vec::new(),
+    };
+    let partition = &found[root].partition;
+    let target = PathBuf::from(GUEST);
+    guest
+        .add(&found[root], target, "", load, warnings)
+        .map_err(|error| Refusal::UnsupportedFilesystem {
+            partition: name(partition),
+            filesystem: partition.filesystem.clone().unwrap_or_default(),
+            detail: error.to_string(),
+        })?;
+    guest.mount_by_fstab(found, load, warnings);
+    Ok(guest)
+}
+
+impl Guest {
+    /// The guest's root directory.
+    pub(super) fn open(&self) -> io::Result<Root> {
+        Root::open(Path::new(GUEST))
+    }
+
+    /// Makes every mount writable.
+    pub(super) fn make_writable(&self) -> io::Result<()> {
+        for each in &self.mounts {
+            each.remount(HARMLESS)?;
+        }
+        Ok(())
+    }
+
+    /// Writes everything out, lets go, and mounts again for looking only.
+    pub(super) fn mount_again(&self) -> io::Result<()> {
+        self.unmount()?;
+        for each in &self.mounts {
+            each.mount(HARMLESS | MsFlags::MS_RDONLY)?;
+        }
+        Ok(())
+    }
+
+    /// Writes everything out and lets go.
+    pub(super) fn unmount(&self) -> io::Result<()> {
+        nix::unistd::sync();
+        for each in self.mounts.iter().rev() {
+            umount2(&each.target, MntFlags::empty())?;
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        found: &Found,
+        target: PathBuf,
+        options: &str,
+        load: LoadFilesystem,
+        warnings: &mut Vec<String>,
+    ) -> io::Result<()> {
+        let kind =
+            driver(&found.partition).ok_or_else(|| io::Error::other("unknown filesystem"))?;
+        load(kind)?;
+        let mut new = Mount {
+            device: found.device.clone(),
+            target,
+            kind: kind.to_owned(),
+            options: options.to_owned(),
+        };
+        if let Err(error) = new.mount(HARMLESS | MsFlags::MS_RDONLY) {
+            let without_replay = match kind {
+                "ext4" => "noload",
+                "xfs" => "norecovery",
+                _ => return Err(error),
+            };
+            new.options = [options, without_replay]
+                .join(",")
+                .trim_matches(',')
+                .to_owned();
+            new.mount(HARMLESS | MsFlags::MS_RDONLY)
+                .map_err(|_| error)?;
+            warnings.push(format!(
+                "{} was not unmounted cleanly and is read without its journal",
+                name(&found.partition)
+            ));
+        }
+        self.mounts.push(new);
+        Ok(())
+    }
+
+    fn mount_by_fstab(
+        &mut self,
+        found: &[Found],
+        load: LoadFilesystem,
+        warnings: &mut Vec<String>,
+    ) {
+        let Ok(root) = self.open() else { return };
+        let fstab = root.text("etc/fstab");
+        let entries: Vec<Vec<&str>> = fstab
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|fields| fields.len() >= 3)
+            .collect();
+        let root_of = (
+            found[self.root].partition.disk,
+            found[self.root].partition.number,
+        );
+        for wanted in MOUNTED {
+            let Some(fields) = entries
+                .iter()
+                .find(|fields| fields[1].trim_end_matches('/') == wanted)
+            else {
+                continue;
+            };
+            let Some(partition) = by_specification(found, fields[0], root_of) else {
+                warnings.push(format!(
+                    "{wanted} of the guest is on {}, which is on no captured partition",
+                    fields[0]
+                ));
+                continue;
+            };
+            let options = fields.get(3).copied().unwrap_or_default();
+            let options: Vec<&str> = options
+                .split(',')
+                .filter(|option| option.starts_with("subvol"))
+                .collect();
+            // The directory is resolved inside the guest: a link cannot lead out.
+            let Some(target) = directory_inside(&root, wanted) else {
+                continue;
+            };
+            if let Err(error) = self.add(partition, target, &options.join(","), load, warnings) {
+                warnings.push(format!("{wanted} of the guest cannot be mounted: {error}"));
+            }
+        }
+    }
+}
+
+impl Mount {
+    fn mount(&self, flags: MsFlags) -> io::Result<()> {
+        let options = (!self.options.is_empty()).then_some(self.options.as_str());
+        Ok(mount(
+            Some(&self.device),
+            &self.target,
+            Some(self.kind.as_str()),
+            flags,
+            options,
+        )?)
+    }
+
+    fn remount(&self, flags: MsFlags) -> io::Result<()> {
+        let flags = flags | MsFlags::MS_REMOUNT;
+        Ok(mount(
+            None::<&str>,
+            &self.target,
+            None::<&str>,
+            flags,
+            None::<&str>,
+        )?)
+    }
+}
+
+fn directory_inside(root: &Root, path: &str) -> Option<PathBuf> {
+    let real = root.real_directory(path)?;
+    Some(Path::new(GUEST).join(real))
+}
+
+/// `disk 0 partition 1`, for people.
+pub(super) fn name(partition: &Partition) -> String {
+    match partition.number {
+        0 => format!("disk {}", partition.disk),
+        number => format!("partition {number} of disk {}", partition.disk),
+    }
+}
+
+/// The driver that mounts a filesystem.
+fn driver(partition: &Partition) -> Option<&'static str> {
+    match partition.filesystem.as_deref()? {
+        "ext2" | "ext3" | "ext4" => Some("ext4"),
+        "xfs" => Some("xfs"),
+        "btrfs" => Some("btrfs"),
+        "vfat" => Some("vfat"),
+        _ => None,
+    }
+}
+
+fn find_root(found: &[Found], load: LoadFilesystem) -> Result<usize, Refusal> {
+    let mut roots = Vec::new();
+    let mut failed = None;
+    for (index, each) in found.iter().enumerate() {
+        match driver(&each.partition) {
+            None | Some("vfat") => continue,
+            Some(_) => {}
+        }
+        match looks_like_root(each, load) {
+            Ok(true) => roots.push(index),
+            Ok(false) => {}
+            Err(error) => failed = Some((each, error)),
+        }
+    }
+    match (roots.as_slice(), failed) {
+        ([root], _) => Ok(*root),
+        ([], Some((each, error))) => Err(Refusal::UnsupportedFilesystem {
+            partition: name(&each.partition),
+            filesystem: each.partition.filesystem.clone().unwrap_or_default(),
+            detail: error.to_string(),
+        }),
+        ([], None) => Err(container_refusal(found)),
+        (several, _) => {
+            let names: Vec<String> = several
+                .iter()
+                .map(|root| name(&found[*root].partition))
+                .collect();
+            Err(Refusal::SeveralRoots {
+                roots: names.join(", "),
+            })
+        }
+    }
+}
+
+fn looks_like_root(each: &Found, load: LoadFilesystem) -> io::Result<bool> {
+    let mut probe = Guest {
+        root: 0,
+        mounts: Vec::new(),
+    };
+    probe.add(each, PathBuf::from(GUEST), "", load, &mut Vec::new())?;
+    let verdict = probe.open().map(|root| {
+        operating_system(&root).is_some() && root.exists("etc") && root.exists("lib/modules")
+            || root.exists("etc/fstab") && root.exists("etc/os-release")
+    });
+    probe.unmount()?;
+    verdict
+}
+
+fn container_refusal(found: &[Found]) -> Refusal {
+    let holding = |kind: &str| {
+        let mut all = found.iter().map(|each| &each.partition);
+        all.find(|partition| partition.filesystem.as_deref() == Some(kind))
+            .map(name)
+    };
+    if let Some(partition) = holding("luks") {
+        return Refusal::Luks { partition };
+    }
+    if let Some(partition) = holding("raid") {
+        return Refusal::Raid { partition };
+    }
+    if let Some(partition) = holding("lvm2") {
+        return Refusal::Lvm { partition };
+    }
+    if let Some(partition) = holding("bitlocker") {
+        return Refusal::BitLocker { partition };
+    }
+    if let Some(partition) = holding("ntfs") {
+        return Refusal::Windows { partition };
+    }
+    let kinds: Vec<&str> = found
+        .iter()
+        .filter_map(|each| each.partition.filesystem.as_deref())
+        .collect();
+    let found = if kinds.is_empty() {
+        "nothing known".to_owned()
+    } else {
+        kinds.join(", ")
+    };
+    Refusal::NoRoot { found }
+}
+
+/// The partition that the first field of an fstab line means.
+fn by_specification<'a>(
+    found: &'a [Found],
+    specification: &str,
+    root: (usize, u32),
+) -> Option<&'a Found> {
+    let partitions: Vec<Partition> = found.iter().map(|each| each.partition.clone()).collect();
+    let stable = DeviceMap::new(&partitions, root).stable_name(specification);
+    let specification = stable.as_deref().unwrap_or(specification).replace('"', "");
+    let specification = ["uuid", "label", "partuuid"]
+        .into_iter()
+        .find_map(|by| {
+            let value = specification.strip_prefix(&format!("/dev/disk/by-{by}/"))?;
+            Some(format!("{}={value}", by.to_uppercase()))
+        })
+        .unwrap_or(specification);
+    let (key, value) = specification.split_once('=')?;
+    found.iter().find(|each| {
+        let partition = &each.partition;
+        let actual = match key {
+            "UUID" => &partition.uuid,
+            "LABEL" => &partition.label,
+            "PARTUUID" => &partition.part_uuid,
+            _ => &None,
+        };
+        actual
+            .as_deref()
+            .is_some_and(|actual| actual.eq_ignore_ascii_case(value))
+    })
+}

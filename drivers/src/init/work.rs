@@ -1,0 +1,152 @@
+//! One task, from the disks to the report.
+
+use std::io;
+
+use super::disks::{self, Attached, Found};
+use super::mounts::{self, Guest};
+use super::output::Output;
+use crate::guest::extract::{Limits, extract};
+use crate::guest::kernels::{self, KernelImage};
+use crate::guest::network;
+use crate::guest::plan;
+use crate::guest::root::Root;
+use crate::guest::verify::verify;
+use crate::guest::{boot_loader, facts};
+use crate::report::{Firmware, GuestReport, InjectRequest, Outcome, Refusal, RootFilesystem, Task};
+use crate::{Described, describe};
+
+/// Why the work ended early.
+pub(super) enum Stop {
+    /// The guest is not touched.
+    Refused(Refusal),
+    /// Something failed.
+    Failed(Described),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Described> for Stop {
+    fn from(error: Described) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Inspects, extracts, and where asked injects and verifies.
+pub(super) fn perform(
+    task: &Task,
+    attached: &Attached,
+    output: &mut Output,
+) -> Result<Outcome, Stop> {
+    step("looking at the disks");
+    let found = disks::partitions(attached).map_err(describe("reading the partitions"))?;
+    let mut warnings = Vec::new();
+    let load = |kind: &str| load_filesystem(task, kind);
+    let guest = mounts::mount_guest(&found, &load, &mut warnings)?;
+    let root = guest.open().map_err(describe("opening the guest's root"))?;
+    if let Some(architecture) = facts::foreign_architecture(&root) {
+        return Err(Refusal::ForeignArchitecture { architecture }.into());
+    }
+    step("reading out the machine folder");
+    let extracted = extract(&root, Limits::default(), output);
+    warnings.extend(extracted.map_err(describe("reading out the machine folder"))?);
+    step("reading the initramfs images");
+    let kernels = kernels::find(&root, &mut warnings);
+    let mut report = inspect(&root, &found, guest.root, warnings);
+    let Some(request) = &task.inject else {
+        match kernels {
+            Ok(kernels) => report.kernels = reports(&kernels),
+            Err(refusal) => report.warnings.push(refusal.to_string()),
+        }
+        return Ok(Outcome::Inspected(report));
+    };
+    let kernels = kernels?;
+    report.kernels = reports(&kernels);
+    inject(&guest, root, report, &kernels, request)
+}
+
+fn inject(
+    guest: &Guest,
+    root: Root,
+    mut report: GuestReport,
+    kernels: &[KernelImage],
+    request: &InjectRequest,
+) -> Result<Outcome, Stop> {
+    step("planning");
+    let plan = plan::plan(&root, &report, kernels, request)?;
+    report.warnings.extend(plan.warnings.iter().cloned());
+    step("writing");
+    guest
+        .make_writable()
+        .map_err(describe("making the guest writable"))?;
+    let changes = plan::apply(&root, &plan).map_err(describe("changing the guest"))?;
+    drop(root);
+    guest
+        .mount_again()
+        .map_err(describe("mounting the guest again"))?;
+    step("verifying");
+    let root = guest
+        .open()
+        .map_err(describe("opening the guest's root again"))?;
+    let after = kernels::find(&root, &mut Vec::new())?;
+    let verified = verify(&root, &report, &after, request, &changes);
+    drop(root);
+    guest.unmount().map_err(describe("unmounting the guest"))?;
+    Ok(Outcome::Prepared {
+        guest: report,
+        changes,
+        verified,
+    })
+}
+
+fn reports(kernels: &[KernelImage]) -> Vec<crate::report::KernelReport> {
+    kernels.iter().map(|kernel| kernel.report.clone()).collect()
+}
+
+fn inspect(root: &Root, found: &[Found], of: usize, warnings: Vec<String>) -> GuestReport {
+    let partitions: Vec<_> = found.iter().map(|each| each.partition.clone()).collect();
+    let own = &partitions[of];
+    let (enabled_units, masked_units) = facts::units(root);
+    let uefi = partitions.iter().any(|partition| partition.efi_system)
+        && ["boot/efi/EFI", "efi/EFI", "boot/EFI"]
+            .iter()
+            .any(|path| root.exists(path));
+    GuestReport {
+        os: facts::operating_system(root).unwrap_or_default(),
+        hostname: facts::hostname(root),
+        firmware: if uefi { Firmware::Uefi } else { Firmware::Bios },
+        root: RootFilesystem {
+            partition: (own.disk, own.number),
+            uuid: own.uuid.clone().unwrap_or_default(),
+            filesystem: own.filesystem.clone().unwrap_or_default(),
+            root_argument: boot_loader::written_root(root),
+        },
+        kernels: Vec::new(),
+        interfaces: network::configured(root)
+            .into_iter()
+            .map(|found| found.interface)
+            .collect(),
+        enabled_units,
+        masked_units,
+        packages: facts::packages(root),
+        cloud_init: facts::has_cloud_init(root),
+        warnings,
+        partitions,
+    }
+}
+
+fn load_filesystem(task: &Task, kind: &str) -> io::Result<()> {
+    for module in task.filesystems.get(kind).into_iter().flatten() {
+        super::load_module(module)?;
+    }
+    Ok(())
+}
+
+/// What is being done, for the console: its last lines are all that is left
+/// when the micro-VM dies.
+fn step(doing: &str) {
+    println!("lifeboat-injector: {doing}");
+}

@@ -1,0 +1,155 @@
+//! MBR and GPT, as far as identities go; the kernel finds the partitions.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+const EFI_SYSTEM: [u8; 16] = [
+    0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
+];
+
+/// One partition as the table describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableEntry {
+    /// Its number.
+    pub number: u32,
+    /// `PARTUUID`.
+    pub part_uuid: Option<String>,
+    /// Whether it is an EFI system partition.
+    pub efi_system: bool,
+}
+
+/// Reads the table of a disk; a disk without one has no entries.
+pub fn read(disk: &mut (impl Read + Seek)) -> io::Result<Vec<TableEntry>> {
+    let mut head = vec![0; 1024];
+    disk.seek(SeekFrom::Start(0))?;
+    let count = read_up_to(disk, &mut head)?;
+    head.truncate(count);
+    if head.get(510..512) != Some(&[0x55, 0xaa]) {
+        return Ok(Vec::new());
+    }
+    match head.get(512..1024) {
+        Some(header) if header.starts_with(b"EFI PART") => gpt(disk, header),
+        _ => Ok(mbr(&head)),
+    }
+}
+
+fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}
+
+fn mbr(head: &[u8]) -> Vec<TableEntry> {
+    let signature = word(head, 440);
+    let kind = |number: u32| head.get(446 + (number as usize - 1) * 16 + 4).copied();
+    // Logical partitions are numbered from 5 and share the disk's signature.
+    (1..=32)
+        .filter(|number| *number > 4 || kind(*number) != Some(0))
+        .map(|number| TableEntry {
+            number,
+            part_uuid: (signature != 0).then(|| format!("{signature:08x}-{number:02x}")),
+            efi_system: number <= 4 && kind(number) == Some(0xef),
+        })
+        .collect()
+}
+
+fn gpt(disk: &mut (impl Read + Seek), header: &[u8]) -> io::Result<Vec<TableEntry>> {
+    let start = u64::from(word(header, 72)) | u64::from(word(header, 76)) << 32;
+    let (count, size) = (word(header, 80).min(256), word(header, 84));
+    if !(128..=4096).contains(&size) || start > 1 << 40 {
+        return Ok(Vec::new());
+    }
+    disk.seek(SeekFrom::Start(start * 512))?;
+    let mut entries = vec![0; (count * size) as usize];
+    let length = read_up_to(disk, &mut entries)?;
+    entries.truncate(length);
+    let numbered = entries.chunks_exact(size as usize).zip(1..);
+    Ok(numbered
+        .filter(|(entry, _)| entry[..16] != [0; 16])
+        .map(|(entry, number)| TableEntry {
+            number,
+            part_uuid: Some(mixed_endian(&entry[16..32])),
+            efi_system: entry[..16] == EFI_SYSTEM,
+        })
+        .collect())
+}
+
+fn word(bytes: &[u8], offset: usize) -> u32 {
+    bytes
+        .get(offset..offset + 4)
+        .and_then(|word| word.try_into().ok())
+        .map_or(0, u32::from_le_bytes)
+}
+
+/// A GUID as EFI stores it.
+fn mixed_endian(bytes: &[u8]) -> String {
+    let hex = |range: &mut dyn Iterator<Item = usize>| -> String {
+        range.map(|place| format!("{:02x}", bytes[place])).collect()
+    };
+    [
+        hex(&mut (0..4).rev()),
+        hex(&mut (4..6).rev()),
+        hex(&mut (6..8).rev()),
+        hex(&mut (8..10)),
+        hex(&mut (10..16)),
+    ]
+    .join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn master_boot_record() {
+        let mut disk = vec![0; 2048];
+        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+        disk[440..444].copy_from_slice(&0x1234_abcdu32.to_le_bytes());
+        disk[450] = 0x83;
+        disk[466] = 0xef;
+        let entries = read(&mut Cursor::new(disk)).unwrap();
+        assert_eq!(entries[0].part_uuid.as_deref(), Some("1234abcd-01"));
+        assert!(!entries[0].efi_system && entries[1].efi_system);
+    }
+
+    #[test]
+    fn gpt_entries() {
+        let mut disk = vec![0; 8192];
+        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+        disk[512..520].copy_from_slice(b"EFI PART");
+        disk[512 + 72] = 2;
+        disk[512 + 80] = 4;
+        disk[512 + 84] = 128;
+        disk[1024..1040].copy_from_slice(&EFI_SYSTEM);
+        disk[1040..1056].copy_from_slice(&(0..16).collect::<Vec<u8>>());
+        let entries = read(&mut Cursor::new(disk)).unwrap();
+        assert_eq!(entries.len(), 1);
+        assert!(entries[0].efi_system);
+        assert_eq!(
+            entries[0].part_uuid.as_deref(),
+            Some("03020100-0504-0706-0809-0a0b0c0d0e0f")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_tables_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..1024), gpt: bool) {
+            let mut disk = vec![0u8; 2048];
+            disk[..bytes.len()].copy_from_slice(&bytes);
+            disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+            if gpt {
+                disk[512..520].copy_from_slice(b"EFI PART");
+            }
+            let _ = read(&mut Cursor::new(disk));
+            let _ = read(&mut Cursor::new(bytes));
+        }
+    }
+}

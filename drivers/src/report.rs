@@ -1,0 +1,402 @@
+//! What goes into the micro-VM and what comes out of it: plain data.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The virtual disk bus that the prepared machine will boot from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bus {
+    /// virtio-blk.
+    #[default]
+    VirtioBlk,
+    /// virtio-scsi.
+    VirtioScsi,
+}
+
+/// One network card of the machine as it will be, and what it must keep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicIdentity {
+    /// The MAC address that the virtual card will carry.
+    pub mac: String,
+    /// The static address that belongs to this card, which finds its interface.
+    pub address: Option<IpAddr>,
+}
+
+/// What to inject into one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InjectRequest {
+    /// The machine's name, for messages only.
+    pub machine: String,
+    /// Its network cards.
+    pub nics: Vec<NicIdentity>,
+    /// The bus of its disks.
+    #[serde(default)]
+    pub target: Bus,
+}
+
+/// How the captured machine was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Firmware {
+    /// A BIOS with a boot sector.
+    #[default]
+    Bios,
+    /// UEFI with an EFI system partition.
+    Uefi,
+}
+
+/// The guest's `os-release`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct OperatingSystem {
+    /// `ID`, such as `debian`.
+    pub id: String,
+    /// `VERSION_ID`.
+    pub version_id: String,
+    /// `PRETTY_NAME`.
+    pub pretty_name: String,
+}
+
+/// One partition, or a whole disk that carries a filesystem itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Partition {
+    /// Which captured disk, counted from 0 in hardware order.
+    pub disk: usize,
+    /// The partition's number; 0 for a whole disk.
+    pub number: u32,
+    /// Its size.
+    pub bytes: u64,
+    /// The filesystem or container: `ext4`, `swap`, `vfat`, `luks`, `lvm2`...
+    pub filesystem: Option<String>,
+    /// The filesystem's UUID as the guest would write it.
+    pub uuid: Option<String>,
+    /// The filesystem's label.
+    pub label: Option<String>,
+    /// `PARTUUID`, when the partition table gives one.
+    pub part_uuid: Option<String>,
+    /// Whether the partition table calls it an EFI system partition.
+    pub efi_system: bool,
+}
+
+/// The guest's root filesystem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct RootFilesystem {
+    /// Disk and partition number.
+    pub partition: (usize, u32),
+    /// The filesystem's UUID.
+    pub uuid: String,
+    /// The filesystem's kind.
+    pub filesystem: String,
+    /// `root=` as the boot loader's configuration writes it.
+    pub root_argument: Option<String>,
+}
+
+/// Which tool built an initramfs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Generator {
+    /// Debian's initramfs-tools.
+    InitramfsTools,
+    /// dracut.
+    Dracut,
+    /// Neither.
+    Unknown,
+}
+
+/// One kernel of the guest with one initramfs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelReport {
+    /// The kernel's release, the name under `/lib/modules`.
+    pub version: String,
+    /// The initramfs's path in the guest.
+    pub initrd: String,
+    /// What built it.
+    pub generator: Generator,
+    /// The compression of its main part.
+    pub compressor: String,
+    /// Whether everything needed to boot from virtio is there already.
+    pub virtio_present: bool,
+}
+
+/// The configuration language an interface is described in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkStyle {
+    /// `/etc/network/interfaces`.
+    Ifupdown,
+    /// systemd-networkd.
+    Networkd,
+    /// netplan.
+    Netplan,
+    /// NetworkManager keyfiles.
+    NetworkManager,
+    /// `ifcfg-*` of Red Hat and SUSE.
+    Ifcfg,
+}
+
+/// One configured interface of the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name; empty when the configuration matches by MAC address only.
+    pub name: String,
+    /// Where it is configured.
+    pub style: NetworkStyle,
+    /// Static addresses, `address/prefix` where the prefix is known.
+    pub addresses: Vec<String>,
+    /// Default gateway.
+    pub gateway: Option<String>,
+    /// Name servers.
+    pub dns: Vec<String>,
+    /// The MAC address that the configuration names.
+    pub mac: Option<String>,
+}
+
+/// Everything the inspection found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct GuestReport {
+    /// The operating system.
+    pub os: OperatingSystem,
+    /// The host name.
+    pub hostname: String,
+    /// How it was started.
+    pub firmware: Firmware,
+    /// All partitions of all disks.
+    pub partitions: Vec<Partition>,
+    /// The root filesystem.
+    pub root: RootFilesystem,
+    /// Every kernel that has an initramfs.
+    pub kernels: Vec<KernelReport>,
+    /// Configured interfaces.
+    pub interfaces: Vec<Interface>,
+    /// Enabled units, as `target/unit` of the `.wants` and `.requires` links.
+    pub enabled_units: Vec<String>,
+    /// Units masked by a link to `/dev/null`.
+    pub masked_units: Vec<String>,
+    /// Names of installed packages, where the package database is cheap to read.
+    pub packages: Vec<String>,
+    /// Whether cloud-init is installed.
+    pub cloud_init: bool,
+    /// Odd things that do not stop an injection.
+    pub warnings: Vec<String>,
+}
+
+/// What happened to one file of the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// It did not exist.
+    Created,
+    /// Bytes were added at its end; truncating to the old size undoes it.
+    Appended,
+    /// Its content was replaced.
+    Replaced,
+    /// A symbolic link was made.
+    Linked,
+    /// It was taken away.
+    Removed,
+}
+
+/// One change, enough to prove it and to undo it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Path in the guest.
+    pub path: String,
+    /// What was done.
+    pub action: Action,
+    /// Size before, if it existed.
+    pub old_size: Option<u64>,
+    /// BLAKE3 before, if it existed.
+    pub old_hash: Option<String>,
+    /// BLAKE3 after, unless it was removed.
+    pub new_hash: Option<String>,
+    /// The whole old content of a replaced text file, for replay backwards.
+    pub old_content: Option<String>,
+}
+
+/// All changes of one injection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Manifest {
+    /// In the order they were made.
+    pub changes: Vec<Change>,
+}
+
+/// One fact proven by looking again after the injection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at.
+    pub what: String,
+    /// Whether it held.
+    pub ok: bool,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// The result of [`prepare`](crate::host::prepare).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PrepareReport {
+    /// The guest as it was found.
+    pub guest: GuestReport,
+    /// What was changed.
+    pub changes: Manifest,
+    /// What was proven afterwards.
+    pub verified: Vec<Check>,
+    /// Wall-clock time of the whole launch.
+    pub seconds: f64,
+}
+
+/// What the micro-VM is asked to do; travels into it as `/task.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// How many disks the guest has, attached in hardware order.
+    pub disks: usize,
+    /// The injection, or nothing for an inspection.
+    pub inject: Option<InjectRequest>,
+    /// Kernel modules of the micro-VM itself, in loading order.
+    pub modules: Vec<String>,
+    /// Modules to load before the first mount of a filesystem, by its driver.
+    pub filesystems: BTreeMap<String, Vec<String>>,
+    /// Upper bound of the result stream.
+    pub output_bytes: u64,
+}
+
+/// What the micro-VM answers as `report.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The guest was looked at and nothing was changed.
+    Inspected(GuestReport),
+    /// The guest was changed, and looked at again.
+    Prepared {
+        /// The guest as it was found.
+        guest: GuestReport,
+        /// What was changed.
+        changes: Manifest,
+        /// What was proven afterwards.
+        verified: Vec<Check>,
+    },
+    /// The guest cannot be made to boot, and nothing was changed.
+    Refused(Refusal),
+    /// Something failed on the way.
+    Failed {
+        /// What was attempted, and the whole chain of causes.
+        message: String,
+    },
+}
+
+/// Why a guest is not touched. Every refusal comes before the first write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+pub enum Refusal {
+    /// No filesystem holds an `os-release`.
+    #[error(
+        "no partition holds a Linux root filesystem (found: {found}); \
+         give all disks of the machine, in hardware order"
+    )]
+    NoRoot {
+        /// What the partitions hold instead.
+        found: String,
+    },
+    /// More than one system, and nothing says which.
+    #[error(
+        "several root filesystems were found ({roots}); Lifeboat does not guess which one is meant"
+    )]
+    SeveralRoots {
+        /// Where they are.
+        roots: String,
+    },
+    /// LUKS.
+    #[error("{partition} is encrypted with LUKS, and no key was given")]
+    Luks {
+        /// Which partition.
+        partition: String,
+    },
+    /// BitLocker.
+    #[error("{partition} is encrypted with BitLocker, and no key was given")]
+    BitLocker {
+        /// Which partition.
+        partition: String,
+    },
+    /// LVM.
+    #[error("{partition} is an LVM physical volume; LVM is not supported yet")]
+    Lvm {
+        /// Which partition.
+        partition: String,
+    },
+    /// Software RAID.
+    #[error("{partition} is part of a software RAID; RAID is not supported yet")]
+    Raid {
+        /// Which partition.
+        partition: String,
+    },
+    /// Windows.
+    #[error("{partition} holds NTFS; Windows guests are not supported yet")]
+    Windows {
+        /// Which partition.
+        partition: String,
+    },
+    /// A filesystem that cannot be mounted by the micro-VM.
+    #[error("{partition} holds {filesystem}, which the injector cannot mount ({detail})")]
+    UnsupportedFilesystem {
+        /// Which partition.
+        partition: String,
+        /// What it holds.
+        filesystem: String,
+        /// What the kernel said.
+        detail: String,
+    },
+    /// No kernel with an initramfs.
+    #[error(
+        "no kernel under /lib/modules has an initramfs in /boot; expected initrd.img-K, initramfs-K.img or initrd-K"
+    )]
+    NoKernel,
+    /// An initramfs that cannot be understood.
+    #[error("{initrd} cannot be extended: {detail}")]
+    UnknownInitrd {
+        /// Its path.
+        initrd: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The kernel was built without virtio.
+    #[error(
+        "kernel {version} has no {module}, neither built in nor as a module; offer it AHCI and e1000e instead"
+    )]
+    NoVirtio {
+        /// The kernel.
+        version: String,
+        /// What is missing.
+        module: String,
+    },
+    /// Not enough room.
+    #[error("the filesystem holding {path} has {free} bytes free, {needed} are needed")]
+    NoSpace {
+        /// Where.
+        path: String,
+        /// How much is needed.
+        needed: u64,
+        /// How much there is.
+        free: u64,
+    },
+    /// Not an x86-64 system.
+    #[error("the guest's programs are built for {architecture}, Lifeboat boots x86-64 only")]
+    ForeignArchitecture {
+        /// What they are built for.
+        architecture: String,
+    },
+    /// The same MAC twice.
+    #[error("the MAC address {mac} is given to more than one card")]
+    DuplicateMac {
+        /// Which.
+        mac: String,
+    },
+    /// A unified kernel image.
+    #[error(
+        "the guest boots the unified kernel image {path}, which is signed as a whole and cannot be extended"
+    )]
+    UnifiedKernelImage {
+        /// Its path.
+        path: String,
+    },
+}
