@@ -1,7 +1,7 @@
 //! Machine folders: the logs and configuration of one machine, as the injector writes them.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -34,35 +34,77 @@ pub(crate) struct Listing {
     pub truncated: bool,
 }
 
-/// Lists regular files without following links.
-pub(crate) fn list_files(folder: &Path, limit: usize, wanted: &dyn Fn(&str) -> bool) -> Listing {
-    let mut files = Vec::new();
-    let mut waiting = vec![(String::new(), folder.to_owned(), 0)];
+/// Lists regular files in `root`, below `start` ("" or "a/b/").
+///
+/// Links to files are followed as the machine itself would follow them, and only where they end
+/// inside `root`; links to directories are not.
+pub(crate) fn list_files(
+    root: &Path,
+    start: &str,
+    limit: usize,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Listing {
+    let mut listing = Listing {
+        files: Vec::new(),
+        truncated: false,
+    };
+    let first = inside(root, &root.join(start)).map(|path| (start.to_owned(), path, 0));
+    let mut waiting: Vec<(String, PathBuf, usize)> = first.into_iter().collect();
     let mut seen = 0;
-    let mut truncated = false;
     while let Some((prefix, directory, depth)) = waiting.pop() {
-        let Ok(entries) = std::fs::read_dir(&directory) else {
-            continue;
-        };
-        for entry in entries.flatten() {
+        for (name, path, kind) in sorted_entries(&directory) {
             seen += 1;
-            if seen > MAX_ENTRIES || files.len() >= limit {
-                truncated = true;
+            if seen > MAX_ENTRIES || listing.files.len() >= limit {
+                listing.truncated = true;
                 break;
             }
-            let Ok(kind) = entry.file_type() else {
-                continue;
-            };
-            let relative = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            let relative = format!("{prefix}{name}");
             if kind.is_dir() && depth < MAX_DEPTH {
-                waiting.push((format!("{relative}/"), entry.path(), depth + 1));
+                waiting.push((format!("{relative}/"), path, depth + 1));
             } else if kind.is_file() && wanted(&relative) {
-                files.push((relative, entry.path()));
+                listing.files.push((relative, path));
+            } else if kind.is_symlink() && wanted(&relative) {
+                listing
+                    .files
+                    .extend(linked_file(root, &path).map(|path| (relative, path)));
             }
         }
     }
-    files.sort();
-    Listing { files, truncated }
+    listing.files.sort();
+    listing
+}
+
+/// What is in a directory, in an order that does not depend on the filesystem.
+fn sorted_entries(directory: &Path) -> Vec<(String, PathBuf, FileType)> {
+    let entries = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .take(MAX_ENTRIES);
+    let mut entries: Vec<_> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            Some((name, entry.path(), entry.file_type().ok()?))
+        })
+        .collect();
+    entries.sort_by(|a, b| a.1.cmp(&b.1));
+    entries
+}
+
+/// The path without links, if it lies inside the root.
+fn inside(root: &Path, path: &Path) -> Option<PathBuf> {
+    let (root, path) = (root.canonicalize().ok()?, path.canonicalize().ok()?);
+    path.starts_with(&root).then_some(path)
+}
+
+fn linked_file(root: &Path, link: &Path) -> Option<PathBuf> {
+    let target = std::fs::read_link(link).ok()?;
+    // An absolute link means the root of the machine, not that of this host.
+    let path = match target.strip_prefix("/") {
+        Ok(absolute) => root.join(absolute),
+        Err(_) => link.to_owned(),
+    };
+    inside(root, &path).filter(|path| path.is_file())
 }
 
 /// The text files below `etc/` and zone data, by relative name.
@@ -75,7 +117,7 @@ pub(crate) struct ConfigFiles {
 
 impl ConfigFiles {
     pub fn read(machine: &str, folder: &Path, warnings: &mut Vec<String>) -> Self {
-        let listing = list_files(folder, MAX_CONFIG_FILES, &is_config);
+        let listing = list_files(folder, "", MAX_CONFIG_FILES, &is_config);
         if listing.truncated {
             warnings.push(format!(
                 "{machine}: too many files below etc/; the rest was left out"
@@ -156,46 +198,48 @@ pub(crate) fn read_units(folder: &Path) -> BTreeMap<String, String> {
         "lib/systemd/system/",
         "etc/systemd/system/",
     ];
+    let is_unit = |name: &str| {
+        let unit = name.ends_with(".service") && !is_enabling(name);
+        unit && services::by_unit(base_name(name)).is_some()
+    };
     let mut units = BTreeMap::new();
     for place in places {
-        let is_unit = |name: &str| name.ends_with(".service");
-        for (relative, path) in list_files(&folder.join(place), 4_000, &is_unit).files {
-            let name = relative.rsplit('/').next().unwrap_or(&relative);
-            if services::by_unit(name).is_some()
-                && let Ok(Some(text)) = read_text(&path)
-            {
-                units.insert(format!("{place}{relative}"), text);
+        for (relative, path) in list_files(folder, place, 4_000, &is_unit).files {
+            if let Ok(Some(text)) = read_text(&path) {
+                units.insert(relative, text);
             }
         }
     }
     units
 }
 
-/// Enabled units: links are taken by name alone, so that nothing outside is ever opened.
+/// Whether a file lies there only to say that its unit is enabled.
+fn is_enabling(relative: &str) -> bool {
+    relative.contains(".wants/") || relative.contains(".requires/")
+}
+
+fn base_name(relative: &str) -> &str {
+    relative.rsplit('/').next().unwrap_or(relative)
+}
+
+/// Enabled units, by name alone: what the links lead to does not matter.
 fn wanted_units(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder.join("etc/systemd/system")) else {
+    let place = "etc/systemd/system";
+    let Some(directory) = inside(folder, &folder.join(place)) else {
         return Vec::new();
     };
-    let mut units = Vec::new();
-    for directory in entries.flatten().take(1000) {
-        let name = directory.file_name().to_string_lossy().into_owned();
-        let is_directory = directory.file_type().is_ok_and(|kind| kind.is_dir());
-        if !is_directory || !(name.ends_with(".wants") || name.ends_with(".requires")) {
-            continue;
-        }
-        let Ok(links) = std::fs::read_dir(directory.path()) else {
-            continue;
-        };
-        let links = links.flatten().take(1000);
-        units.extend(links.map(|l| {
-            format!(
-                "etc/systemd/system/{name}/{}",
-                l.file_name().to_string_lossy()
-            )
-        }));
-    }
-    units.sort();
-    units
+    let enabling = sorted_entries(&directory)
+        .into_iter()
+        .filter(|(name, _, kind)| {
+            kind.is_dir() && (name.ends_with(".wants") || name.ends_with(".requires"))
+        });
+    let units = enabling.flat_map(|(name, path, _)| {
+        let links = sorted_entries(&path).into_iter().take(1000);
+        links
+            .map(move |(link, _, _)| format!("{place}/{name}/{link}"))
+            .collect::<Vec<_>>()
+    });
+    units.take(10_000).collect()
 }
 
 /// The beginning of a text file; `None` for what is not text.
@@ -233,4 +277,45 @@ pub fn read_directory(dir: &Path) -> std::io::Result<Vec<MachineFolder>> {
     }
     machines.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(machines)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_are_followed_only_inside_the_machine() {
+        let host = tempfile::tempdir().expect("a directory");
+        let root = host.path().join("m");
+        fs::create_dir_all(root.join("etc/enabled")).expect("a directory");
+        fs::write(root.join("etc/site"), "inside").expect("a file");
+        fs::write(host.path().join("secret"), "outside").expect("a file");
+        for (target, link) in [
+            ("/etc/site", "etc/enabled/absolute"),
+            ("../site", "etc/enabled/relative"),
+            ("../../../secret", "etc/enabled/climbing"),
+            ("/secret", "etc/enabled/missing"),
+            ("/etc", "etc/enabled/directory"),
+        ] {
+            symlink(target, root.join(link)).expect("a link");
+        }
+        symlink(host.path(), root.join("etc/out")).expect("a link");
+        let names: Vec<String> = list_files(&root, "", 100, &|_| true)
+            .files
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(
+            names,
+            ["etc/enabled/absolute", "etc/enabled/relative", "etc/site"]
+        );
+        assert!(
+            list_files(&root, "etc/out/", 100, &|_| true)
+                .files
+                .is_empty()
+        );
+    }
 }

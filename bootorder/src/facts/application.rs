@@ -102,7 +102,14 @@ impl FactReader for Application {
         let zone = file.starts_with("var/lib/")
             || file.starts_with("var/cache/")
             || file.starts_with("var/named/");
-        text && !backup && !zone && !SKIPPED.iter().any(|skipped| file.starts_with(skipped))
+        let inactive =
+            file.contains("-available/") || file.ends_with(".example") || file.ends_with(".sample");
+        let unit = file.starts_with("etc/systemd/system/") && file.contains(".wants/");
+        text && !inactive
+            && !unit
+            && !backup
+            && !zone
+            && !SKIPPED.iter().any(|skipped| file.starts_with(skipped))
     }
 
     fn read(&self, file: &str, text: &str, out: &mut Vec<Reference>) {

@@ -83,7 +83,7 @@ impl LogReader for NotYet {
 
 /// Reads every log of a machine folder; problems become warnings that name machine and file.
 pub(crate) fn read_history(machine: &str, folder: &Path, warnings: &mut Vec<String>) -> History {
-    let listing = list_files(folder, MAX_LOG_FILES, &|relative| is_log(relative));
+    let listing = list_files(folder, "", MAX_LOG_FILES, &|relative| is_log(relative));
     if listing.truncated {
         warnings.push(format!(
             "{machine}: more than {MAX_LOG_FILES} log files; the rest was left out"
