@@ -52,6 +52,7 @@ impl Format {
             "vhd" | "vpc" => Self::Vpc,
             "vhdx" | "avhdx" => Self::Vhdx,
             "vdi" => Self::Vdi,
+            "raw" | "dd" => Self::Raw,
             _ => return None,
         })
     }
@@ -61,14 +62,6 @@ impl std::fmt::Display for Format {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.qemu_driver())
     }
-}
-
-/// What the magic numbers of a file say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Magic {
-    Image(Format),
-    Refused(&'static Foreign),
-    Unknown,
 }
 
 /// A format that is recognised and not taken.
@@ -99,6 +92,7 @@ static FOREIGN: &[Foreign] = &[
         "an EnCase image (Ex01)",
         "export it as a raw image, for example with `ewfexport`",
     ),
+    foreign(0, QCOW_VERSION_1, "a qcow image of version 1", CONVERT),
     foreign(0, b"\x1f\x8b\x08", "compressed with gzip", UNPACK),
     foreign(0, b"\xfd7zXZ\x00", "compressed with xz", UNPACK),
     foreign(0, b"\x28\xb5\x2f\xfd", "compressed with zstd", UNPACK),
@@ -168,18 +162,14 @@ const fn foreign(
     }
 }
 
-static QCOW_VERSION_1: Foreign = foreign(
-    0,
-    b"QFI\xfb\0\0\0\x01",
-    "a qcow image of version 1",
-    CONVERT,
-);
+const QCOW_VERSION_1: &[u8] = b"QFI\xfb\0\0\0\x01";
 
 const HEAD: usize = 0x8010;
 const VHD_COOKIE: &[u8] = b"conectix";
 const VDI_SIGNATURE: &[u8] = &[0x7f, 0x10, 0xda, 0xbe];
 
-/// Decides the format of the file or block device at `path`.
+/// Decides the format of the file at `path`. A block device is raw whatever its bytes say: its
+/// bytes are the guest's, and a guest can write any magic number.
 pub fn identify(path: &Path) -> Result<Format, ImageError> {
     let (file, length) = open_source(path)?;
     identify_open(path, &file, length)
@@ -187,6 +177,12 @@ pub fn identify(path: &Path) -> Result<Format, ImageError> {
 
 /// [`identify`] for a file that is already open.
 pub(crate) fn identify_open(path: &Path, file: &File, length: u64) -> Result<Format, ImageError> {
+    let metadata = file
+        .metadata()
+        .map_err(ImageError::io("read the attributes of", path))?;
+    if metadata.file_type().is_block_device() {
+        return Ok(Format::Raw);
+    }
     let (head, tail) =
         read_ends(file, length).map_err(ImageError::io("read the header of", path))?;
     decide(&promise(path), &head, &tail).map_err(|refusal| ImageError::refused(path, refusal))
@@ -295,18 +291,21 @@ fn promise(path: &Path) -> String {
 }
 
 fn decide(extension: &str, head: &[u8], tail: &[u8]) -> Result<Format, Refusal> {
-    let magic = magic(head, tail);
-    refuse_foreign(extension, magic)?;
-    match (magic, Format::of_extension(extension)) {
-        (Magic::Image(found), None) => Ok(found),
-        (Magic::Image(found), Some(promised)) if found == promised => Ok(found),
-        (Magic::Image(found), Some(promised)) => Err(mismatch(format!(
+    refuse_part(extension)?;
+    let found = image_magic(head, tail);
+    if found.is_none() {
+        refuse_foreign(head)?;
+    }
+    match (found, Format::of_extension(extension)) {
+        (Some(found), None) => Ok(found),
+        (Some(found), Some(promised)) if found == promised => Ok(found),
+        (Some(found), Some(promised)) => Err(mismatch(format!(
             "its name promises {promised}, its bytes are {found}"
         ))),
-        (Magic::Unknown, Some(promised)) => Err(mismatch(format!(
+        (None, None | Some(Format::Raw)) => Ok(Format::Raw),
+        (None, Some(promised)) => Err(mismatch(format!(
             "its name promises {promised}, its bytes do not begin like one"
         ))),
-        (Magic::Unknown | Magic::Refused(_), _) => Ok(Format::Raw),
     }
 }
 
@@ -318,19 +317,7 @@ fn mismatch(found: String) -> Refusal {
     )
 }
 
-fn refuse_foreign(extension: &str, magic: Magic) -> Result<(), Refusal> {
-    if let Magic::Refused(foreign) = magic {
-        let kind = if foreign.magic.starts_with(b"# Disk") {
-            RefusalKind::SplitOverFiles
-        } else {
-            RefusalKind::UnsupportedFormat
-        };
-        return Err(Refusal::new(
-            kind,
-            format!("it is {}", foreign.name),
-            foreign.remedy,
-        ));
-    }
+fn refuse_part(extension: &str) -> Result<(), Refusal> {
     if extension.len() == 3 && extension.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Refusal::new(
             RefusalKind::SplitOverFiles,
@@ -341,25 +328,25 @@ fn refuse_foreign(extension: &str, magic: Magic) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn magic(head: &[u8], tail: &[u8]) -> Magic {
-    if head.starts_with(QCOW_VERSION_1.magic) {
-        return Magic::Refused(&QCOW_VERSION_1);
-    }
-    if let Some(format) = image_magic(head, tail) {
-        return Magic::Image(format);
-    }
+fn refuse_foreign(head: &[u8]) -> Result<(), Refusal> {
     let matches = |entry: &&Foreign| {
-        head.get(entry.offset..)
-            .is_some_and(|rest| rest.starts_with(entry.magic))
+        let rest = head.get(entry.offset..).unwrap_or_default();
+        rest.starts_with(entry.magic)
     };
-    match FOREIGN.iter().find(matches) {
-        Some(foreign) => Magic::Refused(foreign),
-        None => Magic::Unknown,
-    }
+    let Some(foreign) = FOREIGN.iter().find(matches) else {
+        return Ok(());
+    };
+    let kind = if foreign.remedy == DESCRIPTOR {
+        RefusalKind::SplitOverFiles
+    } else {
+        RefusalKind::UnsupportedFormat
+    };
+    let found = format!("it is {}", foreign.name);
+    Err(Refusal::new(kind, found, foreign.remedy))
 }
 
 fn image_magic(head: &[u8], tail: &[u8]) -> Option<Format> {
-    if head.starts_with(b"QFI\xfb") {
+    if head.starts_with(b"QFI\xfb") && !head.starts_with(QCOW_VERSION_1) {
         return Some(Format::Qcow2);
     }
     if head.starts_with(b"KDMV") {
@@ -392,6 +379,8 @@ mod tests {
         check("img", b"QFI\xfb\0\0\0\x03", b"", Ok(Format::Qcow2));
         check("qcow2", b"QFI\xfb\0\0\0\x03", b"", Ok(Format::Qcow2));
         check("raw", &[0; 512], &[0; 512], Ok(Format::Raw));
+        // What a guest can write into its own first sector must not change the format.
+        check("raw", b"QFI\xfb\0\0\0\x03", b"", Err(RefusalKind::Mismatch));
         check("img", &[0; 512], b"conectix", Ok(Format::Vpc));
         check("vhd", &[0; 512], b"conectix", Ok(Format::Vpc));
         check(

@@ -5,6 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
 use crate::error::ImageError;
 use crate::format::Format;
 use crate::printable::printable_bytes;
@@ -88,10 +91,18 @@ fn run_qemu_img(
 
 fn publish(unfinished: &Path, overlay: &Path) -> io::Result<()> {
     File::open(unfinished)?.sync_all()?;
-    // A link, unlike a rename, does not replace what another process put there meanwhile.
-    std::fs::hard_link(unfinished, overlay)?;
+    rename_without_replacing(unfinished, overlay)?;
     if let Some(directory) = overlay.parent() {
         File::open(directory)?.sync_all()?;
     }
     Ok(())
+}
+
+/// Keeps what another process put there meanwhile, on filesystems that can promise that.
+fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(Errno::EINVAL | Errno::ENOSYS) => std::fs::rename(from, to),
+        Err(error) => Err(error.into()),
+    }
 }

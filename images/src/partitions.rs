@@ -182,6 +182,11 @@ fn mbr_or_whole(disk: &mut dyn Disk, first: &[u8]) -> Result<Layout, Refusal> {
         }
     }
     let mut layout = Layout::empty(PartitionTable::None);
+    if whole.is_none() {
+        layout.risks.push(
+            "nothing on it was recognised, neither a partition table nor a filesystem".to_owned(),
+        );
+    }
     layout.whole_disk = whole;
     Ok(layout)
 }

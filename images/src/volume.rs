@@ -235,7 +235,6 @@ impl OpenedSource {
             task,
             format: self.format,
             length: self.length,
-            block_device: self.metadata.file_type().is_block_device(),
             with_qemu: false,
             chain: chain.iter().map(Self::as_link).collect(),
             limits: confined.limits().clone(),

@@ -1,5 +1,7 @@
 //! The life of a captured volume: taken in, put under an overlay, changed behind our back.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod fixture;
 
 use std::cell::Cell;
@@ -16,7 +18,7 @@ use lifeboat_images::{
 };
 use proptest::prelude::*;
 
-const GO: AtomicBool = AtomicBool::new(false);
+static GO: AtomicBool = AtomicBool::new(false);
 
 fn take_in(path: &Path) -> CapturedVolume {
     import(&confined(), path, &[], &|_, _| {}, &GO).unwrap()
@@ -234,7 +236,14 @@ fn a_chain_is_taken_in_and_verified_as_a_whole() {
         &format!("create -q -f qcow2 -F raw -b {} @", base.display()),
         &top,
     );
-    let volume = import(&confined(), &top, &[base.clone()], &|_, _| {}, &GO).unwrap();
+    let volume = import(
+        &confined(),
+        &top,
+        std::slice::from_ref(&base),
+        &|_, _| {},
+        &GO,
+    )
+    .unwrap();
     assert_eq!(volume.chain.len(), 1);
     full(&volume).unwrap();
     fixture::patch(&base, 0, b"x");

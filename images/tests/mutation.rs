@@ -1,6 +1,8 @@
 //! Images with random damage in their metadata. The parent always gets an answer in time: the
 //! image is taken, or refused with a sentence.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod fixture;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Every real image that came with the project, with what is expected of it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod fixture;
 
 use std::os::unix::fs::MetadataExt;

@@ -1,9 +1,12 @@
 //! Images made here, each with one thing wrong, and the sentence that each one gets. Every case
 //! begins with the same image in order, which is taken.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod fixture;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use fixture::{assert_refused, look, patch, qemu_img, qemu_io, set_length};
 use lifeboat_images::RefusalKind as Kind;
@@ -78,7 +81,7 @@ fn a_file_that_may_not_be_read() {
     let bench = Bench::new();
     let image = bench.path("a.raw");
     fixture::raw_disk(&image);
-    std::fs::set_permissions(&image, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&image, std::fs::Permissions::from_mode(0o000)).unwrap();
     assert_refused(&image, Kind::NotReadable, &["may not read"]);
 }
 
@@ -277,7 +280,8 @@ fn the_features_of_qcow2_that_are_taken() {
         let found = look(&image).unwrap();
         assert!(found.variant.unwrap().contains(words), "{name}");
         assert_eq!(found.virtual_size, 64 << 20);
-        assert_eq!(found.risks, Vec::<String>::new());
+        let only_empty = |risk: &String| risk.contains("nothing on it was recognised");
+        assert!(found.risks.iter().all(only_empty), "{:?}", found.risks);
     }
     let image = bench.qcow2("snapshot.qcow2", "");
     qemu_img("snapshot -c before @", &image);
@@ -287,6 +291,66 @@ fn the_features_of_qcow2_that_are_taken() {
             .iter()
             .any(|risk| risk.contains("1 internal snapshot")),
         "{risks:?}"
+    );
+}
+
+/// Dirt as QEMU itself leaves it when it is killed.
+#[test]
+fn a_qcow2_that_was_in_use_when_it_was_copied() {
+    let bench = Bench::new();
+    let image = bench.path("a.qcow2");
+    qemu_img("create -q -f qcow2 -o lazy_refcounts=on @ 64M", &image);
+    let killed = Command::new("qemu-io")
+        .args(["-f", "qcow2", "-c", "write 0 1M", "-c", "abort"])
+        .arg(&image)
+        .output()
+        .unwrap();
+    assert!(!killed.status.success());
+    assert_refused(&image, Kind::Damaged, &["in use when it was copied"]);
+    qemu_img("check -q -r all", &image);
+    look(&image).unwrap();
+}
+
+#[test]
+fn a_vhdx_that_needs_a_parent() {
+    let bench = Bench::new();
+    let image = bench.other("a.vhdx", "vhdx", "");
+    let bytes = std::fs::read(&image).unwrap();
+    // The item "file parameters" is followed by the size of the disk: block size, then flags.
+    let block = (8_u32 << 20).to_le_bytes();
+    let region = bytes[2 << 20..]
+        .windows(4)
+        .position(|window| window == block)
+        .unwrap();
+    patch(
+        &image,
+        (2 << 20) as u64 + region as u64 + 4,
+        &2_u32.to_le_bytes(),
+    );
+    assert_refused(&image, Kind::BackingFile, &["parent"]);
+}
+
+/// A guest owns every byte of its device, so none of them may decide the format.
+#[test]
+fn a_block_device_is_raw_whatever_is_on_it() {
+    let bench = Bench::new();
+    let bait = bench.qcow2("bait.qcow2", "");
+    let attached = Command::new("losetup")
+        .args(["-f", "--show", "-r"])
+        .arg(&bait)
+        .output();
+    let Some(attached) = attached.ok().filter(|output| output.status.success()) else {
+        eprintln!("SKIPPED: no loop device can be set up here (needs root and losetup)");
+        return;
+    };
+    let device = String::from_utf8_lossy(&attached.stdout).trim().to_owned();
+    let found = look(Path::new(&device));
+    fixture::run("losetup", &["-d", &device]);
+    let found = found.unwrap();
+    assert_eq!(found.format, Format::Raw);
+    assert_eq!(
+        found.virtual_size,
+        bait.metadata().unwrap().len() / 512 * 512
     );
 }
 
@@ -347,7 +411,7 @@ fn a_chain_that_the_operator_named() {
         found.partitions[0].filesystem, None,
         "the top layer overwrote it"
     );
-    let through_middle = inspect(&confined, &middle, &[base.clone()]).unwrap();
+    let through_middle = inspect(&confined, &middle, std::slice::from_ref(&base)).unwrap();
     assert!(through_middle.partitions[0].filesystem.is_some());
 
     let refuse = |path: &Path, chain: &[PathBuf], words: &str| {

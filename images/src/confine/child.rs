@@ -160,11 +160,7 @@ fn open_disk(
     match question.format {
         Format::Raw => Ok(Box::new(RawDisk::new(file(image)?, question.length))),
         Format::Qcow2 if facts.plain_qcow2 => Ok(Box::new(open_qcow2(file(image)?)?)),
-        format => Ok(Box::new(QemuIoDisk::open(
-            format,
-            image,
-            question.block_device,
-        )?)),
+        format => Ok(Box::new(QemuIoDisk::open(format, image)?)),
     }
 }
 

@@ -80,7 +80,6 @@ impl Confined {
             task: Task::Prove(attempts),
             format: Format::Raw,
             length: 0,
-            block_device: false,
             with_qemu: false,
             chain: Vec::new(),
             limits: self.limits.clone(),

@@ -59,7 +59,6 @@ pub(crate) struct Question {
     pub task: Task,
     pub format: Format,
     pub length: u64,
-    pub block_device: bool,
     /// Whether QEMU's programs may be used, which need to open the image again.
     pub with_qemu: bool,
     /// Files below the image that the operator named, nearest first.

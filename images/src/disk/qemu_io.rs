@@ -46,12 +46,8 @@ struct InfoChild {
 
 impl QemuIoDisk {
     /// `image` must survive `exec`.
-    pub(crate) fn open(
-        format: Format,
-        image: &OwnedFd,
-        block_device: bool,
-    ) -> Result<Self, Refusal> {
-        let graph = block_graph(format, image, block_device);
+    pub(crate) fn open(format: Format, image: &OwnedFd) -> Result<Self, Refusal> {
+        let graph = block_graph(format, image);
         let info = info(&graph)?;
         only_itself(&info)?;
         let mut process = Command::new(QEMU_IO)
@@ -130,10 +126,9 @@ impl Drop for QemuIoDisk {
 }
 
 /// The block graph, every node named: nothing in the image can add one.
-fn block_graph(format: Format, image: &OwnedFd, block_device: bool) -> String {
-    let protocol = if block_device { "host_device" } else { "file" };
+fn block_graph(format: Format, image: &OwnedFd) -> String {
     format!(
-        "driver={},read-only=on,file.driver={protocol},file.read-only=on,file.locking=off,\
+        "driver={},read-only=on,file.driver=file,file.read-only=on,file.locking=off,\
          file.filename=/proc/self/fd/{}",
         format.qemu_driver(),
         image.as_raw_fd()
@@ -257,6 +252,30 @@ mod tests {
         assert_eq!(&target[..4], &[0xeb, 0x63, 0x90, 0x10]);
         assert_eq!(hex_line("00000000:  41 42  AB", &mut target), 2);
         assert_eq!(hex_line("32 bytes, 1 ops; 00.00 sec", &mut target), 0);
+    }
+
+    #[track_caller]
+    fn check(complaint: &str, kind: RefusalKind, words: &str) {
+        let refusal = translate(complaint.as_bytes());
+        assert_eq!(refusal.kind, kind);
+        assert!(refusal.found.contains(words), "{}", refusal.found);
+    }
+
+    #[test]
+    fn complaints_of_qemu_are_translated() {
+        let log = "qemu-img: Could not open 'driver=vhdx': VHDX image file '/proc/self/fd/3' opened \
+                   read-only, but contains a log that needs to be replayed\nTo replay the log, run:\n\
+                   qemu-img check -r all '/proc/self/fd/3'\n";
+        check(log, RefusalKind::Damaged, "its log must be replayed");
+        let cut = "qemu-img: Could not open 'x': VHDX BAT entry 3 offset points after end of \
+                   file. Image has probably been truncated.\n";
+        check(cut, RefusalKind::Truncated, "after end of file");
+        check(
+            "qemu-img: Could not open 'x': Invalid argument\n",
+            RefusalKind::Damaged,
+            "Invalid",
+        );
+        check("", RefusalKind::Damaged, "QEMU");
     }
 
     proptest! {
