@@ -9,6 +9,7 @@ const MAX_TEXT: usize = 240;
 const MAX_EVENTS: usize = 200_000;
 const MAX_EVENTS_A_BOOT: usize = 20_000;
 const MAX_BOOTS: usize = 5_000;
+const MAX_CARD_LINES: usize = 1_000;
 
 /// One log record as a reader found it, before anything is decided about it.
 #[derive(Debug, Clone, Default)]
@@ -100,47 +101,38 @@ pub(crate) struct History {
 #[derive(Debug, Default)]
 pub(crate) struct HistoryBuilder {
     boots: BTreeMap<String, Boot>,
+    /// Units by their description, for service managers that log only that.
+    units: BTreeMap<String, String>,
     card_lines: Vec<String>,
     kept: usize,
     dropped: usize,
 }
 
 impl HistoryBuilder {
+    pub fn new(units: BTreeMap<String, String>) -> Self {
+        Self {
+            units,
+            ..Self::default()
+        }
+    }
+
     pub fn push(&mut self, file: &Arc<str>, record: Record<'_>) {
-        let point = (record.monotonic_us, record.realtime_us);
-        if !self.boots.contains_key(record.boot) {
-            if self.boots.len() >= MAX_BOOTS {
-                self.dropped += 1;
-                return;
-            }
-            let boot = Boot {
-                id: record.boot.to_owned(),
-                events: Vec::new(),
-                first: point,
-                last: point,
-            };
-            self.boots.insert(record.boot.to_owned(), boot);
-        }
-        let Some(boot) = self.boots.get_mut(record.boot) else {
-            return;
-        };
-        boot.first = boot.first.min(point);
-        boot.last = boot.last.max(point);
-        let Some(what) = classify(&record) else {
-            return;
-        };
-        if what == What::Card {
-            if self.card_lines.len() < 1000 {
-                self.card_lines.push(bounded(record.message));
-            }
-            return;
-        }
-        if self.kept >= MAX_EVENTS || boot.events.len() >= MAX_EVENTS_A_BOOT {
+        let Some(boot) = boot_of(&mut self.boots, &record) else {
             self.dropped += 1;
             return;
+        };
+        match classify(&record) {
+            None => {}
+            Some(What::Card) if self.card_lines.len() < MAX_CARD_LINES => {
+                self.card_lines.push(bounded(record.message));
+            }
+            Some(What::Card) => {}
+            Some(what) if self.kept < MAX_EVENTS && boot.events.len() < MAX_EVENTS_A_BOOT => {
+                self.kept += 1;
+                boot.events.push(event(file, record, what, &self.units));
+            }
+            Some(_) => self.dropped += 1,
         }
-        self.kept += 1;
-        boot.events.push(event(file, record, what));
     }
 
     /// The history, and how many records were too many.
@@ -171,15 +163,54 @@ fn order_of(event: &Event) -> (u64, u64, &str, &str) {
     )
 }
 
-fn event(file: &Arc<str>, record: Record<'_>, what: What) -> Event {
-    let unit = match (
-        record.subject_unit.is_empty(),
-        what.unit_in_text(record.message),
-    ) {
-        (false, _) => record.subject_unit,
-        (true, Some(unit)) => unit,
-        (true, None) => record.logger_unit,
+/// The boot of a record, widened to hold it; `None` when there are too many.
+fn boot_of<'a>(boots: &'a mut BTreeMap<String, Boot>, record: &Record<'_>) -> Option<&'a mut Boot> {
+    let point = (record.monotonic_us, record.realtime_us);
+    if !boots.contains_key(record.boot) {
+        if boots.len() >= MAX_BOOTS {
+            return None;
+        }
+        let id = record.boot.to_owned();
+        boots.insert(
+            id.clone(),
+            Boot {
+                id,
+                events: Vec::new(),
+                first: point,
+                last: point,
+            },
+        );
+    }
+    let boot = boots.get_mut(record.boot)?;
+    boot.first = boot.first.min(point);
+    boot.last = boot.last.max(point);
+    Some(boot)
+}
+
+/// The unit that a record of the service manager is about, else the one that logged it.
+fn unit_of<'a>(record: &Record<'a>, what: What, units: &'a BTreeMap<String, String>) -> &'a str {
+    if !record.subject_unit.is_empty() {
+        return record.subject_unit;
+    }
+    // "Started The nginx HTTP server." names no unit but its description.
+    let described = || {
+        let (_, description) = record.message.trim_end_matches('.').split_once(' ')?;
+        units.get(description).map(String::as_str)
     };
+    let is_started = what == What::Started;
+    let named = what.unit_in_text(record.message);
+    named
+        .or_else(|| described().filter(|_| is_started))
+        .unwrap_or(record.logger_unit)
+}
+
+fn event(
+    file: &Arc<str>,
+    record: Record<'_>,
+    what: What,
+    units: &BTreeMap<String, String>,
+) -> Event {
+    let unit = unit_of(&record, what, units);
     Event {
         monotonic_us: record.monotonic_us,
         realtime_us: record.realtime_us,

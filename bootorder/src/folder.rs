@@ -6,7 +6,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::identity::machine_identity;
+use crate::identity::identity_of;
 use crate::services;
 
 const MAX_DEPTH: usize = 24;
@@ -263,7 +263,8 @@ pub fn read_directory(dir: &Path) -> std::io::Result<Vec<MachineFolder>> {
             continue;
         }
         let name = entry.file_name().to_string_lossy().into_owned();
-        let identity = machine_identity(&entry.path());
+        let config = ConfigFiles::read(&name, &entry.path(), &mut Vec::new());
+        let identity = identity_of(&config);
         let addresses = identity
             .interfaces
             .iter()

@@ -36,7 +36,7 @@ pub struct Interface {
 pub fn machine_identity(folder: &Path) -> Identity {
     let config = ConfigFiles::read("", folder, &mut Vec::new());
     let mut identity = identity_of(&config);
-    let history = read_history("", folder, &mut Vec::new());
+    let history = read_history("", folder, &BTreeMap::new(), &mut Vec::new());
     for (name, mac) in cards(&history.card_lines) {
         interface(&mut identity.interfaces, &name)
             .mac

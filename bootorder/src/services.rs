@@ -83,9 +83,13 @@ pub(crate) fn by_port(port: u16) -> Option<&'static Service> {
 
 pub(crate) fn by_scheme(scheme: &str) -> Option<&'static Service> {
     let scheme = scheme.to_ascii_lowercase();
-    all()
-        .iter()
-        .find(|service| service.schemes.contains(&scheme))
+    let find = |scheme: &str| {
+        all()
+            .iter()
+            .find(|service| service.schemes.iter().any(|s| s == scheme))
+    };
+    // "ldapsam:ldap" and the like: the last part is the protocol.
+    find(&scheme).or_else(|| find(scheme.rsplit(':').next()?))
 }
 
 /// The role whose word stands in a text (file name and line, lower case).

@@ -221,7 +221,8 @@ fn claim<K: Ord>(owners: &mut BTreeMap<K, Option<usize>>, key: K, index: usize) 
 
 fn read_machine(folder: &MachineFolder, warnings: &mut Vec<String>) -> Machine {
     let config = ConfigFiles::read(&folder.name, &folder.folder, warnings);
-    let history = read_history(&folder.name, &folder.folder, warnings);
+    let units = read_units(&folder.folder);
+    let history = read_history(&folder.name, &folder.folder, &units, warnings);
     warn_of_clock(&folder.name, &history, warnings);
     let identity = identity_of(&config);
     let networks = identity
@@ -259,7 +260,6 @@ fn read_machine(folder: &MachineFolder, warnings: &mut Vec<String>) -> Machine {
         .collect();
     names.extend(short);
     let references = read_references(&config);
-    let units = read_units(&folder.folder);
     let roles = roles_of(&folder.name, &config, &history);
     Machine {
         name: folder.name.clone(),

@@ -65,7 +65,8 @@ fn hosts(site: &Site, message: &str) -> Vec<usize> {
             Ok(_) => name,
             Err(_) => name.split(':').next().unwrap_or(name),
         };
-        if host.len() < 2 || !is_marked(message, begin, word, host) {
+        let before = &message[..begin];
+        if host.len() < 2 || is_client(before) || !is_marked(before, word, host) {
             continue;
         }
         if let Some(machine) = site.resolve(host)
@@ -77,15 +78,21 @@ fn hosts(site: &Site, message: &str) -> Vec<usize> {
     found
 }
 
+/// A server that complains about its client does not depend on it.
+fn is_client(before: &str) -> bool {
+    let marks = [
+        "from ", "from [", "client ", "client=", "from=", "rip=", "rhost=", "peer ",
+    ];
+    marks.iter().any(|mark| before.ends_with(mark))
+}
+
 /// Machines are often called like ordinary words ("data", "mail"): such a word must be marked as a host.
-fn is_marked(message: &str, begin: usize, word: &str, host: &str) -> bool {
+fn is_marked(before: &str, word: &str, host: &str) -> bool {
     if host.contains(|c: char| c.is_ascii_digit() || c == '.' || c == '-') || word.contains(':') {
         return true;
     }
-    let before = &message[..begin];
     let introduced = [
-        "host ", "server ", "name ", "to ", "at ", "from ", "//", "\"", "'", "@", "host=",
-        "resolve ", "[",
+        "host ", "server ", "name ", "to ", "at ", "//", "\"", "'", "@", "host=", "resolve ", "[",
     ];
     introduced.iter().any(|mark| before.ends_with(mark))
 }
@@ -213,8 +220,9 @@ mod tests {
     #[test]
     fn ordinary_words_need_a_mark() {
         let message = "the data could not be sent to host data: Connection refused";
-        assert!(!is_marked(message, 4, "data", "data"));
-        assert!(is_marked(message, 35, "data:", "data"));
+        assert!(!is_marked(&message[..4], "data", "data"));
+        assert!(is_marked(&message[..35], "data:", "data"));
+        assert!(is_client("Connection timed out from "));
     }
 
     #[test]

@@ -279,6 +279,58 @@ fn a_missing_machine_is_named_with_who_asks_for_it() {
 }
 
 #[test]
+fn older_service_managers_log_descriptions() {
+    let order = Site::new()
+        .machine("db", "10.0.0.20")
+        .file(
+            "db",
+            "usr/lib/systemd/system/mariadb.service",
+            "[Unit]\nDescription=MariaDB 10.3 database server\n",
+        )
+        .log(
+            "db",
+            &[
+                (10, BOOT),
+                (40, "systemd: Started MariaDB 10.3 database server."),
+            ],
+        )
+        .order(&[]);
+    assert_eq!(order.gates["db"][0].port, 3306);
+}
+
+#[test]
+fn a_server_does_not_depend_on_the_client_it_complains_about() {
+    let order = Site::new()
+        .machine("db1", "10.0.0.20")
+        .log(
+            "db1",
+            &[
+                (10, BOOT),
+                (40, "sshd[7]: Connection timed out from 10.0.0.30 port 4711"),
+                (
+                    50,
+                    "smbd[1]: read failed for client web1: Connection timed out",
+                ),
+            ],
+        )
+        .machine("web1", "10.0.0.30")
+        .log(
+            "web1",
+            &[
+                (10, BOOT),
+                (40, "app[7]: could not connect to db1: Connection timed out"),
+            ],
+        )
+        .order(&[]);
+    let edges: Vec<_> = order
+        .edges
+        .iter()
+        .map(|e| (e.before.as_str(), e.after.as_str()))
+        .collect();
+    assert_eq!(edges, [("db1", "web1")]);
+}
+
+#[test]
 fn mutual_references_are_broken_and_reported() {
     let order = Site::new()
         .machine("a", "10.0.0.1")

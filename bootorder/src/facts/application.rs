@@ -80,7 +80,7 @@ const SKIPPED: &[&str] = &[
 ];
 
 static KEY: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let names = "host|hostname|hostaddr|server|servers|hosts|uri|url|dsn|endpoint|upstream|relayhost|smarthost|mailhub|proxy_pass|fastcgi_pass|conninfo|backend|broker|brokers|address|addr|remote|master|primary";
+    let names = "host|hostname|hostaddr|server|servers|hosts|uri|url|dsn|endpoint|upstream|relayhost|smarthost|mailhub|proxy_pass|fastcgi_pass|conninfo|backend|broker|brokers|address|addr|remote|target|master|primary";
     let key = format!(
         r#"(?i)(?:^|[\s"'\[(;,?&:$.>_-])(?:[a-z0-9_.-]*[_.-])?(?:{names})["'\])]*\s*(?:=>|=|:|,|\s)\s*["'(\[]*([^\s"';,)\]]+)"#
     );
@@ -121,8 +121,9 @@ impl FactReader for Application {
                 continue;
             }
             let mut hosts = urls(line);
-            if hosts.is_empty() {
-                hosts = keyed(line);
+            if hosts.is_empty() && !lists_clients(line) {
+                hosts = server_line(line).map_or_else(|| keyed(line), |found| vec![found]);
+                hosts.extend(forwarded_logs(file, line));
             }
             for found in hosts {
                 out.push(resolve(file, &all, at, line, found));
@@ -141,6 +142,48 @@ fn is_comment(line: &str) -> bool {
     ["#", ";", "//", "/*", "* ", "--", "<!--", "!"]
         .iter()
         .any(|mark| line.starts_with(mark))
+}
+
+/// Lines that say who may come in name clients, not servers.
+fn lists_clients(line: &str) -> bool {
+    let lower = line.to_ascii_lowercase();
+    ["allow", "deny", "permit", "trusted", "mynetworks", "acl "]
+        .iter()
+        .any(|word| lower.contains(word))
+}
+
+/// "server NAME ADDRESS:PORT ..." of load balancers: the name is only theirs.
+fn server_line(line: &str) -> Option<Found> {
+    let mut words = line.split_whitespace();
+    let is_server = words.next() == Some("server");
+    let address = words
+        .nth(1)
+        .filter(|word| is_server && is_host_like(word))?;
+    let is_address = address.contains(':') || address.parse::<std::net::IpAddr>().is_ok();
+    if !is_address {
+        return None;
+    }
+    let (host, port) = host_and_port(address);
+    Some(Found {
+        host: host.to_owned(),
+        port,
+        service: None,
+    })
+}
+
+/// "*.* @@log1:514" of rsyslog.
+fn forwarded_logs(file: &str, line: &str) -> Option<Found> {
+    if !file.starts_with("etc/rsyslog") {
+        return None;
+    }
+    let (_, target) = line.split_once(" @").or_else(|| line.split_once("\t@"))?;
+    let (host, port) = host_and_port(target.trim_start_matches('@').split([';', ' ']).next()?);
+    let service = Some("syslog".to_owned());
+    is_host_like(host).then(|| Found {
+        host: host.to_owned(),
+        port,
+        service,
+    })
 }
 
 fn urls(line: &str) -> Vec<Found> {
@@ -263,6 +306,32 @@ mod tests {
             "  proxy_pass http://app1:8080;\n",
             &[("app1", "web", 1)],
         );
+        check(
+            "etc/haproxy/haproxy.cfg",
+            "  server app1 10.0.0.5:8080 check\n",
+            &[("10.0.0.5", "java", 1)],
+        );
+        check(
+            "etc/rsyslog.d/50.conf",
+            "*.* @@log1:514\n",
+            &[("log1", "syslog", 1)],
+        );
+        check(
+            "etc/samba/smb.conf",
+            "passdb backend = ldapsam:ldap://dir1\n",
+            &[("dir1", "directory", 1)],
+        );
+        check(
+            "etc/php/php.ini",
+            "session.save_path = \"tcp://cache1:6379\"\n",
+            &[("cache1", "redis", 1)],
+        );
+        check(
+            "etc/wordpress/config.php",
+            "define( 'DB_HOST', 'db1' );\n$x = 'mysql';\n",
+            &[("db1", "mysql", 1)],
+        );
+        check("etc/nagios/nrpe.cfg", "allowed_hosts=mon1\n", &[]);
         check("etc/app.conf", "# host = data1\nlisten = 80\n", &[]);
     }
 

@@ -4,6 +4,7 @@ mod journal;
 mod journal_object;
 mod syslog;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,14 +83,21 @@ impl LogReader for NotYet {
 }
 
 /// Reads every log of a machine folder; problems become warnings that name machine and file.
-pub(crate) fn read_history(machine: &str, folder: &Path, warnings: &mut Vec<String>) -> History {
+///
+/// `units` are the unit files of the machine, for logs that name units only by description.
+pub(crate) fn read_history(
+    machine: &str,
+    folder: &Path,
+    units: &BTreeMap<String, String>,
+    warnings: &mut Vec<String>,
+) -> History {
     let listing = list_files(folder, "", MAX_LOG_FILES, &|relative| is_log(relative));
     if listing.truncated {
         warnings.push(format!(
             "{machine}: more than {MAX_LOG_FILES} log files; the rest was left out"
         ));
     }
-    let mut builder = HistoryBuilder::default();
+    let mut builder = HistoryBuilder::new(descriptions(units));
     let mut read_any = false;
     for fallback in [false, true] {
         if fallback && read_any {
@@ -139,6 +147,20 @@ fn read_all(
         }
     }
     read_any
+}
+
+/// Units by what they call themselves.
+fn descriptions(units: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let described = units.iter().filter_map(|(file, text)| {
+        let description = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Description="))?;
+        Some((
+            description.trim().to_owned(),
+            file.rsplit('/').next()?.to_owned(),
+        ))
+    });
+    described.collect()
 }
 
 fn open(path: &PathBuf) -> Result<File, ReadError> {
