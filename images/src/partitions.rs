@@ -213,9 +213,9 @@ fn mbr(disk: &mut dyn Disk) -> Result<Layout, Refusal> {
         Ok(table) => owned_entries(table.iter()),
         Err(error) => {
             let error = printable(&error.to_string());
-            layout
-                .risks
-                .push(format!("its logical partitions are unreadable: {error}"));
+            layout.risks.push(format!(
+                "its logical partitions are unreadable or too many: {error}"
+            ));
             owned_entries(header.iter())
         }
     };
@@ -392,6 +392,30 @@ mod tests {
         disk.0[ebr + 462 + 4] = 0x05;
         disk.0[ebr + 462 + 12] = 1;
         let _ = layout(&mut disk);
+    }
+
+    #[test]
+    fn endless_tables_are_cut_short() {
+        const EBRS: usize = 4000;
+        let mut disk = mbr_disk(&[(0x05, 2048, EBRS as u32)]);
+        for index in 0..EBRS {
+            let ebr = (2048 + index) * 512;
+            let next = (index + 1) as u32;
+            disk.0[ebr + 510..ebr + 512].copy_from_slice(b"\x55\xaa");
+            disk.0[ebr + 446 + 4] = 0x83;
+            disk.0[ebr + 446 + 12] = 1;
+            disk.0[ebr + 462 + 4] = 0x05;
+            disk.0[ebr + 462 + 8..ebr + 462 + 12].copy_from_slice(&next.to_le_bytes());
+            disk.0[ebr + 462 + 12] = 1;
+        }
+        let found = layout(&mut disk).unwrap();
+        assert_eq!(found.partitions.len(), 1);
+        assert!(found.risks[0].contains("too many"), "{:?}", found.risks);
+
+        let mut disk = gpt_disk();
+        disk.0[512 + 80..512 + 84].copy_from_slice(&u32::MAX.to_le_bytes());
+        let refused = layout(&mut disk).unwrap_err();
+        assert_eq!(refused.kind, crate::RefusalKind::AbsurdSize);
     }
 
     proptest! {

@@ -21,7 +21,8 @@ use crate::printable::printable_bytes;
 
 const LONGEST_COMPLAINT: usize = 64 * 1024;
 
-/// Starts confined children: which program, with which words before the question.
+/// Starts confined children: which program, with which words before the question. Every question
+/// blocks its thread, and its child dies with that thread.
 #[derive(Debug, Clone)]
 pub struct Confined {
     program: PathBuf,
@@ -210,7 +211,7 @@ fn drain<P: Read + AsFd>(pipe: &mut Option<P>, into: &mut Vec<u8>, bound: usize)
         return Ok(());
     };
     let mut ready = [PollFd::new(open.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut ready, PollTimeout::ZERO)? == 0 {
+    if !matches!(poll(&mut ready, PollTimeout::ZERO), Ok(1..)) {
         return Ok(());
     }
     let mut buffer = [0; 16 * 1024];
