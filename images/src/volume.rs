@@ -35,7 +35,8 @@ pub struct CapturedVolume {
     pub inode: u64,
     /// BLAKE3 of the file's bytes, in hexadecimal digits.
     pub blake3: String,
-    /// The files below it, as the operator named them, nearest first.
+    /// The files below it, as the operator named them, nearest first. Who runs QEMU must name each
+    /// of them as well (libvirt: `<backingStore>`), or QEMU follows the names inside the image.
     #[serde(default)]
     pub chain: Vec<BackingFile>,
 }
