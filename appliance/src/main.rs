@@ -1,1 +1,20 @@
-fn main() {}
+//! Lifeboat boots a whole site on one host from the captured volumes of its
+//! machines. `ARCHITECTURE.md` is the map.
+
+mod accelerator;
+mod check;
+mod cli;
+mod confined;
+mod daemon;
+mod events;
+mod host;
+mod hypervisor;
+mod prepare;
+mod report;
+mod session;
+mod site;
+mod store;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,190 @@
+//! Commands that need no daemon.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use lifeboat_bootorder::{MachineFolder, Options, machine_identity};
+use lifeboat_drivers::{Bus, GuestReport, InjectRequest, NicIdentity};
+use lifeboat_images::{Filesystem, Inspection};
+use serde_json::json;
+
+use super::progress::Progress;
+use super::{Format, Inject, output};
+use crate::accelerator::{self, Verdict};
+use crate::confined;
+use crate::daemon::WrongUse;
+use crate::events::Event;
+use crate::host::Host;
+use crate::prepare;
+use crate::report::printable;
+use crate::site::Firmware;
+use crate::site::draft::{FoundInterface, FoundMachine};
+
+/// `lifeboat check`.
+pub async fn check(state_dir: &Path, format: Format) -> anyhow::Result<bool> {
+    let host = Host::new(state_dir)?;
+    let verdict = detect(&host).await?;
+    let fitness = crate::check::check(&host, verdict).await;
+    output::print(format, &fitness, || crate::check::to_text(&fitness))?;
+    Ok(fitness.fit)
+}
+
+async fn detect(host: &Host) -> anyhow::Result<Verdict> {
+    let kernel_dir = host.kernel_dir.clone();
+    Ok(tokio::task::spawn_blocking(move || accelerator::detect(&kernel_dir)).await?)
+}
+
+/// `lifeboat order --logs`.
+pub fn order_logs(logs: &Path, format: Format) -> anyhow::Result<bool> {
+    if !logs.is_dir() {
+        return Err(WrongUse(format!("`{}` is not a folder: give one that holds a folder for each machine", logs.display())).into());
+    }
+    let machines = lifeboat_bootorder::read_directory(logs)
+        .with_context(|| format!("failed to read `{}`", logs.display()))?;
+    if machines.is_empty() {
+        return Err(WrongUse(format!("`{}` holds no folders: give one that holds a folder for each machine", logs.display())).into());
+    }
+    output::order(&lifeboat_bootorder::order(&machines, &[], &Options::default()), format)
+}
+
+/// `lifeboat image inspect`.
+pub fn inspect(file: &Path, format: Format) -> anyhow::Result<bool> {
+    let inspection = lifeboat_images::inspect(&confined::launcher(), file, &[])?;
+    output::print(format, &inspection, || inspection_text(&inspection))
+}
+
+fn inspection_text(inspection: &Inspection) -> String {
+    let mut lines = vec![
+        format!("file        {}", inspection.path.display()),
+        format!("format      {}", inspection.format),
+        format!("disk        {} MiB, {} MiB allocated", inspection.virtual_size >> 20, inspection.allocated_size >> 20),
+        format!("partitions  {:?}", inspection.partition_table),
+    ];
+    for partition in &inspection.partitions {
+        let filesystem = partition.filesystem.as_ref().map(filesystem_text).unwrap_or_default();
+        lines.push(format!("  {:>2}  {:>8} MiB at {:>12}  {filesystem}", partition.number, partition.size >> 20, partition.start));
+    }
+    lines.extend(inspection.risks.iter().map(|risk| format!("risk        {}", printable(risk))));
+    lines.join("\n") + "\n"
+}
+
+fn filesystem_text(filesystem: &Filesystem) -> String {
+    printable(&serde_json::to_value(filesystem).map(|value| value.to_string()).unwrap_or_default())
+}
+
+/// Scratch space of one command, removed at its end.
+fn scratch() -> anyhow::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix("lifeboat-").tempdir().context("failed to make a scratch folder")
+}
+
+/// `lifeboat inject`.
+pub async fn inject(state_dir: &Path, inject: Inject, format: Format) -> anyhow::Result<bool> {
+    let host = Host::new(state_dir)?;
+    let verdict = detect(&host).await?;
+    let report = tokio::task::spawn_blocking(move || inject_disk(&host, &verdict, &inject)).await??;
+    output::print(format, &report, || {
+        let checks = report.verified.iter().map(|check| format!("{}  {}: {}\n", if check.ok { "ok  " } else { "FAIL" }, check.what, printable(&check.detail)));
+        let changes = report.changes.changes.iter().map(|change| format!("{:?}  {}\n", change.action, printable(&change.path)));
+        format!("{}{}{:.1} s\n", changes.collect::<String>(), checks.collect::<String>(), report.seconds)
+    })?;
+    Ok(report.verified.iter().all(|check| check.ok))
+}
+
+fn inject_disk(host: &Host, verdict: &Verdict, inject: &Inject) -> anyhow::Result<lifeboat_drivers::PrepareReport> {
+    if inject.overlay.exists() {
+        return Err(WrongUse(format!("overlay `{}` exists already: name a new file", inject.overlay.display())).into());
+    }
+    let nics = inject.nics.iter().map(|nic| parse_nic(nic)).collect::<anyhow::Result<Vec<_>>>()?;
+    let captured = import(&inject.disk)?;
+    // Made beside its place and moved there whole.
+    let part = inject.overlay.with_extension("part");
+    drop(std::fs::remove_file(&part));
+    lifeboat_images::create_overlay(&captured.path, captured.format, captured.virtual_size, &part)?;
+    let folder = scratch()?;
+    let request = InjectRequest { machine: "disk".into(), nics, target: Bus::VirtioBlk };
+    let vm = prepare::micro_vm(host, verdict.accelerator);
+    let result = prepare::disk(&captured, &part)
+        .and_then(|disk| Ok(lifeboat_drivers::prepare(&vm, &[disk], &request, &folder.path().join("folder"))?));
+    match result {
+        Ok(report) => {
+            std::fs::rename(&part, &inject.overlay).with_context(|| format!("failed to move the overlay to `{}`", inject.overlay.display()))?;
+            Ok(report)
+        }
+        Err(error) => {
+            drop(std::fs::remove_file(&part));
+            Err(error)
+        }
+    }
+}
+
+fn import(path: &Path) -> anyhow::Result<lifeboat_images::CapturedVolume> {
+    let never = std::sync::atomic::AtomicBool::new(false);
+    Ok(lifeboat_images::import(&confined::launcher(), path, &[], &|_, _| {}, &never)?)
+}
+
+fn parse_nic(text: &str) -> anyhow::Result<NicIdentity> {
+    let (mac, address) = text.split_once('=').map_or((text, None), |(mac, address)| (mac, Some(address)));
+    let wrong = || WrongUse(format!("`--nic {text}` is not understood: expected MAC or MAC=ADDRESS"));
+    let mac: lifeboat_network::MacAddr = mac.parse().map_err(|_| wrong())?;
+    let address = address.map(str::parse).transpose().map_err(|_| wrong())?;
+    Ok(NicIdentity { mac: mac.to_string(), address })
+}
+
+/// `lifeboat site draft`.
+pub async fn draft(state_dir: &Path, name: &str, volumes: &[String], format: Format) -> anyhow::Result<bool> {
+    if !crate::site::is_plain_name(name) {
+        return Err(WrongUse(format!("`{name}` is not a name for a site")).into());
+    }
+    let host = Host::new(state_dir)?;
+    let verdict = detect(&host).await?;
+    let mut progress = Progress::new();
+    let mut machines = Vec::new();
+    for group in volumes {
+        progress.show(&Event::Step { what: "inspect".into(), subject: group.clone() });
+        let (host, verdict, disks) = (host.clone(), verdict.clone(), group.split(',').map(PathBuf::from).collect());
+        let machine = tokio::task::spawn_blocking(move || examine(&host, &verdict, disks)).await??;
+        progress.show(&Event::Done { what: "inspect".into(), subject: group.clone(), detail: format!("{}, {}", machine.hostname, machine.operating_system) });
+        machines.push(machine);
+    }
+    progress.finish();
+    let text = crate::site::draft::draft(name, &machines);
+    output::print(format, &json!({ "site_toml": text }), || text.clone())
+}
+
+/// Looks at the volumes of one machine in the micro-VM, without writing.
+fn examine(host: &Host, verdict: &Verdict, volumes: Vec<PathBuf>) -> anyhow::Result<FoundMachine> {
+    let scratch = scratch()?;
+    let mut disks = Vec::new();
+    for volume in &volumes {
+        let captured = import(volume)?;
+        disks.push(prepare::read_only_disk(&captured)?);
+    }
+    let folder = scratch.path().join("folder");
+    let guest = lifeboat_drivers::inspect(&prepare::micro_vm(host, verdict.accelerator), &disks, &folder)?;
+    Ok(found(volumes, &guest, &folder))
+}
+
+fn found(volumes: Vec<PathBuf>, guest: &GuestReport, folder: &Path) -> FoundMachine {
+    let identity = machine_identity(folder);
+    let machine = MachineFolder { name: "machine".into(), folder: folder.to_path_buf(), addresses: Vec::new(), names: Vec::new() };
+    let order = lifeboat_bootorder::order(&[machine], &[], &Options::default());
+    let services = order.gates.values().flatten().map(|gate| (gate.port, gate.service.clone()));
+    let interface = |found: lifeboat_bootorder::Interface| FoundInterface {
+        name: found.name,
+        mac: found.mac,
+        addresses: found.addresses,
+        gateway: found.gateway,
+    };
+    FoundMachine {
+        hostname: guest.hostname.clone(),
+        volumes,
+        firmware: match guest.firmware {
+            lifeboat_drivers::Firmware::Bios => Firmware::Bios,
+            lifeboat_drivers::Firmware::Uefi => Firmware::Uefi,
+        },
+        operating_system: guest.os.pretty_name.clone(),
+        interfaces: identity.interfaces.into_iter().map(interface).collect(),
+        services: services.collect(),
+        memory_mib: None,
+    }
+}

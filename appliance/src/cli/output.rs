@@ -1,0 +1,81 @@
+//! Results on standard output.
+
+use std::fmt::Write;
+
+use lifeboat_bootorder::Order;
+use serde::Serialize;
+
+use super::Format;
+use crate::daemon::WrongUse;
+use crate::prepare::PreparedMachine;
+use crate::report::printable;
+use crate::site::Site;
+use crate::store::{SessionRecord, SiteRecord};
+
+/// Prints a result in the asked format.
+pub fn print(format: Format, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<bool> {
+    match format {
+        Format::Text => print!("{}", text()),
+        Format::Json => println!("{}", serde_json::to_string_pretty(value)?),
+        Format::Dot => return Err(WrongUse("`--format dot` is for `lifeboat order` only".into()).into()),
+    }
+    Ok(true)
+}
+
+/// Prints an order.
+pub fn order(order: &Order, format: Format) -> anyhow::Result<bool> {
+    if format == Format::Dot {
+        print!("{}", order.to_dot());
+        return Ok(true);
+    }
+    print(format, order, || order.to_text())
+}
+
+pub fn sites(sites: &[SiteRecord]) -> String {
+    sites.iter().fold(String::new(), |mut out, site| {
+        let _ = writeln!(out, "{:<20} {}", site.name, site.file.display());
+        out
+    })
+}
+
+pub fn site(site: &Site) -> String {
+    let mut out = format!("site {}  ({})\n", site.name, site.file.display());
+    for network in &site.networks {
+        let gateway = network.gateway.map(|gateway| format!("  gateway {gateway}")).unwrap_or_default();
+        let _ = writeln!(out, "  network {:<12} {}{gateway}", network.name, network.cidr);
+    }
+    for machine in &site.machines {
+        let _ = writeln!(out, "  machine {:<12} {} MiB, {} vcpus", machine.name, machine.memory_mib, machine.vcpus);
+        for nic in &machine.nics {
+            let address = nic.address.map(|address| address.to_string()).unwrap_or_default();
+            let _ = writeln!(out, "      nic {} on {} {address}", nic.mac, nic.network);
+        }
+        for volume in &machine.volumes {
+            let _ = writeln!(out, "      volume {}", volume.display());
+        }
+    }
+    out
+}
+
+pub fn prepared(machines: &[PreparedMachine]) -> String {
+    machines.iter().fold(String::new(), |mut out, machine| {
+        let _ = writeln!(
+            out,
+            "{:<16} prepared in {:.1} s  {}  {} files changed, {} checks passed",
+            machine.machine,
+            machine.inject_s,
+            printable(&machine.operating_system),
+            machine.changed_files,
+            machine.checks_passed
+        );
+        out
+    })
+}
+
+pub fn sessions(sessions: &[SessionRecord]) -> String {
+    sessions.iter().fold(String::new(), |mut out, session| {
+        let detail = session.detail.as_deref().map(printable).unwrap_or_default();
+        let _ = writeln!(out, "{:<24} {:<16} {:<9} {:<12} {detail}", session.id, session.site, session.mode.word(), format!("{:?}", session.state).to_lowercase());
+        out
+    })
+}

@@ -1,0 +1,211 @@
+//! Commands that the daemon carries out.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use hyper::Method;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::connect::Connection;
+use super::progress::Progress;
+use super::{Format, Run, SessionCommand, SiteCommand, output};
+use crate::daemon::WrongUse;
+use crate::daemon::api::{AddSite, SessionRequest};
+use crate::daemon::client::Client;
+use crate::events::Event;
+use crate::prepare::{PrepareOptions, PreparedMachine};
+use crate::report::{Mode, Report};
+use crate::site::Site;
+
+/// Where the daemon is and how to show its answers.
+pub struct Remote {
+    /// The state directory, which names the daemon.
+    pub state_dir: PathBuf,
+    /// How results are printed.
+    pub format: Format,
+}
+
+impl Remote {
+    pub async fn site(&self, command: SiteCommand) -> anyhow::Result<bool> {
+        self.with(async |client| match command {
+            SiteCommand::Add { file } => {
+                let site = add(client, &file).await?;
+                self.print(&site, || format!("site `{}` registered: {} machines\n", site.name, site.machines.len()))
+            }
+            SiteCommand::List => {
+                let sites: Vec<crate::store::SiteRecord> = client.call(Method::GET, "/sites", &()).await?;
+                self.print(&sites, || output::sites(&sites))
+            }
+            SiteCommand::Show { site } => {
+                let name = resolve(client, &site).await?;
+                let site: Site = client.call(Method::GET, &format!("/sites/{name}"), &()).await?;
+                self.print(&site, || output::site(&site))
+            }
+            SiteCommand::Remove { name } => {
+                let () = client.call(Method::DELETE, &format!("/sites/{}", plain(&name)?), &()).await?;
+                self.print(&json!({ "removed": name }), || format!("site `{name}` forgotten; its files stay\n"))
+            }
+            SiteCommand::Draft { .. } => Ok(false),
+        })
+        .await
+    }
+
+    pub async fn prepare(&self, site: &str, accept_changed: bool) -> anyhow::Result<bool> {
+        self.with(async |client| {
+            let name = resolve(client, site).await?;
+            let options = PrepareOptions { accept_changed };
+            let value = watched(client, &format!("/sites/{name}/prepare"), &options).await?;
+            let prepared: Vec<PreparedMachine> = serde_json::from_value(value)?;
+            self.print(&prepared, || output::prepared(&prepared))
+        })
+        .await
+    }
+
+    pub async fn order(&self, site: &str) -> anyhow::Result<bool> {
+        self.with(async |client| {
+            let name = resolve(client, site).await?;
+            let value = watched(client, &format!("/sites/{name}/order"), &PrepareOptions::default()).await?;
+            let order: lifeboat_bootorder::Order = serde_json::from_value(value)?;
+            output::order(&order, self.format)
+        })
+        .await
+    }
+
+    pub async fn session(&self, run: Run, mode: Mode) -> anyhow::Result<bool> {
+        if let Some(path) = &run.report {
+            writable(path)?;
+        }
+        self.with(async |client| {
+            let name = resolve(client, &run.site).await?;
+            let prepare = PrepareOptions { accept_changed: run.accept_changed };
+            let value = watched(client, &format!("/sites/{name}/sessions"), &SessionRequest { mode, prepare }).await?;
+            let report: Report = serde_json::from_value(value)?;
+            if let Some(path) = &run.report {
+                let text = serde_json::to_vec_pretty(&report)?;
+                std::fs::write(path, text).with_context(|| format!("failed to write report `{}`", path.display()))?;
+            }
+            self.print(&report, || crate::report::to_text(&report))?;
+            Ok(report.ok)
+        })
+        .await
+    }
+
+    pub async fn sessions(&self, command: SessionCommand) -> anyhow::Result<bool> {
+        self.with(async |client| match command {
+            SessionCommand::List => {
+                let sessions: Vec<crate::store::SessionRecord> = client.call(Method::GET, "/sessions", &()).await?;
+                self.print(&sessions, || output::sessions(&sessions))
+            }
+            SessionCommand::Show { session } => {
+                let value: Value = client.call(Method::GET, &format!("/sessions/{}", plain(&session)?), &()).await?;
+                self.print(&value, || serde_json::to_string_pretty(&value).unwrap_or_default() + "\n")
+            }
+            SessionCommand::Stop { session } => {
+                let what: String = client.call(Method::POST, &format!("/sessions/{}/stop", plain(&session)?), &()).await?;
+                self.print(&json!({ "session": session, "result": what }), || format!("session {session}: {what}\n"))
+            }
+            SessionCommand::Console { session, machine } => {
+                let value: Value = client.call(Method::GET, &format!("/sessions/{}", plain(&session)?), &()).await?;
+                console(&value, plain(&machine)?)
+            }
+        })
+        .await
+    }
+
+    pub async fn report(&self, session: &str) -> anyhow::Result<bool> {
+        self.with(async |client| {
+            let report: Report = client.call(Method::GET, &format!("/sessions/{}/report", plain(session)?), &()).await?;
+            self.print(&report, || crate::report::to_text(&report))
+        })
+        .await
+    }
+
+    async fn with(&self, work: impl AsyncFnOnce(&Client) -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+        let connection = Connection::open(&self.state_dir).await?;
+        let result = work(&connection.client).await;
+        connection.close().await;
+        result
+    }
+
+    fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<bool> {
+        output::print(self.format, value, text)
+    }
+}
+
+/// Shows events until the result. An interrupt asks the session to stop and
+/// goes on waiting for its end, so that nothing is left behind.
+async fn watched(client: &Client, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
+    let session = Arc::new(Mutex::new(None::<String>));
+    let mut progress = Progress::new();
+    let noted = session.clone();
+    let work = client.watch(path, body, move |event| {
+        if let Event::Session { id } = event {
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.clone());
+        }
+        progress.show(event);
+    });
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                let id = session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                match id {
+                    None => anyhow::bail!("interrupted before a session began; nothing was started"),
+                    Some(id) => {
+                        eprintln!("interrupted: stopping session {id} and removing what it made");
+                        let _: String = client.call(Method::POST, &format!("/sessions/{id}/stop"), &()).await?;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A file is registered and becomes its name; a name stays.
+async fn resolve(client: &Client, site: &str) -> anyhow::Result<String> {
+    let path = Path::new(site);
+    if path.exists() {
+        return Ok(add(client, path).await?.name);
+    }
+    if site.contains('/') || site.ends_with(".toml") {
+        return Err(WrongUse(format!("site file `{site}` does not exist")).into());
+    }
+    Ok(plain(site)?.to_owned())
+}
+
+async fn add(client: &Client, file: &Path) -> anyhow::Result<Site> {
+    let file = std::path::absolute(file)?;
+    client.call(Method::POST, "/sites", &AddSite { file }).await
+}
+
+/// Names and ids go into paths of the API as they are.
+fn plain(name: &str) -> anyhow::Result<&str> {
+    if crate::site::is_plain_name(name) {
+        return Ok(name);
+    }
+    Err(WrongUse(format!("`{}` is not a name: names have letters, digits, `-`, `_` and `.`", crate::report::printable(name))).into())
+}
+
+/// Before hours of work, not after.
+fn writable(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() && !path.is_dir() {
+        return Ok(());
+    }
+    Err(WrongUse(format!("the report cannot be written to `{}`: its folder does not exist, or it is a folder", path.display())).into())
+}
+
+fn console(session: &Value, machine: &str) -> anyhow::Result<bool> {
+    let folder = session.get("folder").and_then(Value::as_str).unwrap_or_default();
+    let path = Path::new(folder).join(format!("{machine}.log"));
+    let bytes = std::fs::read(&path)
+        .with_context(|| format!("no console of machine `{machine}` was recorded (`{}`)", path.display()))?;
+    for line in String::from_utf8_lossy(&bytes).lines() {
+        println!("{}", crate::report::printable(line.trim_end_matches('\r')));
+    }
+    Ok(true)
+}

@@ -1,0 +1,126 @@
+//! The daemon: the appliance's parts together, its API, its life.
+
+pub mod api;
+pub mod client;
+mod https;
+mod operations;
+mod serve;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use tokio::sync::{OnceCell, watch};
+use tokio::task::JoinHandle;
+
+pub use serve::{ServeOptions, serve, socket_path};
+
+use crate::accelerator::{self, Verdict};
+use crate::events::Events;
+use crate::host::Host;
+use crate::hypervisor::Hypervisor;
+use crate::session::SessionPlan;
+use crate::store::Store;
+
+/// The parts of a running appliance; cheap to clone.
+#[derive(Clone)]
+pub struct Appliance {
+    /// What it remembers.
+    pub store: Store,
+    /// Where it lives.
+    pub host: Arc<Host>,
+    /// libvirt.
+    pub hypervisor: Hypervisor,
+    /// Preparing writes to shared places, so one request does it at a time.
+    pub preparing: Arc<tokio::sync::Mutex<()>>,
+    verdict: Arc<OnceCell<Verdict>>,
+    /// Sessions with a driver, and how to stop them.
+    active: Arc<Mutex<HashMap<String, watch::Sender<bool>>>>,
+    /// Kept sessions whose switch is watched.
+    watched: Arc<Mutex<HashMap<String, JoinHandle<()>>>>,
+}
+
+impl Appliance {
+    /// Opens the state and takes nothing up yet.
+    pub async fn open(host: Host) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&host.state_dir)
+            .with_context(|| format!("failed to make state directory `{}`", host.state_dir.display()))?;
+        let store = Store::open(&host.state_dir).await?;
+        Ok(Self {
+            store,
+            host: Arc::new(host),
+            hypervisor: Hypervisor::start(),
+            preparing: Arc::default(),
+            verdict: Arc::default(),
+            active: Arc::default(),
+            watched: Arc::default(),
+        })
+    }
+
+    /// Which accelerator guests use; found out once.
+    pub async fn verdict(&self) -> Verdict {
+        let kernel_dir = self.host.kernel_dir.clone();
+        let detect = || async move {
+            let found = tokio::task::spawn_blocking(move || accelerator::detect(&kernel_dir)).await;
+            found.unwrap_or_else(|error| Verdict {
+                accelerator: accelerator::Accelerator::Tcg,
+                reason: format!("the accelerator could not be tried: {error}"),
+            })
+        };
+        self.verdict.get_or_init(detect).await.clone()
+    }
+
+    /// Notes a session that begins; the receiver turns true when it is to stop.
+    pub fn register(&self, session: &str) -> watch::Receiver<bool> {
+        let (sender, receiver) = watch::channel(false);
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(session.to_owned(), sender);
+        receiver
+    }
+
+    /// Forgets a session whose driver ended.
+    pub fn unregister(&self, session: &str) {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
+    }
+
+    /// Asks a running session to stop; says whether there was one.
+    pub fn stop_active(&self, session: &str) -> bool {
+        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        active.get(session).is_some_and(|stop| stop.send(true).is_ok())
+    }
+
+    /// Asks all running sessions to stop.
+    pub fn stop_all(&self) {
+        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        for stop in active.values() {
+            let _ = stop.send(true);
+        }
+    }
+
+    /// Whether any session has a driver.
+    pub fn is_busy(&self) -> bool {
+        !self.active.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Watches the switch of a kept session.
+    pub fn keep_watching(&self, plan: Arc<SessionPlan>) {
+        let id = plan.id.clone();
+        let watching = crate::session::supervise::supervise(self.clone(), plan, Events::channel().0);
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(id, watching);
+    }
+
+    /// Ends watching the switch of a session.
+    pub fn stop_watching(&self, session: &str) {
+        let watching = self.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
+        watching.into_iter().for_each(|task| task.abort());
+    }
+}
+
+/// The asker's mistake: wrong use rather than failed work.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongUse(pub String);
+
+/// Whether an error is the asker's mistake.
+pub fn is_wrong_use(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<WrongUse>() || cause.is::<crate::site::SiteError>())
+}

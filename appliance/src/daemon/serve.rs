@@ -1,0 +1,108 @@
+//! The life of the daemon: one for each state directory.
+
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::fcntl::{Flock, FlockArg};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Appliance, WrongUse, api, https};
+use crate::host::Host;
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// Address for HTTPS, when wanted.
+    pub listen: Option<SocketAddr>,
+    /// Started by one command for its own life: end when standard input ends.
+    pub private: bool,
+}
+
+/// The socket of the daemon of a state directory. Paths of sockets are short
+/// by the kernel's rule, so a long state directory gets one elsewhere.
+pub fn socket_path(state_dir: &Path) -> PathBuf {
+    let inside = state_dir.join("lifeboat.sock");
+    if inside.as_os_str().len() < 100 {
+        return inside;
+    }
+    let name = blake3::hash(state_dir.as_os_str().as_encoded_bytes()).to_hex();
+    Path::new("/run/lifeboat").join(format!("{}.sock", &name[..16]))
+}
+
+/// Serves until a signal, or until standard input ends for a private daemon.
+pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
+    let host = Host::new(&options.state_dir)?;
+    std::fs::create_dir_all(&host.state_dir)
+        .with_context(|| format!("failed to make state directory `{}`", host.state_dir.display()))?;
+    let _lock = lock(&host.state_dir)?;
+    std::fs::create_dir_all(&host.run_dir)
+        .with_context(|| format!("failed to make `{}`", host.run_dir.display()))?;
+    let listener = listen(&socket_path(&host.state_dir))?;
+    let appliance = Appliance::open(host).await?;
+    for recovered in crate::session::recover::recover(&appliance).await? {
+        tracing::warn!(session = recovered.session, "{}", recovered.what);
+        eprintln!("session {}: {}", recovered.session, recovered.what);
+    }
+    let https = https::start(&appliance, options.listen).await?;
+    let router = api::router(appliance.clone());
+    let stopping = stopping(options.private, appliance.clone());
+    axum::serve(listener, router).with_graceful_shutdown(stopping).await.context("the daemon's socket failed")?;
+    https.into_iter().for_each(|task| task.abort());
+    wait_idle(&appliance).await;
+    drop(std::fs::remove_file(socket_path(&appliance.host.state_dir)));
+    appliance.store.close().await;
+    Ok(())
+}
+
+/// Two daemons on one state would tear down each other's sessions.
+fn lock(state_dir: &Path) -> anyhow::Result<Flock<File>> {
+    let path = state_dir.join("lock");
+    let file = File::create(&path).with_context(|| format!("failed to create `{}`", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        WrongUse(format!("another `lifeboat serve` uses the state directory `{}`", state_dir.display())).into()
+    })
+}
+
+fn listen(socket: &Path) -> anyhow::Result<UnixListener> {
+    // We hold the lock, so a socket that is there is a dead daemon's.
+    drop(std::fs::remove_file(socket));
+    let listener = UnixListener::bind(socket)
+        .with_context(|| format!("failed to listen on `{}`", socket.display()))?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Returns when the daemon is to end, after asking all sessions to stop.
+async fn stopping(private: bool, appliance: Appliance) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("no signals can be awaited");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = input_ends(), if private => {}
+    }
+    tracing::info!("the daemon ends; running sessions are stopped");
+    appliance.stop_all();
+}
+
+async fn input_ends() {
+    use tokio::io::AsyncReadExt;
+    let mut input = tokio::io::stdin();
+    let mut byte = [0];
+    while input.read(&mut byte).await.is_ok_and(|count| count > 0) {}
+}
+
+async fn wait_idle(appliance: &Appliance) {
+    while appliance.is_busy() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

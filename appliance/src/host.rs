@@ -1,0 +1,153 @@
+//! The host: where Lifeboat keeps its things, what memory and disk it has, as
+//! which users its processes run.
+
+use std::path::{Path, PathBuf};
+
+use lifeboat_network::config::Owner;
+use nix::sys::statvfs::statvfs;
+
+/// Memory that stays with the host, MiB.
+const RESERVED_MIB: u64 = 768;
+
+/// The user that QEMU processes of libvirt run as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QemuUser {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl QemuUser {
+    /// libvirt's own user, by the names that distributions give it.
+    pub fn find() -> Option<Self> {
+        ["libvirt-qemu", "qemu"].into_iter().find_map(|name| {
+            let user = nix::unistd::User::from_name(name).ok()??;
+            Some(Self { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+        })
+    }
+}
+
+/// Places and limits of this host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Database, prepared images, sessions.
+    pub state_dir: PathBuf,
+    /// Sockets, gone after a reboot.
+    pub run_dir: PathBuf,
+    /// Kernel of the micro-VM, laid out as its package.
+    pub kernel_dir: PathBuf,
+    /// Folder of `lifeboat-switch` and `lifeboat-injector`.
+    pub program_dir: PathBuf,
+}
+
+impl Host {
+    /// The host as the environment and the place of this program describe it.
+    pub fn new(state_dir: &Path) -> std::io::Result<Self> {
+        let program = std::env::current_exe()?;
+        let from_environment = |name: &str, default: &str| {
+            std::env::var_os(name).map_or_else(|| PathBuf::from(default), PathBuf::from)
+        };
+        Ok(Self {
+            state_dir: std::path::absolute(state_dir)?,
+            run_dir: from_environment("LIFEBOAT_RUN_DIR", "/run/lifeboat"),
+            kernel_dir: from_environment("LIFEBOAT_KERNEL_DIR", "/var/cache/lifeboat/kernel"),
+            program_dir: program.parent().map(Path::to_path_buf).unwrap_or_default(),
+        })
+    }
+
+    /// Folder of a session.
+    pub fn session_dir(&self, id: &str) -> PathBuf {
+        self.state_dir.join("sessions").join(id)
+    }
+
+    /// Folder of a prepared machine.
+    pub fn prepared_dir(&self, key: &str) -> PathBuf {
+        self.state_dir.join("prepared").join(key)
+    }
+
+    /// One of the project's own programs, beside this one.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.program_dir.join(name)
+    }
+
+    /// Memory that guests may use now, MiB.
+    pub fn memory_for_guests_mib(&self) -> u64 {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        available_mib(&meminfo).saturating_sub(RESERVED_MIB)
+    }
+
+    /// Free space of the state directory, MiB.
+    pub fn free_disk_mib(&self) -> u64 {
+        statvfs(&self.state_dir).map_or(0, |vfs| (vfs.blocks_available() * vfs.fragment_size()) >> 20)
+    }
+
+    /// The user that the switch becomes: it owns nothing.
+    pub fn switch_user(&self) -> Owner {
+        let nobody = nix::unistd::User::from_name("nobody").ok().flatten();
+        nobody.map_or(Owner { uid: 65_534, gid: 65_534 }, |user| Owner { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+    }
+}
+
+fn available_mib(meminfo: &str) -> u64 {
+    meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kib| kib >> 10)
+}
+
+/// A process, told from a later one with the same id by its start time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessIdentity {
+    /// Process id.
+    pub pid: i32,
+    /// Field 22 of `/proc/PID/stat`.
+    pub start_time: u64,
+}
+
+impl ProcessIdentity {
+    /// The identity of a running process.
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything, so count from its end.
+        let after_name = stat.rsplit_once(')')?.1;
+        let mut fields = after_name.split_whitespace();
+        let state = fields.next()?;
+        let start_time = fields.nth(18)?.parse().ok()?;
+        (state != "Z").then_some(Self { pid, start_time })
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+
+    /// Sends a signal, if it still runs.
+    pub fn signal(self, signal: nix::sys::signal::Signal) {
+        if self.pid > 1 && self.is_alive() {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), signal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_mib() {
+        assert_eq!(available_mib("MemTotal: 1 kB\nMemAvailable:    2097152 kB\n"), 2_048);
+        assert_eq!(available_mib("nothing"), 0);
+    }
+
+    #[test]
+    fn a_process_is_itself_until_it_ends() {
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let identity = ProcessIdentity::of(child.id().try_into().unwrap()).unwrap();
+        assert!(identity.is_alive());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!identity.is_alive());
+    }
+}

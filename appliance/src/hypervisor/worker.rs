@@ -1,0 +1,196 @@
+//! The thread that owns the connection to libvirt.
+
+use std::path::Path;
+
+use tokio::sync::mpsc;
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::error::{Error, ErrorNumber};
+use virt::stream::Stream;
+
+use super::{DomainStart, DomainState, HostCapabilities, HypervisorError, Request, descriptor};
+
+const URI: &str = "qemu:///system";
+/// A screenshot larger than this is refused: the guest chooses its resolution.
+const SCREENSHOT_LIMIT: usize = 64 << 20;
+
+type Answer<T> = Result<T, HypervisorError>;
+
+pub(super) fn run(mut requests: mpsc::Receiver<Request>) {
+    let mut worker = Worker { connection: None };
+    while let Some(request) = requests.blocking_recv() {
+        worker.serve(request);
+    }
+}
+
+struct Worker {
+    connection: Option<Connect>,
+}
+
+impl Worker {
+    fn serve(&mut self, request: Request) {
+        // An asker that went away is no fault of the worker.
+        match request {
+            Request::Capabilities(answer) => drop(answer.send(self.capabilities())),
+            Request::Start(start, answer) => drop(answer.send(self.start(&start))),
+            Request::State(name, answer) => drop(answer.send(self.state(&name))),
+            Request::Destroy(name, answer) => drop(answer.send(self.destroy(&name))),
+            Request::Screenshot(name, png, answer) => drop(answer.send(self.screenshot(&name, &png))),
+        }
+    }
+
+    fn connection(&mut self) -> Answer<Connect> {
+        if let Some(connection) = self.connection.take() {
+            if connection.is_alive().unwrap_or(false) {
+                self.connection = Some(connection.clone());
+                return Ok(connection);
+            }
+        }
+        let connection = Connect::open(Some(URI)).map_err(HypervisorError::Connect)?;
+        self.connection = Some(connection.clone());
+        Ok(connection)
+    }
+
+    fn capabilities(&mut self) -> Answer<HostCapabilities> {
+        let connection = self.connection()?;
+        let version = |number: u32| {
+            format!("{}.{}.{}", number / 1_000_000, number / 1_000 % 1_000, number % 1_000)
+        };
+        let libvirt = connection.lib_version().map_err(HypervisorError::Connect)?;
+        let qemu = connection.hyp_version().map_err(HypervisorError::Connect)?;
+        Ok(HostCapabilities { libvirt_version: version(libvirt), qemu_version: version(qemu) })
+    }
+
+    fn start(&mut self, start: &DomainStart) -> Answer<()> {
+        let connection = self.connection()?;
+        let domain = connection.define_domain_xml(&start.xml).map_err(call("define", &start.name))?;
+        let started = associate_all(&domain, start)
+            .and_then(|()| domain.create().map_err(call("start", &start.name)));
+        // A running domain becomes transient by this, a failed one vanishes.
+        let undefined = undefine(&domain).map_err(call("undefine", &start.name));
+        started.and(undefined)
+    }
+
+    fn state(&mut self, name: &str) -> Answer<DomainState> {
+        let connection = self.connection()?;
+        match lookup(&connection, name)? {
+            None => Ok(DomainState::Absent),
+            Some(domain) => match domain.is_active().map_err(call("query", name))? {
+                true => Ok(DomainState::Running),
+                false => Ok(DomainState::Ended),
+            },
+        }
+    }
+
+    fn destroy(&mut self, name: &str) -> Answer<bool> {
+        let connection = self.connection()?;
+        let Some(domain) = lookup(&connection, name)? else { return Ok(false) };
+        if domain.is_active().map_err(call("query", name))? {
+            gone_is_fine(domain.destroy()).map_err(call("destroy", name))?;
+        }
+        gone_is_fine(undefine(&domain)).map_err(call("undefine", name))?;
+        Ok(true)
+    }
+
+    fn screenshot(&mut self, name: &str, png: &Path) -> Answer<()> {
+        let connection = self.connection()?;
+        let picture = read_screen(&connection, name).map_err(call("photograph", name))?;
+        write_png(&picture, png)
+            .map_err(|source| HypervisorError::Screenshot { path: png.to_path_buf(), source })
+    }
+}
+
+fn associate_all(domain: &Domain, start: &DomainStart) -> Answer<()> {
+    for (group, file) in start.disks.iter().flat_map(|disk| &disk.layers) {
+        descriptor::associate(domain, group, file).map_err(call("give a disk to", &start.name))?;
+    }
+    Ok(())
+}
+
+fn undefine(domain: &Domain) -> Result<(), Error> {
+    if domain.is_persistent()? {
+        domain.undefine_flags(virt::sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)?;
+    }
+    Ok(())
+}
+
+fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
+    result.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) })
+}
+
+fn lookup(connection: &Connect, name: &str) -> Answer<Option<Domain>> {
+    match connection.lookup_domain_by_name(name) {
+        Ok(domain) => Ok(Some(domain)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(call("find", name)(error)),
+    }
+}
+
+fn is_absent(error: &Error) -> bool {
+    error.code() == ErrorNumber::NoDomain.into()
+}
+
+fn call(what: &'static str, domain: &str) -> impl FnOnce(Error) -> HypervisorError {
+    let domain = domain.to_owned();
+    move |source| HypervisorError::Call { what, domain, source }
+}
+
+fn read_screen(connection: &Connect, name: &str) -> Result<Vec<u8>, Error> {
+    let domain = connection.lookup_domain_by_name(name)?;
+    let stream = Stream::new(connection, 0)?;
+    domain.screenshot(&stream, 0, 0)?;
+    let mut picture = Vec::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let count = usize::try_from(stream.recv(&mut buffer)?).unwrap_or(0);
+        if count == 0 || picture.len() > SCREENSHOT_LIMIT {
+            break;
+        }
+        picture.extend_from_slice(&buffer[..count]);
+    }
+    stream.finish()?;
+    Ok(picture)
+}
+
+/// QEMU hands the screen out as a binary portable pixmap (`P6`).
+fn write_png(pixmap: &[u8], path: &Path) -> std::io::Result<()> {
+    let (width, height, pixels) = parse_pixmap(pixmap)
+        .ok_or_else(|| std::io::Error::other("QEMU's picture is not a binary pixmap"))?;
+    let temporary = path.with_extension("png.part");
+    let file = std::io::BufWriter::new(std::fs::File::create(&temporary)?);
+    let mut encoder = png::Encoder::new(file, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    std::fs::rename(&temporary, path)
+}
+
+pub(super) fn parse_pixmap(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
+    let mut rest = bytes.strip_prefix(b"P6")?;
+    let mut fields = [0u32; 3];
+    for field in &mut fields {
+        rest = skip_blank_and_comments(rest);
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        *field = std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()?;
+        rest = &rest[digits..];
+    }
+    let [width, height, depth] = fields;
+    let pixels = rest.get(1..)?;
+    let size = (width as usize).checked_mul(height as usize)?.checked_mul(3)?;
+    (depth == 255 && width > 0 && height > 0).then_some(())?;
+    Some((width, height, pixels.get(..size)?))
+}
+
+fn skip_blank_and_comments(mut bytes: &[u8]) -> &[u8] {
+    loop {
+        bytes = bytes.trim_ascii_start();
+        if bytes.first() != Some(&b'#') {
+            return bytes;
+        }
+        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+        bytes = &bytes[end..];
+    }
+}
+

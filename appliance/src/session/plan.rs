@@ -1,0 +1,341 @@
+//! Everything a session needs, decided before it makes anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use lifeboat_bootorder::{Kind, Order};
+use lifeboat_images::{CapturedVolume, Format};
+use lifeboat_network::config::{NetworkConfig, Owner, PortConfig, SwitchConfig};
+use serde::{Deserialize, Serialize};
+
+use super::schedule::{Budget, Need, Node, Standing};
+use crate::accelerator::{Accelerator, Verdict};
+use crate::host::{Host, QemuUser};
+use crate::prepare::PreparedMachine;
+use crate::report::{Mode, PlanLine};
+use crate::site::{Gate, GateKind, Machine, Site};
+
+/// Memory that a QEMU process needs beyond the guest's own, MiB.
+pub const QEMU_OVERHEAD_MIB: u64 = 160;
+
+/// Why a session cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmissionError {
+    /// The guests do not fit into memory.
+    #[error("site `{site}` needs {needed_mib} MiB of memory for {machines} machines, but this host can give {available_mib} MiB: lower `memory_mib` in the site file, leave machines out, or use a larger host")]
+    Memory {
+        /// The site.
+        site: String,
+        /// How many machines.
+        machines: usize,
+        /// What they need, MiB.
+        needed_mib: u64,
+        /// What there is, MiB.
+        available_mib: u64,
+    },
+    /// Too little room for the run overlays.
+    #[error("`{folder}` has {free_mib} MiB free, but a session of {machines} machines needs at least {needed_mib} MiB: free some space or choose another `--state-dir`")]
+    Disk {
+        /// The state directory.
+        folder: PathBuf,
+        /// How many machines.
+        machines: usize,
+        /// Free space, MiB.
+        free_mib: u64,
+        /// Space needed, MiB.
+        needed_mib: u64,
+    },
+}
+
+/// One machine of a session.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MachinePlan {
+    /// As the site file describes it.
+    pub machine: Machine,
+    /// Name of its domain.
+    pub domain: String,
+    /// Its disks in order.
+    pub disks: Vec<DiskPlan>,
+    /// Socket of each NIC in order.
+    pub sockets: Vec<PathBuf>,
+    /// Its gates; never empty.
+    pub gates: Vec<PlannedGate>,
+    /// Machines it needs, by index.
+    pub needs: Vec<(usize, bool)>,
+    /// Expected seconds from start to ready.
+    pub expected_s: f64,
+    /// Seconds of its preparation.
+    pub inject_s: f64,
+    /// Serial console.
+    pub console: PathBuf,
+}
+
+/// A gate and where it comes from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlannedGate {
+    /// The gate.
+    pub gate: Gate,
+    /// Learned rather than given.
+    pub learned: bool,
+    /// Address to probe, where one is probed.
+    pub address: Option<Ipv4Addr>,
+    /// Seconds until it counts as failed.
+    pub timeout_s: u64,
+}
+
+/// The layers of a disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiskPlan {
+    /// The captured volume.
+    pub captured: CapturedVolume,
+    /// The prepared image over it.
+    pub prepared: PathBuf,
+    /// The run overlay over that.
+    pub run: PathBuf,
+}
+
+impl DiskPlan {
+    /// Format of the layers that we make.
+    pub const OVERLAY: Format = Format::Qcow2;
+}
+
+/// A session, decided.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SessionPlan {
+    /// Its id.
+    pub id: String,
+    /// Unix time of its beginning, milliseconds.
+    pub began_ms: u64,
+    /// Test or recovery.
+    pub mode: Mode,
+    /// The site's name.
+    pub site: String,
+    /// How guests run, and why.
+    pub verdict: Verdict,
+    /// The machines.
+    pub machines: Vec<MachinePlan>,
+    /// The order with its evidence, for the report.
+    pub order: Vec<PlanLine>,
+    /// The switch.
+    pub switch: SwitchConfig,
+    /// Memory for all guests, MiB.
+    pub memory_mib: u64,
+    /// Folder of consoles, screenshots, report.
+    pub folder: PathBuf,
+    /// Folder of sockets.
+    pub run_dir: PathBuf,
+    /// Warnings so far.
+    pub warnings: Vec<String>,
+}
+
+/// What a plan is made of.
+pub struct Ingredients<'a> {
+    /// The site.
+    pub site: &'a Site,
+    /// Test or recovery.
+    pub mode: Mode,
+    /// Accelerator.
+    pub verdict: Verdict,
+    /// Prepared machines in the site's order.
+    pub prepared: &'a [PreparedMachine],
+    /// The order.
+    pub order: &'a Order,
+    /// The host.
+    pub host: &'a Host,
+    /// User of QEMU processes.
+    pub qemu_user: QemuUser,
+}
+
+impl SessionPlan {
+    /// Decides a session, or says why it cannot begin.
+    pub fn decide(id: String, began_ms: u64, from: &Ingredients) -> Result<Self, AdmissionError> {
+        let folder = from.host.session_dir(&id);
+        let run_dir = from.host.run_dir.join(&id);
+        let memory_mib = admit_memory(from)?;
+        admit_disk(from)?;
+        let machines: Vec<_> = (0..from.site.machines.len())
+            .map(|index| machine_plan(&id, &folder, &run_dir, index, from))
+            .collect();
+        let switch = switch_config(&id, &run_dir, &folder, from, &machines);
+        Ok(Self {
+            id,
+            began_ms,
+            mode: from.mode,
+            site: from.site.name.clone(),
+            verdict: from.verdict.clone(),
+            machines,
+            order: plan_lines(from.order),
+            switch,
+            memory_mib,
+            folder,
+            run_dir,
+            warnings: from.order.warnings.clone(),
+        })
+    }
+
+    /// The nodes of the schedule, all waiting.
+    pub fn nodes(&self) -> Vec<Node> {
+        self.machines.iter().map(node).collect()
+    }
+
+    /// What the host can carry.
+    pub fn budget(&self) -> Budget {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // Emulated guests share the cores; more of them than cores only slows
+        // the one on the critical path.
+        let booting = match self.verdict.accelerator {
+            Accelerator::Tcg => cores.max(2),
+            Accelerator::Kvm => cores.max(1) * 4,
+        };
+        Budget { memory_mib: self.memory_mib, booting }
+    }
+}
+
+fn node(plan: &MachinePlan) -> Node {
+    let need = |hard: bool| if hard { Need::Hard } else { Need::Soft };
+    Node {
+        name: plan.machine.name.clone(),
+        memory_mib: plan.machine.memory_mib + QEMU_OVERHEAD_MIB,
+        expected_s: plan.expected_s,
+        needs: plan.needs.iter().map(|(other, hard)| (*other, need(*hard))).collect(),
+        standing: Standing::Waiting,
+    }
+}
+
+fn admit_memory(from: &Ingredients) -> Result<u64, AdmissionError> {
+    let needed_mib = from.site.machines.iter().map(|m| m.memory_mib + QEMU_OVERHEAD_MIB).sum();
+    let available_mib = from.host.memory_for_guests_mib();
+    if needed_mib <= available_mib {
+        return Ok(available_mib);
+    }
+    let machines = from.site.machines.len();
+    Err(AdmissionError::Memory { site: from.site.name.clone(), machines, needed_mib, available_mib })
+}
+
+fn admit_disk(from: &Ingredients) -> Result<(), AdmissionError> {
+    let machines = from.site.machines.len();
+    // A guest that boots writes tens of MiB into its run overlay.
+    let needed_mib = 256 + 256 * machines as u64;
+    let free_mib = from.host.free_disk_mib();
+    if free_mib >= needed_mib {
+        return Ok(());
+    }
+    Err(AdmissionError::Disk { folder: from.host.state_dir.clone(), machines, free_mib, needed_mib })
+}
+
+fn machine_plan(id: &str, folder: &Path, run_dir: &Path, index: usize, from: &Ingredients) -> MachinePlan {
+    let machine = from.site.machines[index].clone();
+    let prepared = &from.prepared[index];
+    let disks = prepared.disks.iter().enumerate().map(|(number, disk)| DiskPlan {
+        captured: disk.captured.clone(),
+        prepared: disk.overlay.clone(),
+        run: folder.join(format!("{}-{number}.qcow2", machine.name)),
+    });
+    MachinePlan {
+        domain: format!("{}{id}-{}", crate::hypervisor::DOMAIN_PREFIX, machine.name),
+        disks: disks.collect(),
+        sockets: (0..machine.nics.len()).map(|nic| run_dir.join(format!("p{index}-{nic}.sock"))).collect(),
+        gates: gates(&machine, from),
+        needs: needs(&machine.name, from),
+        expected_s: from.order.ready_delays_s.get(&machine.name).copied().unwrap_or(30.0),
+        inject_s: prepared.inject_s,
+        console: folder.join(format!("{}.log", machine.name)),
+        machine,
+    }
+}
+
+/// Machines that this one waits for: the plan's, hard unless every edge that
+/// says so is soft.
+fn needs(name: &str, from: &Ingredients) -> Vec<(usize, bool)> {
+    let after = from.order.plan.iter().find(|entry| entry.machine == name).map(|entry| entry.after.as_slice());
+    let index_of = |other: &String| from.site.machines.iter().position(|m| &m.name == other);
+    let soft: BTreeMap<&str, bool> = from
+        .order
+        .edges
+        .iter()
+        .filter(|edge| edge.after == name)
+        .map(|edge| (edge.before.as_str(), edge.kind == Kind::Soft))
+        .collect();
+    after
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|other| Some((index_of(other)?, !soft.get(other.as_str()).copied().unwrap_or(false))))
+        .collect()
+}
+
+fn gates(machine: &Machine, from: &Ingredients) -> Vec<PlannedGate> {
+    let (gates, learned) = if machine.gates.is_empty() {
+        (learned_gates(machine, from.order), true)
+    } else {
+        (machine.gates.clone(), false)
+    };
+    gates.into_iter().map(|gate| planned(gate, learned, machine, from)).collect()
+}
+
+/// The services that listened before, else an echo, else that it runs.
+fn learned_gates(machine: &Machine, order: &Order) -> Vec<Gate> {
+    let ports: BTreeSet<u16> =
+        order.gates.get(&machine.name).into_iter().flatten().map(|gate| gate.port).collect();
+    let kinds: Vec<GateKind> = match (machine.addresses().is_empty(), ports.is_empty()) {
+        (true, _) => vec![GateKind::Running],
+        (false, true) => vec![GateKind::Icmp],
+        (false, false) => ports.into_iter().map(GateKind::Tcp).collect(),
+    };
+    kinds.into_iter().map(Gate::new).collect()
+}
+
+fn planned(gate: Gate, learned: bool, machine: &Machine, from: &Ingredients) -> PlannedGate {
+    let nic = match gate.address {
+        Some(address) => machine.nics.iter().find(|nic| nic.address == Some(address)),
+        None => machine.nics.iter().find(|nic| nic.address.is_some()),
+    };
+    let default = match from.verdict.accelerator {
+        Accelerator::Kvm => 240,
+        Accelerator::Tcg => 600,
+    };
+    PlannedGate {
+        address: gate.address.or(nic.and_then(|nic| nic.address)),
+        timeout_s: gate.timeout_s.unwrap_or(default),
+        gate,
+        learned,
+    }
+}
+
+fn plan_lines(order: &Order) -> Vec<PlanLine> {
+    let line = |entry: &lifeboat_bootorder::PlanEntry| PlanLine {
+        machine: entry.machine.clone(),
+        after: entry.after.clone(),
+        evidence: entry.evidence.clone(),
+    };
+    order.plan.iter().map(line).collect()
+}
+
+fn switch_config(id: &str, run_dir: &Path, folder: &Path, from: &Ingredients, machines: &[MachinePlan]) -> SwitchConfig {
+    let network = |network: &crate::site::Network| NetworkConfig {
+        name: network.name.clone(),
+        cidr: network.cidr,
+        gateway: network.gateway,
+    };
+    let owner = Owner { uid: from.qemu_user.uid, gid: from.qemu_user.gid };
+    SwitchConfig {
+        session: id.to_owned(),
+        control_socket: run_dir.join("control.sock"),
+        networks: from.site.networks.iter().map(network).collect(),
+        ports: machines.iter().flat_map(ports).collect(),
+        run_as: Some(from.host.switch_user()),
+        socket_owner: Some(owner),
+        log: Some(folder.join("switch.log")),
+    }
+}
+
+fn ports(plan: &MachinePlan) -> impl Iterator<Item = PortConfig> + '_ {
+    plan.machine.nics.iter().zip(&plan.sockets).enumerate().map(|(number, (nic, socket))| PortConfig {
+        id: format!("{}-{number}", plan.machine.name),
+        machine: plan.machine.name.clone(),
+        network: nic.network.clone(),
+        mac: nic.mac,
+        address: nic.address,
+        socket: socket.clone(),
+    })
+}

@@ -1,0 +1,75 @@
+//! Removing what a session made, from the list in the store. Every removal
+//! may be repeated: what is gone already is fine.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::sys::signal::Signal;
+
+use crate::host::ProcessIdentity;
+use crate::hypervisor::Hypervisor;
+use crate::store::{Resource, Store};
+
+/// How long a process may take to end after the polite signal.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Removes everything that the session made, newest first. All failures are
+/// returned together; what could not be removed stays on the list.
+pub async fn tear_down(store: &Store, hypervisor: &Hypervisor, session: &str) -> anyhow::Result<usize> {
+    let resources = store.resources(session).await?;
+    let count = resources.len();
+    let mut failures = Vec::new();
+    for (number, resource) in resources {
+        match remove(hypervisor, &resource).await {
+            Ok(()) => store.resource_removed(number).await?,
+            Err(error) => failures.push(crate::events::chain(&error).join(": ")),
+        }
+    }
+    if failures.is_empty() {
+        return Ok(count);
+    }
+    anyhow::bail!("failed to remove all of session `{session}`: {}", failures.join("; "))
+}
+
+async fn remove(hypervisor: &Hypervisor, resource: &Resource) -> anyhow::Result<()> {
+    match resource {
+        Resource::Domain { name } => hypervisor.destroy(name).await.map(drop).map_err(Into::into),
+        Resource::Switch { pid, start_time } => {
+            end_process(ProcessIdentity { pid: *pid, start_time: *start_time }).await
+        }
+        Resource::RunDirectory { path } => absent_is_fine(std::fs::remove_dir_all(path), path),
+        Resource::Overlay { path } => absent_is_fine(std::fs::remove_file(path), path),
+    }
+}
+
+fn absent_is_fine(result: std::io::Result<()>, path: &Path) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to remove `{}`", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Ends a process politely, then firmly.
+pub(super) async fn end_process(process: ProcessIdentity) -> anyhow::Result<()> {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        process.signal(signal);
+        if ended_within(process, PATIENCE).await {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("process {} does not end", process.pid)
+}
+
+async fn ended_within(process: ProcessIdentity, patience: Duration) -> bool {
+    let deadline = tokio::time::Instant::now() + patience;
+    while process.is_alive() {
+        if tokio::time::Instant::now() > deadline {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    true
+}

@@ -1,0 +1,163 @@
+//! `site.toml`: the machines and networks that belong together.
+//!
+//! Three stages, so that later code sees only what is valid: the text, the
+//! parsed [`raw`] form with the place of every value, and the validated
+//! [`Site`]. Unknown keys and impossible values are errors that name the key
+//! and its line.
+
+pub mod draft;
+mod gate;
+mod raw;
+mod validate;
+
+pub(crate) use validate::is_plain_name;
+
+pub use gate::{Gate, GateKind};
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::Ipv4Net;
+use lifeboat_network::MacAddr;
+use serde::{Deserialize, Serialize};
+
+/// A validated site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    /// Name of the site, usable in paths and domain names.
+    pub name: String,
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// Networks in the order of the file.
+    pub networks: Vec<Network>,
+    /// Machines in the order of the file.
+    pub machines: Vec<Machine>,
+    /// The operator's word on dependencies.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// One layer-2 network of the site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// Name that NICs refer to.
+    pub name: String,
+    /// Its IPv4 range.
+    pub cidr: Ipv4Net,
+    /// The address answered by the switch.
+    pub gateway: Option<std::net::Ipv4Addr>,
+}
+
+/// Firmware that the machine boots with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Firmware {
+    /// Legacy BIOS.
+    #[default]
+    Bios,
+    /// UEFI with fresh variables.
+    Uefi,
+}
+
+/// One machine of the site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Name of the machine.
+    pub name: String,
+    /// Firmware to boot with.
+    pub firmware: Firmware,
+    /// Guest memory in MiB.
+    pub memory_mib: u64,
+    /// Number of virtual processors.
+    pub vcpus: u32,
+    /// Captured volumes, absolute, in the order of the machine's disks.
+    pub volumes: Vec<PathBuf>,
+    /// Network cards.
+    pub nics: Vec<Nic>,
+    /// Conditions under which it counts as ready; empty: learned.
+    pub gates: Vec<Gate>,
+}
+
+/// One network card.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Nic {
+    /// Name of the network it is plugged into.
+    pub network: String,
+    /// The address that the captured machine's card had.
+    pub mac: MacAddr,
+    /// Static address, when it has one.
+    pub address: Option<std::net::Ipv4Addr>,
+}
+
+/// "`before` must be ready before `after` starts", said by the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// The machine that is needed.
+    pub before: String,
+    /// The machine that needs it.
+    pub after: String,
+}
+
+/// What is wrong with a `site.toml`.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// The file cannot be read.
+    #[error("failed to read site file `{file}`")]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The text is not TOML of the expected shape.
+    #[error("`{file}`: {message}")]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// The parser's words: line, column, key, what was expected.
+        message: String,
+    },
+    /// A value is impossible.
+    #[error("`{file}` line {line}, key `{key}`: {problem}")]
+    Value {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Dotted key.
+        key: String,
+        /// What is wrong, what was expected, what to do.
+        problem: String,
+    },
+}
+
+impl Site {
+    /// Reads and validates a site file; `path` may be the file or its folder.
+    pub fn load(path: &Path) -> Result<Self, SiteError> {
+        let file = if path.is_dir() { path.join("site.toml") } else { path.to_path_buf() };
+        let text = std::fs::read_to_string(&file)
+            .map_err(|source| SiteError::Read { file: file.clone(), source })?;
+        let file = std::path::absolute(&file).unwrap_or(file);
+        Self::parse(&file, &text)
+    }
+
+    /// Validates the text of a site file; relative volumes are taken from the
+    /// folder of `file`.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, SiteError> {
+        let raw = toml::from_str(text).map_err(|error| SiteError::Syntax {
+            file: file.to_path_buf(),
+            message: error.to_string().trim_end().to_owned(),
+        })?;
+        validate::Validator::new(file, text).site(raw)
+    }
+}
+
+impl Machine {
+    /// Its static addresses.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.nics.iter().filter_map(|nic| nic.address).map(IpAddr::V4).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

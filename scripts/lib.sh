@@ -1,0 +1,227 @@
+# Shared by setup, demo, test and bench; sourced, never run. The caller stands
+# in the project's top folder.
+# shellcheck shell=bash
+
+KERNEL_DIR=${LIFEBOAT_KERNEL_DIR:-/var/cache/lifeboat/kernel}
+export LIFEBOAT_KERNEL_DIR=$KERNEL_DIR
+BIN=$PWD/target/release
+
+BASE_PACKAGES=(qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients libvirt-dev ovmf
+  pkg-config gcc libc6-dev iproute2 kmod ca-certificates)
+GUEST_PACKAGES=(mmdebstrap grub-pc-bin fdisk e2fsprogs zstd cpio debian-archive-keyring)
+TEST_PACKAGES=(shellcheck busybox-static strace)
+BENCH_PACKAGES=(virt-v2v)
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+wrong_use() { printf 'error: %s\n' "$*" >&2; exit 2; }
+
+# Runs the calling script again as root, by sudo, when it is not.
+need_root() {
+  [ "$(id -u)" = 0 ] || fail "root is needed (packages, libvirt, network namespaces): run it with sudo"
+}
+
+is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+codename() { sed -n 's/^VERSION_CODENAME=//p' /etc/os-release; }
+
+# packages_for PART...: what these parts need, a name a line.
+packages_for() {
+  printf '%s\n' "${BASE_PACKAGES[@]}"
+  local part
+  for part in "$@"; do
+    case $part in
+      demo) printf '%s\n' "${GUEST_PACKAGES[@]}" ;;
+      test) printf '%s\n' "${GUEST_PACKAGES[@]}" "${TEST_PACKAGES[@]}" ;;
+      bench) printf '%s\n' "${GUEST_PACKAGES[@]}" "${BENCH_PACKAGES[@]}" ;;
+      *) wrong_use "unknown part '$part'" ;;
+    esac
+  done
+}
+
+# install_missing YES PART...
+install_missing() {
+  local yes=$1 package missing=()
+  shift
+  while read -r package; do
+    is_installed "$package" || missing+=("$package")
+  done < <(packages_for "$@" | sort -u)
+  [ ${#missing[@]} -gt 0 ] || return 0
+  say "missing packages: ${missing[*]}"
+  ask "$yes" "install them with apt?"
+  apt_install "${missing[@]}"
+}
+
+ask() {
+  [ "$1" = yes ] && return 0
+  [ -t 0 ] || fail "this needs your consent, and there is no terminal to ask on: give --yes"
+  local answer
+  read -r -p "$2 [y/N] " answer
+  case $answer in y | Y | yes) ;; *) fail "nothing was installed" ;; esac
+}
+
+# Debian 12's own libvirt and QEMU are too old and do not stand beside the newer
+# qemu-utils: there both come from backports.
+apt_install() {
+  local release=()
+  if [ "$(codename)" = bookworm ]; then
+    enable_backports bookworm
+    release=(-t bookworm-backports)
+  fi
+  apt_get update -qq
+  # virt-v2v is only in the plain release, and apt chooses it there by itself.
+  apt_get install -y -qq --no-install-recommends "${release[@]}" "$@" ||
+    fail "apt could not install: $*"
+}
+
+apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 "$@" >&2; }
+
+# enable_backports CODENAME: from the mirror that this machine uses already.
+enable_backports() {
+  apt-cache policy 2>/dev/null | grep -q "n=$1-backports" && return 0
+  local mirror
+  # shellcheck disable=SC2016 # apt's own variables
+  mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 2>/dev/null |
+    awk -v c="$1" '$1 == c { print $2; exit }')
+  [ -n "$mirror" ] || fail "no mirror of Debian $1 is configured in apt: add one, then start again"
+  printf 'Types: deb\nURIs: %s\nSuites: %s-backports\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
+    "$mirror" "$1" >/etc/apt/sources.list.d/lifeboat-backports.sources
+}
+
+rust_is_new_enough() {
+  command -v cargo >/dev/null || return 1
+  local have want
+  have=$(rustc --version 2>/dev/null | awk '{print $2}')
+  want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  [ "$(printf '%s\n%s\n' "$want" "$have" | sort -V | head -n 1)" = "$want" ]
+}
+
+install_rust() {
+  [ -d "${HOME:-/root}/.cargo/bin" ] && PATH=${HOME:-/root}/.cargo/bin:$PATH
+  export PATH
+  rust_is_new_enough && return 0
+  ask "$1" "a Rust toolchain of at least $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) is needed; install it with rustup?"
+  if [ -n "$(apt-cache search --names-only '^rustup$')" ]; then
+    apt_install rustup
+  else
+    is_installed curl || apt_install curl
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain none
+    PATH=${HOME:-/root}/.cargo/bin:$PATH
+  fi
+  rustup toolchain install >&2 || rustup default stable >&2
+  rust_is_new_enough || fail "no Rust toolchain that is new enough could be installed"
+}
+
+# The kernel of the micro-VM: a distribution's package, unpacked, not installed,
+# so that this machine's own boot stays as it is.
+fetch_kernel() {
+  compgen -G "$KERNEL_DIR/boot/vmlinuz-*" >/dev/null && return 0
+  say "fetching the kernel of the micro-VM"
+  local meta work package file
+  meta=$(kernel_package)
+  work=$(mktemp -d)
+  while read -r package; do
+    (cd "$work" && apt-get download -qq "$package" >/dev/null 2>"$work/log") || fail "apt cannot download $package: $(cat "$work/log")"
+  done < <(kernel_packages "$meta")
+  for file in "$work"/*.deb; do dpkg-deb -x "$file" "$work/tree"; done
+  mkdir -p "$(dirname "$KERNEL_DIR")"
+  rm -rf "$KERNEL_DIR.part"
+  mkdir "$KERNEL_DIR.part"
+  mv "$work/tree/boot" "$work/tree/lib" "$KERNEL_DIR.part/" 2>/dev/null ||
+    { mkdir -p "$KERNEL_DIR.part/lib"; mv "$work/tree/boot" "$KERNEL_DIR.part/"; mv "$work/tree/usr/lib/modules" "$KERNEL_DIR.part/lib/"; }
+  # Some releases keep modules under /usr.
+  if [ ! -d "$KERNEL_DIR.part/lib/modules" ]; then mv "$work/tree/usr/lib/modules" "$KERNEL_DIR.part/lib/"; fi
+  depmod_kernel "$KERNEL_DIR.part"
+  mv "$KERNEL_DIR.part" "$KERNEL_DIR"
+  rm -rf "$work"
+}
+
+kernel_package() {
+  local name
+  for name in linux-image-cloud-amd64 linux-image-virtual; do
+    [ -n "$(apt-cache policy "$name" | awk '/Candidate:/ && $2 != "(none)"')" ] && { echo "$name"; return; }
+  done
+  apt_get update -qq
+  for name in linux-image-cloud-amd64 linux-image-virtual; do
+    [ -n "$(apt-cache policy "$name" | awk '/Candidate:/ && $2 != "(none)"')" ] && { echo "$name"; return; }
+  done
+  fail "apt knows neither linux-image-cloud-amd64 nor linux-image-virtual: its package lists may be empty"
+}
+
+# The image and, on Ubuntu, the modules that it keeps apart.
+kernel_packages() {
+  apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces "$1" |
+    awk '/Depends:/ { print $2 }' | grep -E '^linux-(image|modules)-[0-9]' |
+    while read -r image; do
+      echo "$image"
+      apt-cache depends "$image" | awk '/Depends:/ { print $2 }' | grep -E '^linux-modules-[0-9]' || true
+    done | sort -u
+}
+
+depmod_kernel() {
+  local version
+  for version in "$1"/lib/modules/*; do depmod -b "$1" "$(basename "$version")"; done
+}
+
+libvirt_answers() { virsh -q -c qemu:///system version >/dev/null 2>&1; }
+
+STARTED=()
+start_by_hand() {
+  pgrep -x "$1" >/dev/null && return 0
+  "$1" -d --pid-file "/run/$1.pid"
+  STARTED+=("$1")
+}
+
+start_libvirt() {
+  libvirt_answers && return 0
+  if [ -d /run/systemd/system ]; then
+    systemctl start libvirtd
+  else
+    say "no service manager: starting virtlogd and libvirtd"
+    mkdir -p /run/libvirt
+    start_by_hand virtlogd
+    start_by_hand libvirtd
+  fi
+  local left=100
+  until libvirt_answers; do
+    left=$((left - 1))
+    [ "$left" -gt 0 ] || fail "libvirt does not answer on qemu:///system"
+    sleep 0.2
+  done
+}
+
+# The injector runs inside the micro-VM, where there are no libraries: it is
+# linked statically and put beside the others.
+build_all() {
+  say "building (the first time takes some minutes)"
+  cargo build --release --locked --workspace --bins >&2
+  local target=x86_64-unknown-linux-gnu
+  RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" \
+    -p lifeboat-drivers --no-default-features --bin lifeboat-injector >&2
+  install -m 755 "target/$target/release/lifeboat-injector" "$BIN/lifeboat-injector"
+}
+
+# Runs a command as a child that gets the terminal's interrupt and is waited
+# for, so that its own clean-up finishes before ours begins.
+in_foreground() {
+  trap : INT TERM
+  local status=0
+  "$@" || status=$?
+  trap - INT TERM
+  return "$status"
+}
+
+# libvirt that we started ends with us; a user's own goes on.
+stop_what_we_started() {
+  local name
+  for name in "${STARTED[@]:-}"; do
+    [ -n "$name" ] || continue
+    kill "$(cat "/run/$name.pid")" 2>/dev/null || true
+  done
+}
+
+install_cargo_deny() {
+  command -v cargo-deny >/dev/null && return 0
+  say "building cargo-deny (once)"
+  cargo install --quiet --locked cargo-deny
+}
