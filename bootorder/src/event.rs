@@ -9,6 +9,8 @@ const MAX_TEXT: usize = 240;
 const MAX_EVENTS: usize = 200_000;
 const MAX_EVENTS_A_BOOT: usize = 20_000;
 const MAX_BOOTS: usize = 5_000;
+/// Machines are renamed; the last names are the ones that count.
+const MAX_HOSTS: usize = 3;
 const MAX_CARD_LINES: usize = 1_000;
 
 /// One log record as a reader found it, before anything is decided about it.
@@ -32,6 +34,10 @@ pub struct Record<'a> {
     pub identifier: &'a str,
     /// The text.
     pub message: &'a str,
+    /// Windows event id, 0 elsewhere.
+    pub code: u32,
+    /// What the machine called itself; only where logs say it in each record.
+    pub host: &'a str,
 }
 
 /// A record kept because it says something about readiness or failure.
@@ -93,6 +99,8 @@ impl Boot {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct History {
     pub boots: Vec<Boot>,
+    /// Names under which the machine logged.
+    pub hosts: Vec<String>,
     /// Lines in which the kernel names network cards, oldest first.
     pub card_lines: Vec<String>,
 }
@@ -104,6 +112,7 @@ pub(crate) struct HistoryBuilder {
     /// Units by their description, for service managers that log only that.
     units: BTreeMap<String, String>,
     card_lines: Vec<String>,
+    hosts: Vec<String>,
     kept: usize,
     dropped: usize,
 }
@@ -121,6 +130,11 @@ impl HistoryBuilder {
             self.dropped += 1;
             return;
         };
+        self.hosts.retain(|host| host != record.host);
+        if !record.host.is_empty() {
+            self.hosts.truncate(MAX_HOSTS - 1);
+            self.hosts.insert(0, bounded(record.host));
+        }
         match classify(&record) {
             None => {}
             Some(What::Card) if self.card_lines.len() < MAX_CARD_LINES => {
@@ -147,6 +161,7 @@ impl HistoryBuilder {
         (
             History {
                 boots,
+                hosts: self.hosts,
                 card_lines: self.card_lines,
             },
             self.dropped,

@@ -56,6 +56,10 @@ pub(crate) fn identity_of(config: &ConfigFiles) -> Identity {
             _ if name.starts_with("etc/systemd/network/") && name.ends_with(".network") => {
                 networkd(text, &mut interfaces);
             }
+            _ if name.starts_with("etc/systemd/network/") && name.ends_with(".link") => {
+                link_file(text, &mut interfaces);
+            }
+            _ if name.starts_with("etc/udev/rules.d/") => udev_rules(text, &mut interfaces),
             _ if name.starts_with("etc/netplan/") => netplan(text, &mut interfaces),
             _ if name.ends_with(".nmconnection") => network_manager(text, &mut interfaces),
             _ if name.contains("network-scripts/ifcfg-") || name.contains("/network/ifcfg-") => {
@@ -187,6 +191,32 @@ fn networkd(text: &str, interfaces: &mut Vec<Interface>) {
             "address" => add_address(card, value, None),
             "gateway" => card.gateway = card.gateway.or(value.parse().ok()),
             _ => {}
+        }
+    }
+}
+
+/// `.link` files give a card its name by its hardware address.
+fn link_file(text: &str, interfaces: &mut Vec<Interface>) {
+    let all: Vec<_> = pairs(text).collect();
+    let find = |key: &str| all.iter().find(|(k, _)| k == key).map(|(_, v)| *v);
+    let mac = find("permanentmacaddress")
+        .or(find("macaddress"))
+        .filter(|m| is_mac(m));
+    if let (Some(mac), Some(name)) = (mac, find("name")) {
+        interface(interfaces, name).mac = Some(mac.to_ascii_lowercase());
+    }
+}
+
+/// `ATTR{address}=="...", NAME="eth0"` of persistent-net rules.
+fn udev_rules(text: &str, interfaces: &mut Vec<Interface>) {
+    for line in text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+    {
+        let quoted = |key: &str| line.split_once(key)?.1.split('"').nth(1);
+        let mac = quoted("ATTR{address}==").filter(|m| is_mac(m));
+        if let (Some(mac), Some(name)) = (mac, quoted(" NAME=")) {
+            interface(interfaces, name).mac = Some(mac.to_ascii_lowercase());
         }
     }
 }
@@ -400,6 +430,26 @@ mod tests {
             "enp0s2",
             Some("52:54:00:20:00:10"),
         );
+    }
+
+    #[test]
+    fn names_given_by_hardware_address() {
+        let link = "[Match]\nPermanentMACAddress=52:54:00:20:00:1A\n[Link]\nName=lan0\n";
+        let rule = "SUBSYSTEM==\"net\", ATTR{address}==\"52:54:00:20:00:1b\", NAME=\"eth7\"\n";
+        let found = identity_of(&ConfigFiles::of(&[
+            ("etc/systemd/network/10-lan.link", link),
+            ("etc/udev/rules.d/70-persistent-net.rules", rule),
+        ]));
+        let found: Vec<_> = found
+            .interfaces
+            .iter()
+            .map(|i| (i.name.as_str(), i.mac.as_deref()))
+            .collect();
+        let expected = [
+            ("lan0", Some("52:54:00:20:00:1a")),
+            ("eth7", Some("52:54:00:20:00:1b")),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -102,11 +102,28 @@ impl Site {
         }
     }
 
-    /// Whether a full name lies in a domain of the site.
+    /// Whether two machines may belong to the same domain, as far as their names tell.
+    pub fn share_domain(&self, one: usize, other: usize) -> bool {
+        let domains = |index: usize| -> BTreeSet<&str> {
+            let names = self.machines[index].names.iter();
+            names
+                .filter_map(|name| name.split_once('.'))
+                .map(|(_, domain)| domain)
+                .collect()
+        };
+        let (one, other) = (domains(one), domains(other));
+        one.is_empty() || other.is_empty() || !one.is_disjoint(&other)
+    }
+
+    /// Whether a full name lies in a domain of the site, or below one.
     pub fn is_own_domain(&self, name: &str) -> bool {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        name.split_once('.')
-            .is_some_and(|(_, domain)| self.domains.contains(domain))
+        let mut parents = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
+        let direct = parents
+            .next()
+            .is_some_and(|domain| self.domains.contains(domain));
+        // Above the direct parent a single label ("com") is nobody's own.
+        direct || parents.any(|domain| domain.contains('.') && self.domains.contains(domain))
     }
 
     fn learn_names(&mut self, warnings: &mut Vec<String>) {
@@ -250,6 +267,7 @@ fn read_machine(folder: &MachineFolder, warnings: &mut Vec<String>) -> Machine {
         .collect();
     names.insert(folder.name.to_ascii_lowercase());
     names.extend(identity.hostname);
+    names.extend(history.hosts.iter().map(|name| name.to_ascii_lowercase()));
     names.extend(own_names(&config, &names));
     names.retain(|name| !name.starts_with("localhost") && !name.is_empty());
     let short = names

@@ -33,7 +33,9 @@ pub(crate) fn targets(site: &Site, machine: usize, failure: Failure, event: &Eve
         .collect();
     let by_role = match failure {
         // A name of the site that could not be resolved accuses the resolver too.
-        Failure::Resolution if !named.is_empty() => configured(site, machine, &["dns"]),
+        Failure::Resolution if !named.is_empty() || asks_for_own_domain(site, &event.message) => {
+            configured(site, machine, &["dns"])
+        }
         Failure::Directory if named.is_empty() => {
             configured(site, machine, &["directory", "kerberos"])
         }
@@ -46,6 +48,13 @@ pub(crate) fn targets(site: &Site, machine: usize, failure: Failure, event: &Eve
     found.sort();
     found.dedup();
     found
+}
+
+fn asks_for_own_domain(site: &Site, message: &str) -> bool {
+    let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
+    words
+        .take(200)
+        .any(|word| word.contains('.') && site.is_own_domain(word))
 }
 
 /// Machines of the site whose name or address stands in a message.
@@ -175,6 +184,9 @@ fn configured(site: &Site, machine: usize, wanted: &[&str]) -> Vec<Target> {
 
 fn only_provider(site: &Site, machine: usize, wanted: &[&str]) -> Vec<Target> {
     let offers = |index: usize| {
+        if !site.share_domain(machine, index) {
+            return None;
+        }
         let roles = &site.machines[index].roles;
         let service = wanted.iter().find(|key| roles.contains_key(**key))?;
         Some(Target {

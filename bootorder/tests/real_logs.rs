@@ -131,3 +131,70 @@ fn text_logs_of_every_style() {
         );
     }
 }
+
+fn event_logs() -> Vec<PathBuf> {
+    let Some(folder) = data("evtx") else {
+        return Vec::new();
+    };
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    let mut logs: Vec<PathBuf> = files
+        .filter(|path| path.extension().is_some_and(|e| e == "evtx"))
+        .collect();
+    logs.sort();
+    logs
+}
+
+#[test]
+fn windows_system_logs_give_services_gates_and_names() {
+    let logs = event_logs();
+    let root = TempDir::new().unwrap();
+    for (number, log) in logs.iter().enumerate() {
+        let folder = root.path().join(format!("win{number}"));
+        fs::create_dir(&folder).unwrap();
+        fs::copy(log, folder.join(log.file_name().unwrap())).unwrap();
+    }
+    let order = order(
+        &read_directory(root.path()).unwrap(),
+        &[],
+        &Options::default(),
+    );
+    assert_eq!(order.plan.len(), logs.len());
+    if let Some(at) = logs
+        .iter()
+        .position(|log| log.ends_with("DC1-greendale_System.evtx"))
+    {
+        let ports: Vec<u16> = order.gates[&format!("win{at}")]
+            .iter()
+            .map(|gate| gate.port)
+            .collect();
+        assert_eq!(ports, [53, 88, 389], "{:?}", order.warnings);
+    }
+}
+
+#[test]
+fn damaged_event_logs_are_read_as_far_as_they_go() {
+    let Some(log) = event_logs().into_iter().next() else {
+        return;
+    };
+    let whole = fs::read(log).unwrap();
+    let mut damage = Damage(0x2545_f491_4f6c_dd1d);
+    for round in 0..12 {
+        let mut bytes = whole[..whole.len().min(300_000)].to_vec();
+        for _ in 0..4 << round.min(9) {
+            let at = damage.next(bytes.len());
+            bytes[at] = [0x00, 0xff, 0x80, 0x01][damage.next(4)];
+        }
+        let root = TempDir::new().unwrap();
+        fs::create_dir(root.path().join("win")).unwrap();
+        fs::write(root.path().join("win/System.evtx"), bytes).unwrap();
+        let order = order(
+            &read_directory(root.path()).unwrap(),
+            &[],
+            &Options::default(),
+        );
+        assert_eq!(order.plan.len(), 1);
+    }
+}

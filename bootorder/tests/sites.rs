@@ -239,7 +239,7 @@ fn bad_input_is_named_and_the_rest_is_ordered() {
     );
     for expected in [
         "a: var/log/journal/x/system.journal: it is not a journal file",
-        "win: Security.evtx: Windows event logs are not read yet",
+        "win: Security.evtx: this Windows event log is not used; the System log is",
         "empty: no readable logs in ",
         "a: there is another machine of this name; ",
         "nobody",

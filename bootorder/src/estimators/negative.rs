@@ -5,6 +5,9 @@ use crate::event::{Boot, History};
 use crate::order::Evidence;
 use crate::site::Site;
 
+/// Failures this long after the end of a boot still belong to it.
+const SETTLED_US: u64 = 300_000_000;
+
 /// A reason to doubt that `after` fails without `before`.
 pub(crate) struct Doubt {
     pub evidence: Evidence,
@@ -38,7 +41,7 @@ pub(crate) fn doubts(site: &Site, before: usize, after: usize) -> Vec<Doubt> {
 fn has_errors(boot: &Boot, until_us: u64) -> bool {
     boot.events
         .iter()
-        .filter(|event| event.monotonic_us <= until_us + 60_000_000)
+        .filter(|event| event.monotonic_us <= until_us + SETTLED_US)
         .any(|event| matches!(event.what, What::Failure(_) | What::UnitFailed))
 }
 

@@ -212,6 +212,7 @@ impl Entry {
             subject_unit,
             identifier,
             message: self.text(FieldName::Message),
+            ..Record::default()
         });
     }
 }

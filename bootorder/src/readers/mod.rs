@@ -1,5 +1,6 @@
 //! Readers of log files. A new format is one file here and one line in `READERS`.
 
+mod eventlog;
 mod journal;
 mod journal_object;
 mod syslog;
@@ -27,8 +28,12 @@ pub(crate) enum ReadError {
     Damaged { offset: u64, entries: u64 },
     #[error("it is larger than {0} MiB; the rest was left out")]
     TooLarge(u64),
-    #[error("Windows event logs are not read yet")]
+    #[error("this Windows event log is not used; the System log is")]
     EventLog,
+    #[error("failed to read it as a Windows event log")]
+    BadEventLog,
+    #[error("{0} damaged records were left out")]
+    BadRecords(u64),
     #[error("Windows registry hives are not read yet")]
     Hive,
 }
@@ -49,6 +54,7 @@ trait LogReader {
 const READERS: &[&dyn LogReader] = &[
     &journal::Journal,
     &syslog::Syslog,
+    &eventlog::SystemLog,
     &NotYet::EventLog,
     &NotYet::Hive,
 ];
@@ -128,6 +134,7 @@ fn read_all(
     warnings: &mut Vec<String>,
 ) -> bool {
     let mut read_any = false;
+    let mut unused = Vec::new();
     for (relative, path) in &listing.files {
         let reader = READERS
             .iter()
@@ -142,9 +149,19 @@ fn read_all(
             })
         });
         read_any |= records > 0;
-        if let Err(error) = result {
+        if matches!(result, Err(ReadError::EventLog)) {
+            unused.push(relative.as_str());
+        } else if let Err(error) = result {
             warnings.push(format!("{machine}: {relative}: {}", chain(&error)));
         }
+    }
+    if let Some((first, more)) = unused.split_first() {
+        let also = if more.is_empty() {
+            String::new()
+        } else {
+            format!(" (and {} more)", more.len())
+        };
+        warnings.push(format!("{machine}: {first}{also}: {}", ReadError::EventLog));
     }
     read_any
 }

@@ -151,16 +151,33 @@ fn rfc3164(line: &str, year: i64) -> Option<(u64, &str)> {
 
 fn rfc3339(line: &str) -> Option<(u64, &str)> {
     let (stamp, rest) = line.split_once(' ')?;
+    Some((stamp_us(stamp)?, rest))
+}
+
+/// Microseconds since the epoch of "2024-02-29T01:00:00.5+01:00".
+pub(super) fn stamp_us(stamp: &str) -> Option<u64> {
     let number = |range: std::ops::Range<usize>| stamp.get(range)?.parse::<i64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     if stamp.get(10..11)? != "T" {
         return None;
     }
     let time = clock(stamp.get(11..19)?)?;
-    let zone = stamp
-        .get(19..)?
-        .trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-    Some((micros(year, month, day, time, zone_s(zone)?)?, rest))
+    let rest = stamp.get(19..)?;
+    let zone = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    let whole = micros(year, month, day, time, zone_s(zone)?)?;
+    Some(whole + fraction_us(&rest[..rest.len() - zone.len()]))
+}
+
+/// ".1234567" in microseconds.
+fn fraction_us(text: &str) -> u64 {
+    let digits = text
+        .trim_start_matches('.')
+        .bytes()
+        .chain(std::iter::repeat(b'0'))
+        .take(6);
+    digits.fold(0, |sum, digit| {
+        sum * 10 + u64::from(digit.saturating_sub(b'0').min(9))
+    })
 }
 
 fn zone_s(zone: &str) -> Option<i64> {
@@ -193,7 +210,7 @@ mod tests {
 
     #[test]
     fn both_time_stamps_are_read() {
-        let expected = Line {
+        let mut expected = Line {
             realtime_us: 1_709_164_800_000_000,
             identifier: "kernel",
             message: "Linux version 6",
@@ -201,7 +218,9 @@ mod tests {
         let old = "Feb 29 00:00:00 dir1 kernel: [    0.000000] Linux version 6";
         assert_eq!(parse(old, 2024).as_ref(), Some(&expected));
         let new = "2024-02-29T01:00:00.123456+01:00 dir1 kernel[1]: Linux version 6";
+        expected.realtime_us += 123_456;
         assert_eq!(parse(new, 1999).as_ref(), Some(&expected));
+        assert_eq!(stamp_us("1970-01-01T00:00:01.5Z"), Some(1_500_000));
     }
 
     proptest::proptest! {
