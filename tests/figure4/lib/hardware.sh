@@ -21,7 +21,7 @@ make_segment() {
 disk_device() {
     case "$1" in
     ahci) echo ide-hd,drive=disk,bus=ide.0 ;;
-    virtio) echo virtio-blk-pci,drive=disk ;;
+    virtio) echo virtio-blk-pci,drive=disk,bus=pcie.0,addr=0x4 ;;
     esac
 }
 
@@ -48,8 +48,30 @@ press_power_button() {
     echo system_powerdown >"$2/$1.monitor.in"
 }
 
-# Polls until the condition holds; fails loudly with the consoles' last lines.
+# Waits until the condition holds while every machine that is switched on stays on.
 wait_for() {
+    local seconds=$1 logs=$2 what=$3
+    shift 3
+    poll "$seconds" "$logs" "$what" holds_with_all_on "$logs" "$@"
+}
+
+holds_with_all_on() {
+    local logs=$1 machine
+    shift
+    for machine in "${!QEMU_PID[@]}"; do
+        is_on "$machine" || fail_with_consoles "$logs" "$machine stopped unexpectedly"
+    done
+    "$@"
+}
+
+wait_off() {
+    local machine=$1 logs=$2
+    poll 180 "$logs" "power-off of $machine" is_off "$machine"
+    unset "QEMU_PID[$machine]"
+}
+
+# Fails loudly with the consoles' last lines.
+poll() {
     local seconds=$1 logs=$2 what=$3 deadline
     shift 3
     deadline=$((SECONDS + seconds))
@@ -62,10 +84,11 @@ wait_for() {
 fail_with_consoles() {
     local logs=$1 reason=$2 machine
     for machine in "${MACHINES[@]}"; do
-        [[ -f $logs/$machine.console ]] || continue
+        [[ -f $logs/$machine.qemu ]] || continue
         printf -- '--- last lines of the console of %s\n' "$machine" >&2
-        tail -n 15 "$logs/$machine.console" | tr -d '\r' | tr -c '[:print:]\n\t' '?' >&2
         cat "$logs/$machine.qemu" >&2
+        [[ ! -f $logs/$machine.console ]] ||
+            tail -n 15 "$logs/$machine.console" | tr -d '\r' | tr -c '[:print:]\n\t' '?' >&2
     done
     die "$reason"
 }
@@ -76,13 +99,12 @@ port_open() {
 
 ports_open() {
     local machine=$1 port
-    is_on "$machine" || die "$machine stopped unexpectedly"
     for port in $(machine_ports "$machine"); do
         port_open "$(machine_address "$machine")" "$port" || return 1
     done
 }
 
-# One plain HTTP request; -u keeps the answer whole even when the server keeps the line open.
+# HTTP/1.0, so that the server closes the line and cat ends.
 fetch_page() {
     # shellcheck disable=SC2016 # the inner shell expands its own arguments
     timeout 40 bash -c 'exec 3<>"/dev/tcp/$0/80" &&

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The life of the site before its capture: boots in different staging.
 
-BOOT_SECONDS=420
+BOOT_SECONDS=600
 
 switch_on() {
     power_on "$1" "$WORK/$1/disk" raw "$LOGS"
@@ -36,7 +36,7 @@ switch_off() {
         press_power_button "$machine" "$LOGS"
     done
     for machine in "$@"; do
-        wait_for 180 "$LOGS" "power-off of $machine" is_off "$machine"
+        wait_off "$machine" "$LOGS"
     done
 }
 
@@ -72,10 +72,10 @@ stage_late_dir1() {
     local began=$SECONDS
     switch_on data1
     switch_on web1
-    wait_for "$BOOT_SECONDS" "$LOGS" "data1 up without dir1" console_says data1 "$LOGS" 'login:'
-    wait_for "$BOOT_SECONDS" "$LOGS" "web1 up without dir1" console_says web1 "$LOGS" 'login:'
+    wait_for "$BOOT_SECONDS" "$LOGS" "data1 missing the directory" console_says data1 "$LOGS" 'invalid group'
+    wait_for "$BOOT_SECONDS" "$LOGS" "web1 missing the name server" console_says web1 "$LOGS" 'could not translate host name'
     wait_for 90 "$LOGS" "the delay of dir1" late_enough "$began"
-    progress "  data1 and web1 are up; dir1 comes $((SECONDS - began)) s late"
+    progress "  data1 and web1 complain; dir1 comes $((SECONDS - began)) s late"
     switch_on dir1
 }
 
