@@ -255,29 +255,45 @@ pub(crate) fn read_text(path: &Path) -> std::io::Result<Option<String>> {
 }
 
 /// One machine for each folder below `dir`; names and addresses come from `etc/`.
+///
+/// A `dir` that is itself the folder of a machine (it holds `etc` or `var`) is that one machine.
 pub fn read_directory(dir: &Path) -> std::io::Result<Vec<MachineFolder>> {
+    if dir.join("etc").is_dir() || dir.join("var").is_dir() {
+        let whole = dir.canonicalize()?;
+        return Ok(vec![machine_folder(&whole)]);
+    }
     let mut machines = Vec::new();
     for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if !entry.path().is_dir() {
-            continue;
+        let path = entry?.path();
+        if path.is_dir() {
+            machines.push(machine_folder(&path));
         }
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let config = ConfigFiles::read(&name, &entry.path(), &mut Vec::new());
-        let identity = identity_of(&config);
-        let addresses = identity
-            .interfaces
-            .iter()
-            .flat_map(|i| i.addresses.iter().map(|a| a.addr()));
-        machines.push(MachineFolder {
-            name,
-            folder: entry.path(),
-            addresses: addresses.collect(),
-            names: identity.hostname.into_iter().collect(),
-        });
+    }
+    if machines.is_empty() {
+        let expected = "it holds no folders; one folder a machine is expected";
+        return Err(std::io::Error::new(std::io::ErrorKind::NotFound, expected));
     }
     machines.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(machines)
+}
+
+fn machine_folder(folder: &Path) -> MachineFolder {
+    let name = folder
+        .file_name()
+        .unwrap_or(folder.as_os_str())
+        .to_string_lossy()
+        .into_owned();
+    let identity = identity_of(&ConfigFiles::read(&name, folder, &mut Vec::new()));
+    let addresses = identity
+        .interfaces
+        .iter()
+        .flat_map(|i| i.addresses.iter().map(|a| a.addr()));
+    MachineFolder {
+        name,
+        folder: folder.to_owned(),
+        addresses: addresses.collect(),
+        names: identity.hostname.into_iter().collect(),
+    }
 }
 
 #[cfg(test)]
@@ -286,6 +302,22 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_directory_is_a_site_or_one_machine() {
+        let site = tempfile::tempdir().expect("a directory");
+        assert!(read_directory(site.path()).is_err(), "nothing in it");
+        fs::create_dir_all(site.path().join("web1/etc")).expect("a directory");
+        let names = |path: &Path| -> Vec<String> {
+            read_directory(path)
+                .expect("machines")
+                .into_iter()
+                .map(|m| m.name)
+                .collect()
+        };
+        assert_eq!(names(site.path()), ["web1"]);
+        assert_eq!(names(&site.path().join("web1")), ["web1"]);
+    }
 
     #[test]
     fn links_are_followed_only_inside_the_machine() {

@@ -10,7 +10,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-use super::journal_object::{Field, FieldName, MAX_FIELD, parse_field};
+use super::journal_object::{Field, FieldName, MAX_FIELD, is_compressed, parse_field};
 use super::{LogReader, ReadError};
 use crate::event::Record;
 
@@ -21,6 +21,9 @@ const OBJECT_HEADER: u64 = 16;
 const ENTRY: u8 = 3;
 const MAX_ITEMS: usize = 1024;
 const MAX_OBJECT: u64 = 1 << 30;
+/// Entries may point anywhere, also all to the same costly object: the work for one file is bounded.
+const WORK: u64 = 8_000_000;
+const COMPRESSED_WORK: u64 = 64;
 const GENERATION_LEN: usize = 100_000;
 const GENERATION_BYTES: usize = 8 << 20;
 
@@ -110,6 +113,9 @@ impl Walk {
                 .is_some_and(|end| end <= self.header.end);
             if !(OBJECT_HEADER..=MAX_OBJECT).contains(&size) || !fits {
                 return Err(self.damaged(offset));
+            }
+            if self.fields.work_left == 0 {
+                return Err(ReadError::TooMuchWork(self.entries));
             }
             let padded = size.next_multiple_of(8);
             let taken = match head[0] {
@@ -226,6 +232,7 @@ struct Fields {
     young: Generation,
     old: Generation,
     young_bytes: usize,
+    work_left: u64,
 }
 
 impl Fields {
@@ -236,6 +243,7 @@ impl Fields {
             young: HashMap::new(),
             old: HashMap::new(),
             young_bytes: 0,
+            work_left: WORK,
         }
     }
 
@@ -256,10 +264,14 @@ impl Fields {
         field
     }
 
-    fn load(&self, offset: u64) -> Option<Field> {
+    fn load(&mut self, offset: u64) -> Option<Field> {
+        self.work_left = self.work_left.checked_sub(1)?;
         let mut bytes = vec![0_u8; 72 + MAX_FIELD];
         let read = read_up_to(&self.file, &mut bytes, offset)?;
         bytes.truncate(read);
+        if is_compressed(&bytes) {
+            self.work_left = self.work_left.saturating_sub(COMPRESSED_WORK);
+        }
         parse_field(&bytes, self.compact, |needed| {
             let mut whole = vec![0_u8; needed];
             self.file.read_exact_at(&mut whole, offset).ok()?;

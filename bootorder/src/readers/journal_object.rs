@@ -8,6 +8,8 @@ use super::journal::u64_at;
 pub(super) const MAX_FIELD: usize = 1024;
 /// A compressed object larger than this is not worth its memory.
 const MAX_COMPRESSED: u64 = 1 << 20;
+/// LZ4 blocks cannot be read in part.
+const MAX_LZ4: u64 = 256 << 10;
 const DATA: u8 = 1;
 const XZ: u8 = 1;
 const LZ4: u8 = 2;
@@ -75,6 +77,13 @@ pub(super) fn parse_field(
     split(&decompress(flags, payload)?)
 }
 
+/// Whether reading the object means decompressing it.
+pub(super) fn is_compressed(bytes: &[u8]) -> bool {
+    bytes
+        .get(1)
+        .is_some_and(|flags| flags & (XZ | LZ4 | ZSTD) != 0)
+}
+
 fn decompress(flags: u8, payload: &[u8]) -> Option<Vec<u8>> {
     if flags & ZSTD != 0 {
         let mut decoder = zstd::stream::read::Decoder::new(payload).ok()?;
@@ -86,7 +95,7 @@ fn decompress(flags: u8, payload: &[u8]) -> Option<Vec<u8>> {
         return Some(beginning(xz2::read::XzDecoder::new_stream(payload, stream)));
     }
     let length = u64_at(payload, 0);
-    if length > MAX_COMPRESSED {
+    if length > MAX_LZ4 {
         return None;
     }
     lz4_flex::block::decompress(payload.get(8..)?, length as usize).ok()

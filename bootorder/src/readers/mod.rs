@@ -26,6 +26,8 @@ pub(crate) enum ReadError {
     UnknownFeatures(u32),
     #[error("it is damaged at offset {offset}; {entries} entries before that were used")]
     Damaged { offset: u64, entries: u64 },
+    #[error("it asks for more work than a journal needs; {0} entries were used")]
+    TooMuchWork(u64),
     #[error("it is larger than {0} MiB; the rest was left out")]
     TooLarge(u64),
     #[error("this Windows event log is not used; the System log is")]
