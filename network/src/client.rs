@@ -49,7 +49,9 @@ impl SwitchClient {
     /// A client for the switch that listens on this control socket.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self {
+            socket: socket.to_owned(),
+        }
     }
 
     /// The state of the switch.
@@ -63,7 +65,13 @@ impl SwitchClient {
     /// Asks a machine, for at most `limit`.
     pub async fn probe(&self, probe: Probe, limit: Duration) -> Result<ProbeResult, ClientError> {
         let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        match self.ask(&Request::Probe { probe, timeout_ms }, limit.saturating_add(PATIENCE)).await? {
+        match self
+            .ask(
+                &Request::Probe { probe, timeout_ms },
+                limit.saturating_add(PATIENCE),
+            )
+            .await?
+        {
             Response::Probe { result } => Ok(result),
             other => Err(self.unexpected(&other)),
         }
@@ -79,7 +87,15 @@ impl SwitchClient {
 
     /// Lets the switch try to get frames with `token` out; returns how many it sent.
     pub async fn canary(&self, token: &str) -> Result<u64, ClientError> {
-        match self.ask(&Request::Canary { token: token.to_owned() }, PATIENCE).await? {
+        match self
+            .ask(
+                &Request::Canary {
+                    token: token.to_owned(),
+                },
+                PATIENCE,
+            )
+            .await?
+        {
             Response::Canary { sent } => Ok(sent),
             other => Err(self.unexpected(&other)),
         }
@@ -97,7 +113,10 @@ impl SwitchClient {
         let exchange = timeout(limit, self.exchange(request)).await;
         let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
         let result = exchange.unwrap_or_else(|_| Err(late()));
-        result.map_err(|source| ClientError::Talk { socket: self.socket.clone(), source })
+        result.map_err(|source| ClientError::Talk {
+            socket: self.socket.clone(),
+            source,
+        })
     }
 
     async fn exchange(&self, request: &Request) -> io::Result<Response> {
@@ -106,7 +125,9 @@ impl SwitchClient {
         line.push(b'\n');
         stream.write_all(&line).await?;
         let mut answer = Vec::new();
-        BufReader::new(stream.take(MAX_RESPONSE)).read_until(b'\n', &mut answer).await?;
+        BufReader::new(stream.take(MAX_RESPONSE))
+            .read_until(b'\n', &mut answer)
+            .await?;
         if answer.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -118,6 +139,9 @@ impl SwitchClient {
             Response::Error { message } => message.clone(),
             other => format!("{other:?}").chars().take(200).collect(),
         };
-        ClientError::Answer { socket: self.socket.clone(), answer }
+        ClientError::Answer {
+            socket: self.socket.clone(),
+            answer,
+        }
     }
 }

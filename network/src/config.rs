@@ -152,8 +152,14 @@ pub struct Port {
 impl SwitchConfig {
     /// Reads a configuration file; checks nothing beyond its syntax.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        serde_json::from_slice(&text).map_err(|source| ConfigError::Parse { path: path.into(), source })
+        let text = std::fs::read(path).map_err(|source| ConfigError::Read {
+            path: path.into(),
+            source,
+        })?;
+        serde_json::from_slice(&text).map_err(|source| ConfigError::Parse {
+            path: path.into(),
+            source,
+        })
     }
 
     /// Checks every value against the others.
@@ -170,18 +176,30 @@ impl SwitchConfig {
 
     fn topology(&self) -> Topology {
         let macs: BTreeSet<MacAddr> = self.ports.iter().map(|port| port.mac).collect();
-        let networks = self.networks.iter().enumerate().map(|(index, network)| Network {
-            name: network.name.clone(),
-            cidr: network.cidr.trunc(),
-            endpoint: network.gateway.unwrap_or_else(|| self.free_address(network)),
-            mac: endpoint_mac(index, &macs),
-            routed: network.gateway.is_some(),
-        });
-        Topology { networks: networks.collect(), ports: self.ports.iter().map(|port| self.port(port)).collect() }
+        let networks = self
+            .networks
+            .iter()
+            .enumerate()
+            .map(|(index, network)| Network {
+                name: network.name.clone(),
+                cidr: network.cidr.trunc(),
+                endpoint: network
+                    .gateway
+                    .unwrap_or_else(|| self.free_address(network)),
+                mac: endpoint_mac(index, &macs),
+                routed: network.gateway.is_some(),
+            });
+        Topology {
+            networks: networks.collect(),
+            ports: self.ports.iter().map(|port| self.port(port)).collect(),
+        }
     }
 
     fn port(&self, port: &PortConfig) -> Port {
-        let network = self.networks.iter().position(|network| network.name == port.network);
+        let network = self
+            .networks
+            .iter()
+            .position(|network| network.name == port.network);
         Port {
             id: port.id.clone(),
             machine: port.machine.clone(),
@@ -193,18 +211,34 @@ impl SwitchConfig {
 
     /// The highest host address that no machine has.
     fn free_address(&self, network: &NetworkConfig) -> Ipv4Addr {
-        let taken: BTreeSet<u32> = self.ports.iter().filter_map(|port| port.address).map(u32::from).collect();
-        let (first, last) = (u32::from(network.cidr.network()), u32::from(network.cidr.broadcast()));
+        let taken: BTreeSet<u32> = self
+            .ports
+            .iter()
+            .filter_map(|port| port.address)
+            .map(u32::from)
+            .collect();
+        let (first, last) = (
+            u32::from(network.cidr.network()),
+            u32::from(network.cidr.broadcast()),
+        );
         let hosts = first.saturating_add(1)..last;
-        hosts.rev().find(|address| !taken.contains(address)).unwrap_or(last).into()
+        hosts
+            .rev()
+            .find(|address| !taken.contains(address))
+            .unwrap_or(last)
+            .into()
     }
 }
 
 /// A locally administered address that no card of the site has.
 fn endpoint_mac(index: usize, taken: &BTreeSet<MacAddr>) -> MacAddr {
     let index = u16::try_from(index).unwrap_or(u16::MAX).to_be_bytes();
-    let candidates = (0..=u8::MAX).map(|round| MacAddr([0x02, 0x4c, 0x42, round, index[0], index[1]]));
-    candidates.into_iter().find(|mac| !taken.contains(mac)).unwrap_or(MacAddr([0x02, 0, 0, 0, index[0], index[1]]))
+    let candidates =
+        (0..=u8::MAX).map(|round| MacAddr([0x02, 0x4c, 0x42, round, index[0], index[1]]));
+    candidates
+        .into_iter()
+        .find(|mac| !taken.contains(mac))
+        .unwrap_or(MacAddr([0x02, 0, 0, 0, index[0], index[1]]))
 }
 
 #[derive(Default)]
@@ -221,24 +255,52 @@ impl Checks {
     fn network(&mut self, index: usize, network: &NetworkConfig) -> Result<(), ConfigError> {
         let key = |field: &str| format!("networks[{index}].{field}");
         if !self.names.insert(network.name.clone()) {
-            return refuse(key("name"), &network.name, "is the name of another network too");
+            return refuse(
+                key("name"),
+                &network.name,
+                "is the name of another network too",
+            );
         }
         if network.cidr.prefix_len() > 30 {
-            return refuse(key("cidr"), network.cidr, "is too small: expected a prefix of at most 30");
+            return refuse(
+                key("cidr"),
+                network.cidr,
+                "is too small: expected a prefix of at most 30",
+            );
         }
-        if let Some((other, name)) = self.cidrs.iter().find(|(other, _)| overlap(other, &network.cidr)) {
-            return refuse(key("cidr"), network.cidr, &format!("overlaps {other} of network `{name}`"));
+        if let Some((other, name)) = self
+            .cidrs
+            .iter()
+            .find(|(other, _)| overlap(other, &network.cidr))
+        {
+            return refuse(
+                key("cidr"),
+                network.cidr,
+                &format!("overlaps {other} of network `{name}`"),
+            );
         }
         self.cidrs.push((network.cidr, network.name.clone()));
-        let Some(gateway) = network.gateway else { return Ok(()) };
+        let Some(gateway) = network.gateway else {
+            return Ok(());
+        };
         if !is_host(&network.cidr, gateway) {
-            return refuse(key("gateway"), gateway, &format!("is no host address of {}", network.cidr));
+            return refuse(
+                key("gateway"),
+                gateway,
+                &format!("is no host address of {}", network.cidr),
+            );
         }
-        self.addresses.insert((network.name.clone(), gateway), key("gateway"));
+        self.addresses
+            .insert((network.name.clone(), gateway), key("gateway"));
         Ok(())
     }
 
-    fn port(&mut self, index: usize, port: &PortConfig, networks: &[NetworkConfig]) -> Result<(), ConfigError> {
+    fn port(
+        &mut self,
+        index: usize,
+        port: &PortConfig,
+        networks: &[NetworkConfig],
+    ) -> Result<(), ConfigError> {
         let key = |field: &str| format!("ports[{index}].{field}");
         if !self.ids.insert(port.id.clone()) {
             return refuse(key("id"), &port.id, "is the id of another port too");
@@ -253,17 +315,35 @@ impl Checks {
             return refuse(key("mac"), port.mac, &format!("is used by `{other}` too"));
         }
         if !self.sockets.insert(port.socket.clone()) {
-            return refuse(key("socket"), port.socket.display(), "is the socket of another port too");
+            return refuse(
+                key("socket"),
+                port.socket.display(),
+                "is the socket of another port too",
+            );
         }
         self.address(key("address"), port, network)
     }
 
-    fn address(&mut self, key: String, port: &PortConfig, network: &NetworkConfig) -> Result<(), ConfigError> {
-        let Some(address) = port.address else { return Ok(()) };
+    fn address(
+        &mut self,
+        key: String,
+        port: &PortConfig,
+        network: &NetworkConfig,
+    ) -> Result<(), ConfigError> {
+        let Some(address) = port.address else {
+            return Ok(());
+        };
         if !is_host(&network.cidr, address) {
-            return refuse(key, address, &format!("is no host address of {} ({})", network.name, network.cidr));
+            return refuse(
+                key,
+                address,
+                &format!("is no host address of {} ({})", network.name, network.cidr),
+            );
         }
-        match self.addresses.insert((network.name.clone(), address), key.clone()) {
+        match self
+            .addresses
+            .insert((network.name.clone(), address), key.clone())
+        {
             Some(other) => refuse(key, address, &format!("is used by `{other}` too")),
             None => Ok(()),
         }
@@ -271,7 +351,11 @@ impl Checks {
 }
 
 fn refuse(key: String, value: impl ToString, problem: &str) -> Result<(), ConfigError> {
-    Err(ConfigError::Value { key, value: value.to_string(), problem: problem.to_owned() })
+    Err(ConfigError::Value {
+        key,
+        value: value.to_string(),
+        problem: problem.to_owned(),
+    })
 }
 
 fn overlap(one: &Ipv4Net, other: &Ipv4Net) -> bool {
@@ -317,7 +401,10 @@ mod tests {
         let mut config = example();
         change(&mut config);
         let error = config.validate().unwrap_err().to_string();
-        assert!(error.contains(expected), "`{error}` does not contain `{expected}`");
+        assert!(
+            error.contains(expected),
+            "`{error}` does not contain `{expected}`"
+        );
     }
 
     #[test]
@@ -343,16 +430,44 @@ mod tests {
     fn every_mistake_names_its_key() {
         check(|c| c.ports[1].mac = c.ports[0].mac, "ports[1].mac");
         check(|c| c.ports[1].id = "a".into(), "ports[1].id");
-        check(|c| c.ports[1].address = c.ports[0].address, "ports[1].address");
-        check(|c| c.ports[1].address = "10.21.0.1".parse().ok(), "ports[1].address");
-        check(|c| c.ports[1].address = "10.20.0.255".parse().ok(), "ports[1].address");
-        check(|c| c.ports[1].address = "10.20.0.1".parse().ok(), "networks[0].gateway");
+        check(
+            |c| c.ports[1].address = c.ports[0].address,
+            "ports[1].address",
+        );
+        check(
+            |c| c.ports[1].address = "10.21.0.1".parse().ok(),
+            "ports[1].address",
+        );
+        check(
+            |c| c.ports[1].address = "10.20.0.255".parse().ok(),
+            "ports[1].address",
+        );
+        check(
+            |c| c.ports[1].address = "10.20.0.1".parse().ok(),
+            "networks[0].gateway",
+        );
         check(|c| c.ports[0].network = "dmz".into(), "ports[0].network");
         check(|c| c.ports[0].mac = MacAddr::BROADCAST, "ports[0].mac");
-        check(|c| c.ports[1].socket = c.ports[0].socket.clone(), "ports[1].socket");
-        check(|c| c.networks[0].gateway = "10.21.0.1".parse().ok(), "networks[0].gateway");
-        check(|c| c.networks.push(c.networks[0].clone()), "networks[1].name");
-        check(|c| { let mut n = c.networks[0].clone(); n.name = "x".into(); c.networks.push(n) }, "networks[1].cidr");
+        check(
+            |c| c.ports[1].socket = c.ports[0].socket.clone(),
+            "ports[1].socket",
+        );
+        check(
+            |c| c.networks[0].gateway = "10.21.0.1".parse().ok(),
+            "networks[0].gateway",
+        );
+        check(
+            |c| c.networks.push(c.networks[0].clone()),
+            "networks[1].name",
+        );
+        check(
+            |c| {
+                let mut n = c.networks[0].clone();
+                n.name = "x".into();
+                c.networks.push(n)
+            },
+            "networks[1].cidr",
+        );
     }
 
     #[test]

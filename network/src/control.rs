@@ -92,7 +92,10 @@ pub fn spawn(listener: UnixListener, engine: EngineHandle) -> io::Result<()> {
             }
         }
     };
-    thread::Builder::new().name("control".into()).spawn(accept).map(drop)
+    thread::Builder::new()
+        .name("control".into())
+        .spawn(accept)
+        .map(drop)
 }
 
 fn serve_apart(stream: UnixStream, engine: &EngineHandle, open: &Arc<AtomicUsize>) {
@@ -107,7 +110,11 @@ fn serve_apart(stream: UnixStream, engine: &EngineHandle, open: &Arc<AtomicUsize
         }
         count.fetch_sub(1, Ordering::AcqRel);
     };
-    if let Err(error) = thread::Builder::new().name("request".into()).stack_size(256 << 10).spawn(serve) {
+    if let Err(error) = thread::Builder::new()
+        .name("request".into())
+        .stack_size(256 << 10)
+        .spawn(serve)
+    {
         open.fetch_sub(1, Ordering::AcqRel);
         tracing::error!(%error, "failed to start a thread for a control connection");
     }
@@ -117,12 +124,18 @@ fn serve(stream: &UnixStream, engine: &EngineHandle) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     loop {
         let mut line = Vec::new();
-        if (&mut reader).take(MAX_REQUEST).read_until(b'\n', &mut line)? == 0 {
+        if (&mut reader)
+            .take(MAX_REQUEST)
+            .read_until(b'\n', &mut line)?
+            == 0
+        {
             return Ok(());
         }
         let response = match serde_json::from_slice(&line) {
             Ok(request) => answer(request, engine),
-            Err(error) => Response::Error { message: format!("not a request: {error}") },
+            Err(error) => Response::Error {
+                message: format!("not a request: {error}"),
+            },
         };
         let mut bytes = serde_json::to_vec(&response)?;
         bytes.push(b'\n');
@@ -136,18 +149,33 @@ fn serve(stream: &UnixStream, engine: &EngineHandle) -> io::Result<()> {
 
 fn answer(request: Request, engine: &EngineHandle) -> Response {
     let answered = match request {
-        Request::Status => engine.ask(Command::Status).map(|status| Response::Status { status: Box::new(status) }),
-        Request::Unanswered => engine.ask(Command::Unanswered).map(|unanswered| Response::Unanswered { unanswered }),
+        Request::Status => engine.ask(Command::Status).map(|status| Response::Status {
+            status: Box::new(status),
+        }),
+        Request::Unanswered => engine
+            .ask(Command::Unanswered)
+            .map(|unanswered| Response::Unanswered { unanswered }),
         Request::Probe { probe, timeout_ms } => {
             let timeout = Duration::from_millis(timeout_ms).min(MAX_TIMEOUT);
-            let ask = |reply| Command::Probe { probe, timeout, reply };
-            engine.ask_within(timeout + GRACE, ask).map(|result| Response::Probe { result })
+            let ask = |reply| Command::Probe {
+                probe,
+                timeout,
+                reply,
+            };
+            engine
+                .ask_within(timeout + GRACE, ask)
+                .map(|result| Response::Probe { result })
         }
         Request::Canary { token } if token.is_empty() || token.len() > MAX_TOKEN => {
-            Some(Response::Error { message: format!("a canary's token has 1 to {MAX_TOKEN} bytes") })
+            Some(Response::Error {
+                message: format!("a canary's token has 1 to {MAX_TOKEN} bytes"),
+            })
         }
         Request::Canary { token } => {
-            let ask = |reply| Command::Canary { token: token.into_bytes(), reply };
+            let ask = |reply| Command::Canary {
+                token: token.into_bytes(),
+                reply,
+            };
             engine.ask(ask).map(|sent| Response::Canary { sent })
         }
         Request::Shutdown => {
@@ -155,7 +183,9 @@ fn answer(request: Request, engine: &EngineHandle) -> Response {
             Some(Response::Stopping)
         }
     };
-    answered.unwrap_or_else(|| Response::Error { message: "the switch does not answer".to_owned() })
+    answered.unwrap_or_else(|| Response::Error {
+        message: "the switch does not answer".to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -167,7 +197,10 @@ mod tests {
         let text = r#"{"request":"probe","probe":{"kind":"tcp","address":"10.0.0.1","port":80},"timeout_ms":5}"#;
         let request: Request = serde_json::from_str(text).unwrap();
         assert!(matches!(request, Request::Probe { timeout_ms: 5, .. }));
-        assert_eq!(serde_json::to_string(&Response::Stopping).unwrap(), r#"{"response":"stopping"}"#);
+        assert_eq!(
+            serde_json::to_string(&Response::Stopping).unwrap(),
+            r#"{"response":"stopping"}"#
+        );
         assert!(serde_json::from_str::<Request>(r#"{"request":"status","x":1}"#).is_err());
     }
 }

@@ -64,17 +64,32 @@ impl Forwarding {
     #[must_use]
     pub fn new(topology: &Topology) -> Self {
         let ports = topology.ports.iter();
-        let ports = ports.map(|port| PortEntry { machine: port.machine.clone(), network: port.network, learned: 0 });
-        let networks = topology.networks.iter().enumerate().map(|(index, network)| {
-            let members = topology.ports.iter().enumerate().filter(|(_, port)| port.network == index);
-            NetworkEntry {
-                endpoint: network.mac,
-                ports: members.clone().map(|(port, _)| port).collect(),
-                configured: members.map(|(index, port)| (port.mac, index)).collect(),
-                learned: HashMap::new(),
-            }
+        let ports = ports.map(|port| PortEntry {
+            machine: port.machine.clone(),
+            network: port.network,
+            learned: 0,
         });
-        Self { ports: ports.collect(), networks: networks.collect() }
+        let networks = topology
+            .networks
+            .iter()
+            .enumerate()
+            .map(|(index, network)| {
+                let members = topology
+                    .ports
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, port)| port.network == index);
+                NetworkEntry {
+                    endpoint: network.mac,
+                    ports: members.clone().map(|(port, _)| port).collect(),
+                    configured: members.map(|(index, port)| (port.mac, index)).collect(),
+                    learned: HashMap::new(),
+                }
+            });
+        Self {
+            ports: ports.collect(),
+            networks: networks.collect(),
+        }
     }
 
     /// Learns from a frame that came in at `port` and says where it goes.
@@ -123,9 +138,15 @@ impl Forwarding {
     /// The addresses learned at a port beyond the card's own.
     #[must_use]
     pub fn learned(&self, port: usize) -> Vec<MacAddr> {
-        let Some(entry) = self.ports.get(port) else { return Vec::new() };
+        let Some(entry) = self.ports.get(port) else {
+            return Vec::new();
+        };
         let table = &self.networks[entry.network].learned;
-        let mut macs: Vec<MacAddr> = table.iter().filter(|(_, at)| **at == port).map(|(mac, _)| *mac).collect();
+        let mut macs: Vec<MacAddr> = table
+            .iter()
+            .filter(|(_, at)| **at == port)
+            .map(|(mac, _)| *mac)
+            .collect();
         macs.sort();
         macs
     }
@@ -174,7 +195,10 @@ mod tests {
             mac: card(index),
             address: None,
         };
-        Topology { networks: vec![network(0), network(1)], ports: vec![port(0, 0), port(1, 0), port(2, 0), port(3, 1), port(4, 1)] }
+        Topology {
+            networks: vec![network(0), network(1)],
+            ports: vec![port(0, 0), port(1, 0), port(2, 0), port(3, 1), port(4, 1)],
+        }
     }
 
     fn card(index: u8) -> MacAddr {
@@ -193,20 +217,38 @@ mod tests {
     fn cards_are_known_before_they_speak() {
         let mut table = Forwarding::new(&topology());
         assert_eq!(table.ingress(0, &frame(card(1), card(0))), Verdict::Port(1));
-        assert_eq!(table.ingress(0, &frame(card(3), card(0))), Verdict::FloodUnknown);
-        assert_eq!(table.ingress(0, &frame(MacAddr::BROADCAST, card(0))), Verdict::Flood);
-        assert_eq!(table.ingress(0, &frame(gateway(0), card(0))), Verdict::Endpoint);
+        assert_eq!(
+            table.ingress(0, &frame(card(3), card(0))),
+            Verdict::FloodUnknown
+        );
+        assert_eq!(
+            table.ingress(0, &frame(MacAddr::BROADCAST, card(0))),
+            Verdict::Flood
+        );
+        assert_eq!(
+            table.ingress(0, &frame(gateway(0), card(0))),
+            Verdict::Endpoint
+        );
     }
 
     #[test]
     fn other_addresses_are_learned_and_move() {
         let mut table = Forwarding::new(&topology());
         let container = MacAddr([6, 0, 0, 0, 0, 1]);
-        assert_eq!(table.ingress(1, &frame(container, card(1))), Verdict::FloodUnknown);
+        assert_eq!(
+            table.ingress(1, &frame(container, card(1))),
+            Verdict::FloodUnknown
+        );
         table.ingress(0, &frame(card(1), container));
-        assert_eq!(table.ingress(1, &frame(container, card(1))), Verdict::Port(0));
+        assert_eq!(
+            table.ingress(1, &frame(container, card(1))),
+            Verdict::Port(0)
+        );
         table.ingress(2, &frame(card(1), container));
-        assert_eq!(table.ingress(1, &frame(container, card(1))), Verdict::Port(2));
+        assert_eq!(
+            table.ingress(1, &frame(container, card(1))),
+            Verdict::Port(2)
+        );
         assert_eq!(table.learned(0), vec![]);
     }
 
@@ -215,8 +257,14 @@ mod tests {
         let mut table = Forwarding::new(&topology());
         assert_eq!(table.ingress(2, &frame(card(1), card(0))), Verdict::Port(1));
         assert_eq!(table.ingress(1, &frame(card(0), card(1))), Verdict::Port(0));
-        assert_eq!(table.ingress(2, &frame(card(1), gateway(0))), Verdict::Drop(Refusal::Spoofed));
-        assert_eq!(table.ingress(1, &frame(gateway(0), card(1))), Verdict::Endpoint);
+        assert_eq!(
+            table.ingress(2, &frame(card(1), gateway(0))),
+            Verdict::Drop(Refusal::Spoofed)
+        );
+        assert_eq!(
+            table.ingress(1, &frame(gateway(0), card(1))),
+            Verdict::Endpoint
+        );
     }
 
     proptest! {

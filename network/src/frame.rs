@@ -77,7 +77,10 @@ impl Offload {
     #[must_use]
     pub fn parse(raw: &[u8; OFFLOAD_HEADER], frame_length: usize) -> Option<Self> {
         let word = |at: usize| u16::from_le_bytes([raw[at], raw[at + 1]]);
-        let checksum = (raw[0] & FLAG_NEEDS_CSUM != 0).then(|| PartialChecksum { start: word(6), offset: word(8) });
+        let checksum = (raw[0] & FLAG_NEEDS_CSUM != 0).then(|| PartialChecksum {
+            start: word(6),
+            offset: word(8),
+        });
         if checksum.is_some_and(|checksum| !checksum.fits(frame_length)) {
             return None;
         }
@@ -87,11 +90,19 @@ impl Offload {
             4 => Some(SegmentKind::Tcp6),
             _ => return None,
         };
-        let segmentation = segmentation.map(|kind| Segmentation { kind, ecn: raw[1] & 0x80 != 0, size: word(4) });
+        let segmentation = segmentation.map(|kind| Segmentation {
+            kind,
+            ecn: raw[1] & 0x80 != 0,
+            size: word(4),
+        });
         if segmentation.is_some_and(|segmentation| segmentation.size == 0 || checksum.is_none()) {
             return None;
         }
-        Some(Self { checksum, segmentation, header_length: word(2) })
+        Some(Self {
+            checksum,
+            segmentation,
+            header_length: word(2),
+        })
     }
 
     /// Writes `virtio_net_hdr`, with `buffers` as the number of merged buffers.
@@ -152,19 +163,28 @@ pub fn ethertype(frame: &[u8]) -> Option<u16> {
 /// A big-endian 16-bit value.
 #[must_use]
 pub fn word(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk::<2>().map(|raw| u16::from_be_bytes(*raw))
+    bytes
+        .get(at..)?
+        .first_chunk::<2>()
+        .map(|raw| u16::from_be_bytes(*raw))
 }
 
 /// A big-endian 32-bit value.
 #[must_use]
 pub fn double_word(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk::<4>().map(|raw| u32::from_be_bytes(*raw))
+    bytes
+        .get(at..)?
+        .first_chunk::<4>()
+        .map(|raw| u32::from_be_bytes(*raw))
 }
 
 /// An IPv4 address inside `bytes`.
 #[must_use]
 pub fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
-    bytes.get(at..)?.first_chunk::<4>().map(|raw| Ipv4Addr::from(*raw))
+    bytes
+        .get(at..)?
+        .first_chunk::<4>()
+        .map(|raw| Ipv4Addr::from(*raw))
 }
 
 /// A frame of the given type around `payload`.
@@ -252,13 +272,23 @@ impl<'a> Ipv4<'a> {
     /// Who sent it.
     #[must_use]
     pub fn source(&self) -> Ipv4Addr {
-        Ipv4Addr::new(self.packet[12], self.packet[13], self.packet[14], self.packet[15])
+        Ipv4Addr::new(
+            self.packet[12],
+            self.packet[13],
+            self.packet[14],
+            self.packet[15],
+        )
     }
 
     /// Whom it is for.
     #[must_use]
     pub fn destination(&self) -> Ipv4Addr {
-        Ipv4Addr::new(self.packet[16], self.packet[17], self.packet[18], self.packet[19])
+        Ipv4Addr::new(
+            self.packet[16],
+            self.packet[17],
+            self.packet[18],
+            self.packet[19],
+        )
     }
 
     /// The IP protocol number.
@@ -282,7 +312,8 @@ impl<'a> Ipv4<'a> {
     /// The destination port of TCP and UDP.
     #[must_use]
     pub fn destination_port(&self) -> Option<u16> {
-        let has_ports = matches!(self.protocol(), PROTOCOL_TCP | PROTOCOL_UDP) && self.is_first_fragment();
+        let has_ports =
+            matches!(self.protocol(), PROTOCOL_TCP | PROTOCOL_UDP) && self.is_first_fragment();
         has_ports.then(|| word(self.payload(), 2)).flatten()
     }
 
@@ -319,7 +350,12 @@ mod tests {
 
     #[test]
     fn a_built_packet_parses() {
-        let packet = ipv4(Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2), PROTOCOL_UDP, &[0, 1, 0, 53, 0, 8, 0, 0]);
+        let packet = ipv4(
+            Ipv4Addr::new(10, 0, 0, 1),
+            Ipv4Addr::new(10, 0, 0, 2),
+            PROTOCOL_UDP,
+            &[0, 1, 0, 53, 0, 8, 0, 0],
+        );
         let view = Ipv4::parse(&packet).unwrap();
         assert_eq!(view.destination_port(), Some(53));
         assert_eq!(view.source(), Ipv4Addr::new(10, 0, 0, 1));
@@ -328,7 +364,13 @@ mod tests {
 
     #[test]
     fn a_partial_checksum_outside_the_frame_is_refused() {
-        let header = Offload { checksum: Some(PartialChecksum { start: 34, offset: 16 }), ..Offload::default() };
+        let header = Offload {
+            checksum: Some(PartialChecksum {
+                start: 34,
+                offset: 16,
+            }),
+            ..Offload::default()
+        };
         assert!(Offload::parse(&header.bytes(0), 52).is_some());
         assert!(Offload::parse(&header.bytes(0), 51).is_none());
     }

@@ -35,7 +35,9 @@ pub enum Progress {
 pub fn request(host: &str, path: &str) -> Result<Vec<u8>, &'static str> {
     let clean = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     if !clean(host) || !clean(path) || !path.starts_with('/') {
-        return Err("host and path must be printable ASCII without spaces, and the path must start with `/`");
+        return Err(
+            "host and path must be printable ASCII without spaces, and the path must start with `/`",
+        );
     }
     if host.len() + path.len() > MAX_REQUEST {
         return Err("host and path are too long");
@@ -53,12 +55,18 @@ pub fn progress(bytes: &[u8], closed: bool) -> Progress {
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes) {
         Ok(httparse::Status::Complete(head)) => head,
-        Ok(httparse::Status::Partial) if closed => return Progress::Bad("the connection ended before the headers did"),
-        Ok(httparse::Status::Partial) if bytes.len() > MAX_HEADERS => return Progress::Bad("the headers are too long"),
+        Ok(httparse::Status::Partial) if closed => {
+            return Progress::Bad("the connection ended before the headers did");
+        }
+        Ok(httparse::Status::Partial) if bytes.len() > MAX_HEADERS => {
+            return Progress::Bad("the headers are too long");
+        }
         Ok(httparse::Status::Partial) => return Progress::More,
         Err(_) => return Progress::Bad("the answer is not HTTP"),
     };
-    let Some(status) = response.code else { return Progress::Bad("the answer has no status") };
+    let Some(status) = response.code else {
+        return Progress::Bad("the answer has no status");
+    };
     let rest = bytes.get(head..).unwrap_or_default();
     match body(response.headers, rest, closed, status) {
         Some(body) => Progress::Done(Answer { status, body }),
@@ -66,16 +74,25 @@ pub fn progress(bytes: &[u8], closed: bool) -> Progress {
     }
 }
 
-fn body(headers: &[httparse::Header<'_>], rest: &[u8], closed: bool, status: u16) -> Option<Vec<u8>> {
+fn body(
+    headers: &[httparse::Header<'_>],
+    rest: &[u8],
+    closed: bool,
+    status: u16,
+) -> Option<Vec<u8>> {
     let header = |name: &str| {
-        let found = headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        let found = headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(found.value).ok()
     };
     if matches!(status, 204 | 304) {
         return Some(Vec::new());
     }
     let full = closed || rest.len() >= MAX_BODY;
-    if header("transfer-encoding").is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked")) {
+    if header("transfer-encoding")
+        .is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"))
+    {
         let (body, complete) = unchunk(rest);
         return (complete || full).then_some(body);
     }
@@ -115,7 +132,11 @@ pub fn judge(answer: &Answer, expect: Option<&str>, elapsed: Duration) -> ProbeR
     let detail = match (good, found) {
         (false, _) => format!("status {}", answer.status),
         (true, true) => format!("status {}, {} bytes", answer.status, answer.body.len()),
-        (true, false) => format!("status {}, but the page does not contain `{}`", answer.status, expect.unwrap_or_default()),
+        (true, false) => format!(
+            "status {}, but the page does not contain `{}`",
+            answer.status,
+            expect.unwrap_or_default()
+        ),
     };
     let shown = &answer.body[..answer.body.len().min(SHOWN_BODY)];
     ProbeResult {
@@ -166,11 +187,24 @@ mod tests {
 
     #[test]
     fn expectation_decides() {
-        let answer = Answer { status: 200, body: b"the row: 42".to_vec() };
+        let answer = Answer {
+            status: 200,
+            body: b"the row: 42".to_vec(),
+        };
         assert!(judge(&answer, Some("row: 42"), Duration::ZERO).ok);
         let missing = judge(&answer, Some("43"), Duration::ZERO);
         assert!(!missing.ok && missing.detail.contains("43"));
-        assert!(!judge(&Answer { status: 500, body: vec![] }, None, Duration::ZERO).ok);
+        assert!(
+            !judge(
+                &Answer {
+                    status: 500,
+                    body: vec![]
+                },
+                None,
+                Duration::ZERO
+            )
+            .ok
+        );
     }
 
     #[test]

@@ -46,7 +46,10 @@ impl IsolationReport {
     /// Whether the evidence is complete and shows isolation.
     #[must_use]
     pub fn is_proven(&self) -> bool {
-        self.control_seen && self.canaries_sent > 0 && self.canaries_escaped == 0 && self.host_interfaces == 0
+        self.control_seen
+            && self.canaries_sent > 0
+            && self.canaries_escaped == 0
+            && self.host_interfaces == 0
     }
 }
 
@@ -95,14 +98,27 @@ impl CanaryWatcher {
         let seen = Arc::new(Seen::default());
         let (shared, needle) = (seen.clone(), token.to_owned());
         let watch = move || watch(&socket, needle.as_bytes(), &shared);
-        let thread = thread::Builder::new().name("canary-watch".into()).spawn(watch).map_err(IsolationError::Watch)?;
+        let thread = thread::Builder::new()
+            .name("canary-watch".into())
+            .spawn(watch)
+            .map_err(IsolationError::Watch)?;
         let token = token.to_owned();
-        Ok(Self { token, seen, thread: Some(thread), sent: 0, interfaces: 0, control_seen: false })
+        Ok(Self {
+            token,
+            seen,
+            thread: Some(thread),
+            sent: 0,
+            interfaces: 0,
+            control_seen: false,
+        })
     }
 
     /// Lets the switch send canaries, and notes what it says about its interfaces. May be repeated.
     pub async fn challenge(&mut self, switch: &SwitchClient) -> Result<u64, IsolationError> {
-        let sent = switch.canary(&self.token).await.map_err(IsolationError::Switch)?;
+        let sent = switch
+            .canary(&self.token)
+            .await
+            .map_err(IsolationError::Switch)?;
         let status = switch.status().await.map_err(IsolationError::Switch)?;
         self.note(sent, status.host_interfaces.len() as u64);
         Ok(sent)
@@ -119,7 +135,10 @@ impl CanaryWatcher {
         let before = self.seen.controls.load(Ordering::Acquire);
         let send = || {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-            socket.send_to(format!("{}{CONTROL}", self.token).as_bytes(), (Ipv4Addr::LOCALHOST, 9))
+            socket.send_to(
+                format!("{}{CONTROL}", self.token).as_bytes(),
+                (Ipv4Addr::LOCALHOST, 9),
+            )
         };
         send().map_err(IsolationError::Control)?;
         let deadline = Instant::now() + CONTROL_WAIT;
@@ -166,7 +185,12 @@ impl Drop for CanaryWatcher {
 
 fn open() -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll)?;
+    let socket = socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        flags,
+        SockProtocol::EthAll,
+    )?;
     // Beyond the host's limit where allowed; the default otherwise.
     if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
         setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
@@ -229,16 +253,32 @@ mod tests {
     #[test]
     fn canaries_and_controls_are_told_apart() {
         let seen = Seen::default();
-        look(format!("xx{TOKEN}{CONTROL}").as_bytes(), TOKEN.as_bytes(), &seen);
-        look(format!("{TOKEN}").as_bytes(), TOKEN.as_bytes(), &seen);
-        look(format!("{TOKEN}{CONTROL}{TOKEN}").as_bytes(), TOKEN.as_bytes(), &seen);
+        look(
+            format!("xx{TOKEN}{CONTROL}").as_bytes(),
+            TOKEN.as_bytes(),
+            &seen,
+        );
+        look(TOKEN.as_bytes(), TOKEN.as_bytes(), &seen);
+        look(
+            format!("{TOKEN}{CONTROL}{TOKEN}").as_bytes(),
+            TOKEN.as_bytes(),
+            &seen,
+        );
         look(b"something else", TOKEN.as_bytes(), &seen);
-        assert_eq!((seen.canaries.into_inner(), seen.controls.into_inner()), (2, 1));
+        assert_eq!(
+            (seen.canaries.into_inner(), seen.controls.into_inner()),
+            (2, 1)
+        );
     }
 
     #[test]
     fn a_report_without_control_proves_nothing() {
-        let mut report = IsolationReport { host_interfaces: 0, canaries_sent: 9, canaries_escaped: 0, control_seen: true };
+        let mut report = IsolationReport {
+            host_interfaces: 0,
+            canaries_sent: 9,
+            canaries_escaped: 0,
+            control_seen: true,
+        };
         assert!(report.is_proven());
         report.control_seen = false;
         assert!(!report.is_proven());

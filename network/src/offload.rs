@@ -4,7 +4,10 @@
 //! the wire. When the receiver negotiated the same, they pass as they are; otherwise this module
 //! completes the checksum and cuts the segment. Pure functions over bytes.
 
-use crate::frame::{ETHERNET_HEADER, Offload, PROTOCOL_TCP, PartialChecksum, SegmentKind, Segmentation, fold, sum, word};
+use crate::frame::{
+    ETHERNET_HEADER, Offload, PROTOCOL_TCP, PartialChecksum, SegmentKind, Segmentation, fold, sum,
+    word,
+};
 
 /// What a receiver negotiated to accept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,7 +60,9 @@ pub fn complete(checksum: PartialChecksum, frame: &mut [u8]) -> Option<()> {
         value => value,
     };
     let at = start + usize::from(checksum.offset);
-    frame.get_mut(at..at + 2)?.copy_from_slice(&value.to_be_bytes());
+    frame
+        .get_mut(at..at + 2)?
+        .copy_from_slice(&value.to_be_bytes());
     Some(())
 }
 
@@ -81,7 +86,12 @@ impl Layers {
             SegmentKind::Tcp6 => ip6_tcp(frame, ip)?,
         };
         let payload = tcp + usize::from(frame.get(tcp + 12)? >> 4) * 4;
-        (payload >= tcp + 20 && payload < frame.len()).then_some(Self { kind, ip, tcp, payload })
+        (payload >= tcp + 20 && payload < frame.len()).then_some(Self {
+            kind,
+            ip,
+            tcp,
+            payload,
+        })
     }
 }
 
@@ -105,7 +115,9 @@ const MAX_PIECES: usize = 256;
 pub fn segment(segmentation: Segmentation, frame: &[u8]) -> Option<Vec<Vec<u8>>> {
     let layers = Layers::find(segmentation.kind, frame)?;
     let (headers, payload) = frame.split_at(layers.payload);
-    let pieces: Vec<&[u8]> = payload.chunks(usize::from(segmentation.size).max(1)).collect();
+    let pieces: Vec<&[u8]> = payload
+        .chunks(usize::from(segmentation.size).max(1))
+        .collect();
     if pieces.len() > MAX_PIECES {
         return None;
     }
@@ -128,7 +140,8 @@ const CWR: u8 = 0x80;
 
 fn fix_tcp(frame: &mut [u8], layers: Layers, offset: u32, first: bool, last: bool) -> Option<()> {
     let header = frame.get_mut(layers.tcp..layers.tcp + 20)?;
-    let sequence = u32::from_be_bytes([header[4], header[5], header[6], header[7]]).wrapping_add(offset);
+    let sequence =
+        u32::from_be_bytes([header[4], header[5], header[6], header[7]]).wrapping_add(offset);
     header[4..8].copy_from_slice(&sequence.to_be_bytes());
     if !last {
         header[13] &= !FIN_AND_PSH;
@@ -145,7 +158,9 @@ fn fix_ip(frame: &mut [u8], layers: Layers, index: usize) -> Option<()> {
     match layers.kind {
         SegmentKind::Tcp6 => {
             let payload = u16::try_from(length.checked_sub(40)?).ok()?;
-            frame.get_mut(layers.ip + 4..layers.ip + 6)?.copy_from_slice(&payload.to_be_bytes());
+            frame
+                .get_mut(layers.ip + 4..layers.ip + 6)?
+                .copy_from_slice(&payload.to_be_bytes());
         }
         SegmentKind::Tcp4 => {
             let header = frame.get_mut(layers.ip..layers.tcp)?;
@@ -166,8 +181,11 @@ fn fix_checksum(frame: &mut [u8], layers: Layers) -> Option<()> {
         SegmentKind::Tcp6 => frame.get(layers.ip + 8..layers.ip + 40)?,
     };
     let segment = frame.get(layers.tcp..)?;
-    let checksum = fold(sum(addresses) + u64::from(PROTOCOL_TCP) + segment.len() as u64 + sum(segment));
-    frame.get_mut(layers.tcp + 16..layers.tcp + 18)?.copy_from_slice(&checksum.to_be_bytes());
+    let checksum =
+        fold(sum(addresses) + u64::from(PROTOCOL_TCP) + segment.len() as u64 + sum(segment));
+    frame
+        .get_mut(layers.tcp + 16..layers.tcp + 18)?
+        .copy_from_slice(&checksum.to_be_bytes());
     Some(())
 }
 
@@ -190,7 +208,12 @@ mod tests {
         tcp.extend_from_slice(payload);
         let pseudo = !fold(pseudo_header4(FROM, TO, PROTOCOL_TCP, tcp.len()));
         tcp[16..18].copy_from_slice(&pseudo.to_be_bytes());
-        ethernet(MacAddr([2; 6]), MacAddr([4; 6]), ETHERTYPE_IPV4, &ipv4(FROM, TO, PROTOCOL_TCP, &tcp))
+        ethernet(
+            MacAddr([2; 6]),
+            MacAddr([4; 6]),
+            ETHERTYPE_IPV4,
+            &ipv4(FROM, TO, PROTOCOL_TCP, &tcp),
+        )
     }
 
     fn tcp_is_sound(frame: &[u8]) -> bool {
@@ -203,7 +226,13 @@ mod tests {
     fn completing_makes_the_checksum_sound() {
         let frame = tcp_frame(b"hello", 0x18);
         assert!(!tcp_is_sound(&frame));
-        let offload = Offload { checksum: Some(PartialChecksum { start: 34, offset: 16 }), ..Offload::default() };
+        let offload = Offload {
+            checksum: Some(PartialChecksum {
+                start: 34,
+                offset: 16,
+            }),
+            ..Offload::default()
+        };
         assert!(tcp_is_sound(&prepare(&offload, &frame).unwrap()[0]));
     }
 

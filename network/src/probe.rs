@@ -41,7 +41,9 @@ impl Probe {
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         match self {
-            Self::Icmp { address } | Self::Tcp { address, .. } | Self::Http { address, .. } => *address,
+            Self::Icmp { address } | Self::Tcp { address, .. } | Self::Http { address, .. } => {
+                *address
+            }
         }
     }
 }
@@ -67,13 +69,22 @@ impl ProbeResult {
     /// A failure without an answer.
     #[must_use]
     pub fn failed(elapsed: std::time::Duration, detail: impl Into<String>) -> Self {
-        Self { ok: false, elapsed_ms: milliseconds(elapsed), detail: detail.into(), status: None, body: None }
+        Self {
+            ok: false,
+            elapsed_ms: milliseconds(elapsed),
+            detail: detail.into(),
+            status: None,
+            body: None,
+        }
     }
 
     /// A success without a body.
     #[must_use]
     pub fn succeeded(elapsed: std::time::Duration, detail: impl Into<String>) -> Self {
-        Self { ok: true, ..Self::failed(elapsed, detail) }
+        Self {
+            ok: true,
+            ..Self::failed(elapsed, detail)
+        }
     }
 }
 

@@ -70,14 +70,29 @@ impl SwitchProcess {
         config.validate().map_err(ProcessError::Config)?;
         let child = spawn(binary, config_file).await?;
         let pid = child.id().unwrap_or_default();
-        Ok(Self { binary: binary.into(), file: config_file.into(), config, pid, child: Some(child) })
+        Ok(Self {
+            binary: binary.into(),
+            file: config_file.into(),
+            config,
+            pid,
+            child: Some(child),
+        })
     }
 
     /// Takes over a switch that an earlier daemon started.
     pub async fn adopt(binary: &Path, config_file: &Path) -> Result<Self, ProcessError> {
         let config = SwitchConfig::load(config_file).map_err(ProcessError::Config)?;
-        let status = SwitchClient::new(&config.control_socket).status().await.map_err(ProcessError::Reach)?;
-        Ok(Self { binary: binary.into(), file: config_file.into(), config, pid: status.pid, child: None })
+        let status = SwitchClient::new(&config.control_socket)
+            .status()
+            .await
+            .map_err(ProcessError::Reach)?;
+        Ok(Self {
+            binary: binary.into(),
+            file: config_file.into(),
+            config,
+            pid: status.pid,
+            child: None,
+        })
     }
 
     /// Its process id.
@@ -134,7 +149,13 @@ impl SwitchProcess {
             let _ = timeout(STOP, self.ended()).await;
         }
         self.kill().await?;
-        for socket in self.config.ports.iter().map(|port| &port.socket).chain([&self.config.control_socket]) {
+        for socket in self
+            .config
+            .ports
+            .iter()
+            .map(|port| &port.socket)
+            .chain([&self.config.control_socket])
+        {
             // Gone already, or in the session's directory, which is removed as a whole.
             let _ = tokio::fs::remove_file(socket).await;
         }
@@ -145,12 +166,18 @@ impl SwitchProcess {
         if !self.is_running() {
             return Ok(());
         }
-        let end = |source: io::Error| ProcessError::End { pid: self.pid, source };
+        let end = |source: io::Error| ProcessError::End {
+            pid: self.pid,
+            source,
+        };
         let pid = i32::try_from(self.pid).map_err(|_| end(io::ErrorKind::InvalidInput.into()))?;
         kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(|error| end(error.into()))?;
         let ended = timeout(STOP, self.ended()).await;
         let pid = self.pid;
-        ended.map_err(|_| ProcessError::End { pid, source: io::ErrorKind::TimedOut.into() })
+        ended.map_err(|_| ProcessError::End {
+            pid,
+            source: io::ErrorKind::TimedOut.into(),
+        })
     }
 }
 
@@ -161,9 +188,17 @@ fn exists(pid: u32) -> bool {
 async fn spawn(binary: &Path, config_file: &Path) -> Result<Child, ProcessError> {
     let mut command = Command::new(binary);
     // Its own process group: an interrupt meant for the daemon must not cut the guests' network.
-    command.arg("--config").arg(config_file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg("--config")
+        .arg(config_file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command.process_group(0);
-    let run = |source| ProcessError::Run { binary: binary.into(), source };
+    let run = |source| ProcessError::Run {
+        binary: binary.into(),
+        source,
+    };
     let mut child = command.spawn().map_err(run)?;
     match timeout(START, ready(&mut child)).await {
         Ok(Ok(())) => Ok(child),
@@ -180,7 +215,9 @@ async fn spawn(binary: &Path, config_file: &Path) -> Result<Child, ProcessError>
 }
 
 async fn ready(child: &mut Child) -> Result<(), String> {
-    let Some(stdout) = child.stdout.take() else { return Err("its output is not connected".to_owned()) };
+    let Some(stdout) = child.stdout.take() else {
+        return Err("its output is not connected".to_owned());
+    };
     let mut line = String::new();
     // An unreadable line is as good as none.
     let _ = BufReader::new(stdout.take(1024)).read_line(&mut line).await;
@@ -191,5 +228,9 @@ async fn ready(child: &mut Child) -> Result<(), String> {
     if let Some(stderr) = child.stderr.take() {
         let _ = stderr.take(8192).read_to_string(&mut said).await;
     }
-    Err(if said.trim().is_empty() { format!("it said `{}`", line.trim_end()) } else { said.trim().to_owned() })
+    Err(if said.trim().is_empty() {
+        format!("it said `{}`", line.trim_end())
+    } else {
+        said.trim().to_owned()
+    })
 }

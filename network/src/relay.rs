@@ -12,8 +12,8 @@ use std::os::unix::net::UnixStream;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
 const HEADER: usize = 12;
@@ -75,7 +75,10 @@ impl EarlyEnables {
             SET_VRING_ENABLE if !self.features_set => {
                 // A front end that repeats itself without end must not fill memory.
                 if self.kept.len() < 64 {
-                    self.kept.push(Message { flags: message.flags & !NEED_REPLY, ..message.clone() });
+                    self.kept.push(Message {
+                        flags: message.flags & !NEED_REPLY,
+                        ..message.clone()
+                    });
                 }
                 let wanted = message.flags & NEED_REPLY != 0;
                 Step::Keep(wanted.then(|| acknowledgement(message)))
@@ -86,7 +89,11 @@ impl EarlyEnables {
 }
 
 fn acknowledgement(message: &Message) -> Message {
-    Message { request: message.request, flags: VERSION | REPLY, body: vec![0; 8] }
+    Message {
+        request: message.request,
+        flags: VERSION | REPLY,
+        body: vec![0; 8],
+    }
 }
 
 /// Which side closed first.
@@ -118,17 +125,25 @@ pub fn run(front: &UnixStream, back: &UnixStream) -> io::Result<Closed> {
 }
 
 fn wait(front: &UnixStream, back: &UnixStream) -> io::Result<(bool, bool)> {
-    let mut sides = [PollFd::new(front.as_fd(), PollFlags::POLLIN), PollFd::new(back.as_fd(), PollFlags::POLLIN)];
+    let mut sides = [
+        PollFd::new(front.as_fd(), PollFlags::POLLIN),
+        PollFd::new(back.as_fd(), PollFlags::POLLIN),
+    ];
     match poll(&mut sides, PollTimeout::NONE) {
         Err(nix::Error::EINTR) => Ok((false, false)),
         Err(error) => Err(error.into()),
-        Ok(_) => Ok((sides[0].any().unwrap_or(true), sides[1].any().unwrap_or(true))),
+        Ok(_) => Ok((
+            sides[0].any().unwrap_or(true),
+            sides[1].any().unwrap_or(true),
+        )),
     }
 }
 
 /// Handles one message of the front end; false when it has closed.
 fn forward(front: &UnixStream, back: &UnixStream, early: &mut EarlyEnables) -> io::Result<bool> {
-    let Some((message, descriptors)) = receive(front)? else { return Ok(false) };
+    let Some((message, descriptors)) = receive(front)? else {
+        return Ok(false);
+    };
     match early.see(&message) {
         Step::Pass(behind) => {
             send(back, &message, &descriptors)?;
@@ -148,7 +163,12 @@ fn receive(stream: &UnixStream) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC;
     let received = loop {
-        match recvmsg(stream, &mut [IoSliceMut::new(&mut header)], &mut control, flags) {
+        match recvmsg(
+            stream,
+            &mut [IoSliceMut::new(&mut header)],
+            &mut control,
+            flags,
+        ) {
             Err(rustix::io::Errno::INTR) => {}
             other => break other?.bytes,
         }
@@ -163,14 +183,26 @@ fn receive(stream: &UnixStream) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
     let descriptors = descriptors.collect();
     let mut stream = stream;
     stream.read_exact(&mut header[received..])?;
-    let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let word = |at: usize| {
+        u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
     let size = word(8) as usize;
     if size > MAX_BODY {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "vhost-user message is too large"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "vhost-user message is too large",
+        ));
     }
     let mut body = vec![0; size];
     stream.read_exact(&mut body)?;
-    Ok(Some((Message { request: word(0), flags: word(4), body }, descriptors)))
+    Ok(Some((
+        Message {
+            request: word(0),
+            flags: word(4),
+            body,
+        },
+        descriptors,
+    )))
 }
 
 fn send(stream: &UnixStream, message: &Message, descriptors: &[OwnedFd]) -> io::Result<()> {
@@ -179,9 +211,17 @@ fn send(stream: &UnixStream, message: &Message, descriptors: &[OwnedFd]) -> io::
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !borrowed.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "too many descriptors in a vhost-user message"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "too many descriptors in a vhost-user message",
+        ));
     }
-    let sent = sendmsg(stream, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    let sent = sendmsg(
+        stream,
+        &[IoSlice::new(&bytes)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
     let mut stream = stream;
     stream.write_all(&bytes[sent..])
 }
@@ -192,17 +232,31 @@ mod tests {
     use std::fs::File;
 
     fn message(request: u32, flags: u32, body: &[u8]) -> Message {
-        Message { request, flags, body: body.to_vec() }
+        Message {
+            request,
+            flags,
+            body: body.to_vec(),
+        }
     }
 
     #[test]
     fn early_enables_are_answered_and_replayed() {
         let mut early = EarlyEnables::default();
-        let enable = message(SET_VRING_ENABLE, VERSION | NEED_REPLY, &[0, 0, 0, 0, 1, 0, 0, 0]);
+        let enable = message(
+            SET_VRING_ENABLE,
+            VERSION | NEED_REPLY,
+            &[0, 0, 0, 0, 1, 0, 0, 0],
+        );
         assert!(matches!(early.see(&enable), Step::Keep(Some(_))));
         assert_eq!(early.see(&message(5, VERSION, &[])), Step::Pass(vec![]));
-        let replayed = Message { flags: VERSION, ..enable.clone() };
-        assert_eq!(early.see(&message(SET_FEATURES, VERSION, &[0; 8])), Step::Pass(vec![replayed]));
+        let replayed = Message {
+            flags: VERSION,
+            ..enable.clone()
+        };
+        assert_eq!(
+            early.see(&message(SET_FEATURES, VERSION, &[0; 8])),
+            Step::Pass(vec![replayed])
+        );
         assert_eq!(early.see(&enable), Step::Pass(vec![]));
     }
 

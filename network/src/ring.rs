@@ -77,7 +77,10 @@ impl Ring {
     /// Starts taking frames out of a transmit ring.
     #[must_use]
     pub fn batch(&self) -> Batch<'_> {
-        Batch { state: self.state.get_mut(), memory: self.memory.memory() }
+        Batch {
+            state: self.state.get_mut(),
+            memory: self.memory.memory(),
+        }
     }
 
     /// Puts frames into a receive ring, all or none.
@@ -111,7 +114,9 @@ impl Ring {
         }
         let memory = self.memory.memory();
         let queue = state.get_queue_mut();
-        let Ok(seen) = queue.avail_idx(&*memory, Ordering::Acquire) else { return false };
+        let Ok(seen) = queue.avail_idx(&*memory, Ordering::Acquire) else {
+            return false;
+        };
         // A frame may need more buffers than there are, so the question is about the next one
         // added, not about the next one unused.
         let next = queue.next_avail();
@@ -153,7 +158,11 @@ impl Batch<'_> {
         if !usable(&self.state) {
             return Taken::Nothing;
         }
-        let Some(chain) = self.state.get_queue_mut().pop_descriptor_chain(self.memory.clone()) else {
+        let Some(chain) = self
+            .state
+            .get_queue_mut()
+            .pop_descriptor_chain(self.memory.clone())
+        else {
             return Taken::Nothing;
         };
         let head = chain.head_index();
@@ -176,16 +185,29 @@ impl Batch<'_> {
 
     /// Asks for no kicks while the ring is being emptied anyway.
     pub fn silence(&mut self) {
-        let _ = self.state.get_queue_mut().disable_notification(&*self.memory);
+        let _ = self
+            .state
+            .get_queue_mut()
+            .disable_notification(&*self.memory);
     }
 
     /// Asks for kicks again; true when frames arrived meanwhile.
     pub fn listen(&mut self) -> bool {
-        usable(&self.state) && self.state.get_queue_mut().enable_notification(&*self.memory).unwrap_or(false)
+        usable(&self.state)
+            && self
+                .state
+                .get_queue_mut()
+                .enable_notification(&*self.memory)
+                .unwrap_or(false)
     }
 }
 
-fn read_frame(memory: &Snapshot, chain: Chain, layout: Layout, buffer: &mut Vec<u8>) -> Option<Offload> {
+fn read_frame(
+    memory: &Snapshot,
+    chain: Chain,
+    layout: Layout,
+    buffer: &mut Vec<u8>,
+) -> Option<Offload> {
     let mut reader: Reader<'_, ()> = chain.reader(memory).ok()?;
     let length = reader.available_bytes().checked_sub(layout.header)?;
     if !(crate::frame::ETHERNET_HEADER..=MAX_FRAME).contains(&length) {
@@ -200,13 +222,20 @@ fn read_frame(memory: &Snapshot, chain: Chain, layout: Layout, buffer: &mut Vec<
 
 /// Writes one frame into as many buffers as it needs and appends them to `used`.
 fn place(
-    state: &mut State, memory: &Snapshot, layout: Layout, offload: &Offload, frame: &[u8], used: &mut Vec<(u16, u32)>,
+    state: &mut State,
+    memory: &Snapshot,
+    layout: Layout,
+    offload: &Offload,
+    frame: &[u8],
+    used: &mut Vec<(u16, u32)>,
 ) -> Delivery {
     let needed = layout.header + frame.len();
     let mut writers: Vec<(u16, Writer<'_, ()>)> = Vec::new();
     let mut capacity = 0;
     while capacity < needed {
-        let Some(chain) = state.get_queue_mut().pop_descriptor_chain(memory.clone()) else { return Delivery::Full };
+        let Some(chain) = state.get_queue_mut().pop_descriptor_chain(memory.clone()) else {
+            return Delivery::Full;
+        };
         let head = chain.head_index();
         let Ok(writer) = chain.writer(memory) else {
             used.push((head, 0));
@@ -225,7 +254,12 @@ fn place(
     Delivery::Done
 }
 
-fn write_out(header: &[u8], frame: &[u8], writers: Vec<(u16, Writer<'_, ()>)>, used: &mut Vec<(u16, u32)>) {
+fn write_out(
+    header: &[u8],
+    frame: &[u8],
+    writers: Vec<(u16, Writer<'_, ()>)>,
+    used: &mut Vec<(u16, u32)>,
+) {
     let mut rest = frame;
     for (index, (head, mut writer)) in writers.into_iter().enumerate() {
         // Capacity was checked; a write into mapped guest memory has no other way to fail.
@@ -235,7 +269,10 @@ fn write_out(header: &[u8], frame: &[u8], writers: Vec<(u16, Writer<'_, ()>)>, u
         let (now, later) = rest.split_at(rest.len().min(writer.available_bytes()));
         let _ = writer.write_all(now);
         rest = later;
-        used.push((head, u32::try_from(writer.bytes_written()).unwrap_or(u32::MAX)));
+        used.push((
+            head,
+            u32::try_from(writer.bytes_written()).unwrap_or(u32::MAX),
+        ));
     }
 }
 
@@ -254,7 +291,11 @@ impl<'a> VringStateMutGuard<'a, Memory> for Ring {
 impl VringT<Memory> for Ring {
     fn new(memory: Memory, max_queue_size: u16) -> Result<Self, QueueError> {
         let state = VringMutex::new(memory.clone(), max_queue_size)?;
-        Ok(Self { state, memory, kick: Arc::default() })
+        Ok(Self {
+            state,
+            memory,
+            kick: Arc::default(),
+        })
     }
 
     fn get_ref(&self) -> <Self as VringStateGuard<'_, Memory>>::G {
@@ -289,7 +330,12 @@ impl VringT<Memory> for Ring {
         self.state.set_enabled(enabled);
     }
 
-    fn set_queue_info(&self, descriptors: u64, available: u64, used: u64) -> Result<(), QueueError> {
+    fn set_queue_info(
+        &self,
+        descriptors: u64,
+        available: u64,
+        used: u64,
+    ) -> Result<(), QueueError> {
         self.state.set_queue_info(descriptors, available, used)
     }
 
@@ -330,7 +376,9 @@ impl VringT<Memory> for Ring {
     fn read_kick(&self) -> io::Result<bool> {
         match self.state.read_kick() {
             // The kick was exchanged between the crate's epoll and this read: nothing to read.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(self.state.get_ref().is_enabled()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(self.state.get_ref().is_enabled())
+            }
             other => other,
         }
     }

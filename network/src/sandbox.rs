@@ -18,7 +18,10 @@ use nix::unistd::{Gid, Uid, chdir, geteuid, pivot_root, setgroups, setresgid, se
 use crate::config::Owner;
 
 /// Who serves when the configuration names nobody.
-const NOBODY: Owner = Owner { uid: 65_534, gid: 65_534 };
+const NOBODY: Owner = Owner {
+    uid: 65_534,
+    gid: 65_534,
+};
 
 /// Why the process could not leave everything behind.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +47,10 @@ pub enum SandboxError {
 }
 
 fn step<T>(step: &'static str, result: nix::Result<T>) -> Result<T, SandboxError> {
-    result.map_err(|error| SandboxError::Step { step, source: error.into() })
+    result.map_err(|error| SandboxError::Step {
+        step,
+        source: error.into(),
+    })
 }
 
 /// Listens on `path`, in place of a stale socket, for its owner only.
@@ -61,7 +67,10 @@ pub fn listen(path: &Path, owner: Option<Owner>) -> Result<UnixListener, Sandbox
         }
         Ok(listener)
     };
-    attempt().map_err(|source| SandboxError::Listen { path: path.into(), source })
+    attempt().map_err(|source| SandboxError::Listen {
+        path: path.into(),
+        source,
+    })
 }
 
 /// Moves the process into a network namespace without interfaces, and returns the open list of
@@ -75,18 +84,36 @@ pub fn enter_empty_namespaces() -> Result<File, SandboxError> {
     if !geteuid().is_root() {
         flags |= CloneFlags::CLONE_NEWUSER;
     }
-    step("enter an empty network namespace (needs root or user namespaces)", unshare(flags))?;
+    step(
+        "enter an empty network namespace (needs root or user namespaces)",
+        unshare(flags),
+    )?;
     let open = File::open("/proc/self/net/dev");
-    open.map_err(|source| SandboxError::Step { step: "open the list of its own interfaces", source })
+    open.map_err(|source| SandboxError::Step {
+        step: "open the list of its own interfaces",
+        source,
+    })
 }
 
 /// Replaces the root directory with an empty one that cannot be written. `place` is any directory.
 pub fn forget_files(place: &Path) -> Result<(), SandboxError> {
     let nothing: Option<&str> = None;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    step("make its mounts private", mount(nothing, "/", nothing, private, nothing))?;
+    step(
+        "make its mounts private",
+        mount(nothing, "/", nothing, private, nothing),
+    )?;
     let empty = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    step("mount an empty root", mount(Some("tmpfs"), place, Some("tmpfs"), empty, Some("size=4k,nr_inodes=4")))?;
+    step(
+        "mount an empty root",
+        mount(
+            Some("tmpfs"),
+            place,
+            Some("tmpfs"),
+            empty,
+            Some("size=4k,nr_inodes=4"),
+        ),
+    )?;
     step("enter the empty root", chdir(place))?;
     step("make the empty root its own", pivot_root(".", "."))?;
     step("leave the old root", umount2(".", MntFlags::MNT_DETACH))?;
@@ -96,8 +123,14 @@ pub fn forget_files(place: &Path) -> Result<(), SandboxError> {
 /// Gives up all rights; a process that was not root has none to give up but for good.
 pub fn drop_privileges(run_as: Option<Owner>) -> Result<(), SandboxError> {
     step("forbid core dumps", setrlimit(Resource::RLIMIT_CORE, 0, 0))?;
-    let (_, most) = step("read its limit of descriptors", getrlimit(Resource::RLIMIT_NOFILE))?;
-    step("raise its limit of descriptors", setrlimit(Resource::RLIMIT_NOFILE, most, most))?;
+    let (_, most) = step(
+        "read its limit of descriptors",
+        getrlimit(Resource::RLIMIT_NOFILE),
+    )?;
+    step(
+        "raise its limit of descriptors",
+        setrlimit(Resource::RLIMIT_NOFILE, most, most),
+    )?;
     if run_as.is_some() || nix::unistd::getuid().is_root() {
         become_user(run_as.unwrap_or(NOBODY))?;
     }

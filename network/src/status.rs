@@ -94,7 +94,10 @@ pub struct Counters {
 /// The names of the interfaces in the text of `/proc/net/dev`, without loopback.
 #[must_use]
 pub fn interfaces(text: &str) -> Vec<String> {
-    let names = text.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned());
+    let names = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, _)| name.trim().to_owned());
     names.filter(|name| name != "lo").collect()
 }
 

@@ -99,7 +99,12 @@ mod tests {
         let from = Ipv4Addr::new(10, 0, 0, 1);
         for port in 0..2000u16 {
             let [high, low] = port.to_be_bytes();
-            let packet = ipv4(from, Ipv4Addr::new(10, 9, 0, 9), PROTOCOL_TCP, &[0, 1, high, low]);
+            let packet = ipv4(
+                from,
+                Ipv4Addr::new(10, 9, 0, 9),
+                PROTOCOL_TCP,
+                &[0, 1, high, low],
+            );
             let view = Ipv4::parse(&packet).unwrap();
             list.record("web1", &view);
             list.record("web1", &view);

@@ -15,13 +15,16 @@ use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatu
 use vhost_user_backend::{VhostUserBackend, VhostUserDaemon};
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_net::{
-    VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_ECN, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
-    VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_MRG_RXBUF,
+    VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_ECN, VIRTIO_NET_F_GUEST_TSO4,
+    VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6,
+    VIRTIO_NET_F_MRG_RXBUF,
 };
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::epoll::EventSet;
-use vmm_sys_util::event::{EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier};
+use vmm_sys_util::event::{
+    EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
+};
 
 use crate::engine::{Command, EngineHandle};
 use crate::offload::Accepts;
@@ -56,7 +59,14 @@ impl Features {
     #[must_use]
     pub fn layout(self) -> Layout {
         let merge = self.has(VIRTIO_NET_F_MRG_RXBUF);
-        Layout { header: if merge || self.has(VIRTIO_F_VERSION_1) { 12 } else { 10 }, merge }
+        Layout {
+            header: if merge || self.has(VIRTIO_F_VERSION_1) {
+                12
+            } else {
+                10
+            },
+            merge,
+        }
     }
 
     /// Which frames it takes without help.
@@ -101,7 +111,10 @@ impl VhostUserBackend for Backend {
     }
 
     fn features(&self) -> u64 {
-        OFFERED.iter().fold(VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits(), |all, bit| all | 1 << bit)
+        OFFERED.iter().fold(
+            VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits(),
+            |all, bit| all | 1 << bit,
+        )
     }
 
     fn acked_features(&self, features: u64) {
@@ -125,22 +138,45 @@ impl VhostUserBackend for Backend {
     }
 
     fn stop_vring(&self, index: u32) -> io::Result<()> {
-        self.engine.ask(|done| Command::RingStopped { port: self.port, ring: index as usize, done });
+        self.engine.ask(|done| Command::RingStopped {
+            port: self.port,
+            ring: index as usize,
+            done,
+        });
         Ok(())
     }
 
-    fn handle_event(&self, event: u16, _set: EventSet, rings: &[Ring], _thread: usize) -> io::Result<()> {
+    fn handle_event(
+        &self,
+        event: u16,
+        _set: EventSet,
+        rings: &[Ring],
+        _thread: usize,
+    ) -> io::Result<()> {
         if let [receive, transmit] = rings {
             let features = Features(self.features.load(Ordering::Acquire));
-            let link = Link { receive: receive.clone(), transmit: transmit.clone(), features };
-            self.engine.tell(Command::RingStarted { port: self.port, ring: usize::from(event), link });
+            let link = Link {
+                receive: receive.clone(),
+                transmit: transmit.clone(),
+                features,
+            };
+            self.engine.tell(Command::RingStarted {
+                port: self.port,
+                ring: usize::from(event),
+                link,
+            });
         }
         Ok(())
     }
 }
 
 /// Serves a port on a thread of its own until the process ends.
-pub fn spawn(port: usize, id: String, listener: UnixListener, engine: EngineHandle) -> io::Result<()> {
+pub fn spawn(
+    port: usize,
+    id: String,
+    listener: UnixListener,
+    engine: EngineHandle,
+) -> io::Result<()> {
     let serve = move || {
         for connection in 0u64.. {
             let (stream, _) = match listener.accept() {
@@ -155,23 +191,42 @@ pub fn spawn(port: usize, id: String, listener: UnixListener, engine: EngineHand
             engine.ask(|done| Command::Disconnected { port, done });
             match result {
                 Ok(()) => tracing::info!(port = id, connection, "QEMU disconnected"),
-                Err(error) => tracing::warn!(port = id, connection, error = &*error, "the vhost-user connection broke"),
+                Err(error) => tracing::warn!(
+                    port = id,
+                    connection,
+                    error = &*error,
+                    "the vhost-user connection broke"
+                ),
             }
         }
     };
-    thread::Builder::new().name(format!("port-{port}")).spawn(serve).map(drop)
+    thread::Builder::new()
+        .name(format!("port-{port}"))
+        .spawn(serve)
+        .map(drop)
 }
 
 type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 
 fn serve_connection(
-    port: usize, id: &str, connection: u64, front: &UnixStream, engine: &EngineHandle,
+    port: usize,
+    id: &str,
+    connection: u64,
+    front: &UnixStream,
+    engine: &EngineHandle,
 ) -> Result<(), ConnectionError> {
     let memory = Memory::new(GuestMemoryMmap::new());
-    let backend = Arc::new(Backend { port, features: AtomicU64::new(0), engine: engine.clone() });
+    let backend = Arc::new(Backend {
+        port,
+        features: AtomicU64::new(0),
+        engine: engine.clone(),
+    });
     let (mut listener, back) = inner_connection(port, connection)?;
-    let mut daemon = VhostUserDaemon::new(id.to_owned(), backend, memory).map_err(|error| error.to_string())?;
-    daemon.start(&mut listener).map_err(|error| error.to_string())?;
+    let mut daemon =
+        VhostUserDaemon::new(id.to_owned(), backend, memory).map_err(|error| error.to_string())?;
+    daemon
+        .start(&mut listener)
+        .map_err(|error| error.to_string())?;
     engine.tell(Command::Connected { port });
     let relayed = relay::run(front, &back);
     drop(back);

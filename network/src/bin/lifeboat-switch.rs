@@ -65,7 +65,12 @@ fn serve(path: &Path) -> Result<(), Failure> {
     run(&config, topology, interfaces, sockets)
 }
 
-fn run(config: &SwitchConfig, topology: Topology, interfaces: File, sockets: Sockets) -> Result<(), Failure> {
+fn run(
+    config: &SwitchConfig,
+    topology: Topology,
+    interfaces: File,
+    sockets: Sockets,
+) -> Result<(), Failure> {
     let signals = termination();
     // Before the first thread, so that every thread leaves these signals to the one below.
     signals.thread_block()?;
@@ -76,7 +81,11 @@ fn run(config: &SwitchConfig, topology: Topology, interfaces: File, sockets: Soc
     }
     control::spawn(sockets.control, handle.clone())?;
     end_on_signal(signals, handle)?;
-    tracing::info!(session = config.session, ports = config.ports.len(), "serving");
+    tracing::info!(
+        session = config.session,
+        ports = config.ports.len(),
+        "serving"
+    );
     println!("ready");
     engine.run()?;
     tracing::info!(session = config.session, "ended");
@@ -90,14 +99,22 @@ struct Sockets {
 
 impl Sockets {
     fn listen(config: &SwitchConfig) -> Result<Self, sandbox::SandboxError> {
-        let ports = config.ports.iter().map(|port| sandbox::listen(&port.socket, config.socket_owner));
+        let ports = config
+            .ports
+            .iter()
+            .map(|port| sandbox::listen(&port.socket, config.socket_owner));
         // The control socket stays the daemon's own.
-        Ok(Self { ports: ports.collect::<Result<_, _>>()?, control: sandbox::listen(&config.control_socket, None)? })
+        Ok(Self {
+            ports: ports.collect::<Result<_, _>>()?,
+            control: sandbox::listen(&config.control_socket, None)?,
+        })
     }
 }
 
 fn directory(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 fn open_log(path: &Path) -> std::io::Result<File> {
@@ -105,7 +122,10 @@ fn open_log(path: &Path) -> std::io::Result<File> {
 }
 
 fn start_log() {
-    let builder = tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).log_internal_errors(false);
+    let builder = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     builder.with_max_level(tracing::Level::INFO).init();
 }
 
@@ -118,7 +138,9 @@ fn end_on_panic() {
 }
 
 fn termination() -> SigSet {
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect()
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
+        .into_iter()
+        .collect()
 }
 
 fn end_on_signal(signals: SigSet, engine: EngineHandle) -> std::io::Result<()> {
@@ -127,5 +149,8 @@ fn end_on_signal(signals: SigSet, engine: EngineHandle) -> std::io::Result<()> {
         let _ = signals.wait();
         engine.tell(Command::Stop);
     };
-    std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(wait)
+        .map(drop)
 }

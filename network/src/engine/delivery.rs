@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Engine;
 use super::port::Blocked;
 use crate::forwarding::{Refusal, Verdict};
-use crate::frame::{ETHERTYPE_ARP, Offload, ethertype};
+use crate::frame::{ETHERTYPE_ARP, Offload, destination, ethertype};
 use crate::offload;
 use crate::ring::{Delivery, Taken};
 use crate::router::{Ingress, Output, Route};
@@ -34,7 +34,9 @@ enum Fate {
 impl Engine {
     /// Gives the next port its turn.
     pub(super) fn forward_next(&mut self) {
-        let Some(port) = self.ready.pop_front() else { return };
+        let Some(port) = self.ready.pop_front() else {
+            return;
+        };
         self.ports[port].is_ready = false;
         if self.turn(port) {
             self.make_ready(port);
@@ -44,7 +46,9 @@ impl Engine {
 
     /// Empties a transmit ring for a while; true when there may be more.
     fn turn(&mut self, port: usize) -> bool {
-        let Some(link) = self.ports[port].link.clone() else { return false };
+        let Some(link) = self.ports[port].link.clone() else {
+            return false;
+        };
         let layout = link.features.layout();
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut batch = link.transmit.batch();
@@ -54,7 +58,7 @@ impl Engine {
             match batch.take(layout, &mut buffer) {
                 Taken::Frame(head, offload) => {
                     looked_twice = false;
-                    if self.from_guest(port, &offload, &mut buffer) == Fate::Held {
+                    if self.take_frame(port, &offload, &mut buffer) == Fate::Held {
                         batch.put_back();
                         again = false;
                         break;
@@ -79,17 +83,24 @@ impl Engine {
         again
     }
 
-    fn from_guest(&mut self, port: usize, offload: &Offload, frame: &mut [u8]) -> Fate {
+    fn take_frame(&mut self, port: usize, offload: &Offload, frame: &mut [u8]) -> Fate {
         let network = self.topology.ports[port].network;
         let verdict = self.forwarding.ingress(port, frame);
-        let refused = matches!(verdict, Verdict::Drop(Refusal::Malformed | Refusal::Spoofed));
+        let refused = matches!(
+            verdict,
+            Verdict::Drop(Refusal::Malformed | Refusal::Spoofed)
+        );
         if !refused && ethertype(frame) == Some(ETHERTYPE_ARP) {
-            self.router.arp(self.now(), network, frame, &mut self.outputs);
+            self.router
+                .arp(self.now(), network, frame, &mut self.outputs);
         }
         let fate = match verdict {
-            Verdict::Port(to) => self.to_guest(port, to, offload, frame),
-            Verdict::Endpoint => self.to_endpoint(port, network, offload, frame),
-            Verdict::Flood | Verdict::FloodUnknown => self.flood(network, Some(port), offload, frame),
+            Verdict::Port(to) => self.give_to_guest(port, to, offload, frame),
+            Verdict::Endpoint => self.give_to_endpoint(port, network, offload, frame),
+            Verdict::Flood | Verdict::FloodUnknown => {
+                self.flood(network, Some(port), offload, frame);
+                Fate::Finished
+            }
             Verdict::Drop(_) => Fate::Finished,
         };
         if fate == Fate::Finished {
@@ -103,20 +114,33 @@ impl Engine {
         fate
     }
 
-    fn to_endpoint(&mut self, port: usize, network: usize, offload: &Offload, frame: &mut [u8]) -> Fate {
-        let at = Ingress { network, port: Some(port) };
-        match self.router.route(self.now(), at, offload, frame, &mut self.outputs) {
-            Route::Consumed => Fate::Finished,
-            Route::Forward(network) => match crate::frame::destination(frame).map(|to| self.forwarding.lookup(network, to)) {
-                Some(Verdict::Port(to)) => self.to_guest(port, to, offload, frame),
-                Some(Verdict::FloodUnknown) => self.flood(network, None, offload, frame),
-                _ => Fate::Finished,
-            },
+    fn give_to_endpoint(
+        &mut self,
+        port: usize,
+        network: usize,
+        offload: &Offload,
+        frame: &mut [u8],
+    ) -> Fate {
+        let at = Ingress {
+            network,
+            port: Some(port),
+        };
+        let route = self
+            .router
+            .route(self.now(), at, offload, frame, &mut self.outputs);
+        let (Route::Forward(network), Some(to)) = (route, destination(frame)) else {
+            return Fate::Finished;
+        };
+        match self.forwarding.lookup(network, to) {
+            Verdict::Port(to) => return self.give_to_guest(port, to, offload, frame),
+            Verdict::FloodUnknown => self.flood(network, None, offload, frame),
+            Verdict::Flood | Verdict::Endpoint | Verdict::Drop(_) => {}
         }
+        Fate::Finished
     }
 
     /// Delivers, or holds the sender, or gives the receiver up.
-    fn to_guest(&mut self, from: usize, to: usize, offload: &Offload, frame: &[u8]) -> Fate {
+    fn give_to_guest(&mut self, from: usize, to: usize, offload: &Offload, frame: &[u8]) -> Fate {
         match self.deliver(to, offload, frame) {
             Delivery::Done => {}
             Delivery::Down => self.ports[to].counters.unplugged += 1,
@@ -134,44 +158,61 @@ impl Engine {
     }
 
     fn may_wait(&self, from: usize, to: usize) -> bool {
-        let late = self.ports[from].blocked.is_some_and(|held| held.destination == to && held.deadline <= self.now());
+        let late = self.ports[from]
+            .blocked
+            .is_some_and(|held| held.destination == to && held.deadline <= self.now());
         !late && !self.ports[to].stalled
     }
 
     fn hold(&mut self, from: usize, to: usize) {
         let now = self.now();
-        if self.ports[from].blocked.is_none_or(|held| held.destination != to) {
-            self.ports[from].blocked = Some(Blocked { destination: to, deadline: now + DEADLINE });
+        if self.ports[from]
+            .blocked
+            .is_none_or(|held| held.destination != to)
+        {
+            self.ports[from].blocked = Some(Blocked {
+                destination: to,
+                deadline: now + DEADLINE,
+            });
             self.ports[to].counters.waits += 1;
         }
         if !self.ports[to].waiters.contains(&from) {
             self.ports[to].waiters.push(from);
         }
-        let more = self.ports[to].link.as_ref().is_some_and(|link| link.receive.await_buffers());
+        let more = self.ports[to]
+            .link
+            .as_ref()
+            .is_some_and(|link| link.receive.await_buffers());
         if more {
             self.make_ready(from);
         }
     }
 
-    fn flood(&mut self, network: usize, except: Option<usize>, offload: &Offload, frame: &[u8]) -> Fate {
+    fn flood(&mut self, network: usize, except: Option<usize>, offload: &Offload, frame: &[u8]) {
         for index in 0..self.forwarding.members(network).len() {
             let member = self.forwarding.members(network)[index];
             if Some(member) != except {
                 self.enqueue(member, offload, frame);
             }
         }
-        Fate::Finished
     }
 
     /// Sends what the router and the endpoint want to send.
     pub(super) fn send_outputs(&mut self) {
         for output in std::mem::take(&mut self.outputs) {
             match output {
-                Output::Local { network, packet } => self.endpoint.receive(self.now(), network, packet),
-                Output::Frame { network, offload, frame } => match crate::frame::destination(&frame) {
-                    Some(to) => self.send(network, to, &offload, &frame),
-                    None => {}
-                },
+                Output::Local { network, packet } => {
+                    self.endpoint.receive(self.now(), network, packet)
+                }
+                Output::Frame {
+                    network,
+                    offload,
+                    frame,
+                } => {
+                    if let Some(to) = destination(&frame) {
+                        self.send(network, to, &offload, &frame);
+                    }
+                }
             }
         }
     }
@@ -179,7 +220,9 @@ impl Engine {
     fn send(&mut self, network: usize, to: crate::mac::MacAddr, offload: &Offload, frame: &[u8]) {
         match self.forwarding.lookup(network, to) {
             Verdict::Port(port) => self.enqueue(port, offload, frame),
-            Verdict::Flood | Verdict::FloodUnknown => drop(self.flood(network, None, offload, frame)),
+            Verdict::Flood | Verdict::FloodUnknown => {
+                self.flood(network, None, offload, frame);
+            }
             Verdict::Endpoint | Verdict::Drop(_) => {}
         }
     }
@@ -192,7 +235,9 @@ impl Engine {
             Delivery::TooLarge => self.ports[to].counters.dropped += 1,
             Delivery::Full => {
                 let state = &mut self.ports[to];
-                if state.backlog.len() >= MAX_BACKLOG || state.backlog_bytes + frame.len() > MAX_BACKLOG_BYTES {
+                if state.backlog.len() >= MAX_BACKLOG
+                    || state.backlog_bytes + frame.len() > MAX_BACKLOG_BYTES
+                {
                     state.counters.dropped += 1;
                     return;
                 }
@@ -210,7 +255,10 @@ impl Engine {
             match self.put(port, &offload, &frame) {
                 Delivery::Full => {
                     self.ports[port].backlog.push_front((offload, frame));
-                    let more = self.ports[port].link.as_ref().is_some_and(|link| link.receive.await_buffers());
+                    let more = self.ports[port]
+                        .link
+                        .as_ref()
+                        .is_some_and(|link| link.receive.await_buffers());
                     if asked || !more {
                         return;
                     }
@@ -238,7 +286,9 @@ impl Engine {
 
     fn put(&mut self, to: usize, offload: &Offload, frame: &[u8]) -> Delivery {
         let state = &mut self.ports[to];
-        let Some(link) = state.link.as_ref() else { return Delivery::Down };
+        let Some(link) = state.link.as_ref() else {
+            return Delivery::Down;
+        };
         let layout = link.features.layout();
         let delivery = if link.features.accepts().takes(offload) {
             link.receive.deliver(layout, offload, &[frame])

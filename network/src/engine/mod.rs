@@ -34,8 +34,13 @@ const WAKE: u64 = u64::MAX;
 /// How long another thread waits for the engine before it goes on without an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Where canaries try to get out: the documentation networks, a multicast group, everybody.
-const OUTSIDE: [[u8; 4]; 5] =
-    [[192, 0, 2, 1], [198, 51, 100, 1], [203, 0, 113, 1], [239, 255, 255, 250], [255, 255, 255, 255]];
+const OUTSIDE: [[u8; 4]; 5] = [
+    [192, 0, 2, 1],
+    [198, 51, 100, 1],
+    [203, 0, 113, 1],
+    [239, 255, 255, 250],
+    [255, 255, 255, 255],
+];
 
 /// What other threads ask of the engine.
 pub enum Command {
@@ -114,7 +119,11 @@ impl EngineHandle {
     }
 
     /// Like [`Self::ask`], with another limit.
-    pub fn ask_within<T>(&self, limit: Duration, command: impl FnOnce(Sender<T>) -> Command) -> Option<T> {
+    pub fn ask_within<T>(
+        &self,
+        limit: Duration,
+        command: impl FnOnce(Sender<T>) -> Command,
+    ) -> Option<T> {
         let (sender, receiver) = channel();
         self.tell(command(sender));
         receiver.recv_timeout(limit).ok()
@@ -141,12 +150,21 @@ pub struct Engine {
 
 impl Engine {
     /// An engine for a site; `interfaces` is an open `/proc/self/net/dev` of the right namespace.
-    pub fn new(session: &str, topology: Topology, interfaces: Option<File>) -> io::Result<(Self, EngineHandle)> {
-        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+    pub fn new(
+        session: &str,
+        topology: Topology,
+        interfaces: Option<File>,
+    ) -> io::Result<(Self, EngineHandle)> {
+        let wake = Arc::new(EventFd::from_flags(
+            EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC,
+        )?);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&*wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
         let (sender, commands) = channel();
-        let handle = EngineHandle { commands: sender, wake: wake.clone() };
+        let handle = EngineHandle {
+            commands: sender,
+            wake: wake.clone(),
+        };
         let engine = Self {
             session: session.to_owned(),
             started: Instant::now(),
@@ -157,7 +175,11 @@ impl Engine {
             forwarding: Forwarding::new(&topology),
             router: Router::new(&topology),
             endpoint: Endpoint::new(&topology, seed()),
-            ports: topology.ports.iter().map(|_| PortState::default()).collect(),
+            ports: topology
+                .ports
+                .iter()
+                .map(|_| PortState::default())
+                .collect(),
             ready: VecDeque::new(),
             buffer: Vec::new(),
             outputs: Vec::new(),
@@ -209,18 +231,38 @@ impl Engine {
             return EpollTimeout::ZERO;
         }
         let now = self.now();
-        let blocked = self.ports.iter().filter_map(|port| port.blocked.map(|blocked| blocked.deadline)).min();
-        let next = [blocked, self.router.next_tick(), self.endpoint.next_poll(now)].into_iter().flatten().min();
-        let Some(next) = next else { return EpollTimeout::NONE };
+        let blocked = self
+            .ports
+            .iter()
+            .filter_map(|port| port.blocked.map(|blocked| blocked.deadline))
+            .min();
+        let next = [
+            blocked,
+            self.router.next_tick(),
+            self.endpoint.next_poll(now),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        let Some(next) = next else {
+            return EpollTimeout::NONE;
+        };
         let left = next.saturating_sub(now);
-        let milliseconds = if left.is_zero() { 0 } else { left.as_millis().saturating_add(1) };
+        let milliseconds = if left.is_zero() {
+            0
+        } else {
+            left.as_millis().saturating_add(1)
+        };
         EpollTimeout::try_from(milliseconds).unwrap_or(EpollTimeout::MAX)
     }
 
     fn tick(&mut self) {
         let now = self.now();
         for port in 0..self.ports.len() {
-            if self.ports[port].blocked.is_some_and(|blocked| blocked.deadline <= now) {
+            if self.ports[port]
+                .blocked
+                .is_some_and(|blocked| blocked.deadline <= now)
+            {
                 self.make_ready(port);
             }
         }
@@ -228,9 +270,14 @@ impl Engine {
         self.send_outputs();
         let mut packets = Vec::new();
         let router = &self.router;
-        self.endpoint.poll(now, |network, address| router.is_known(network, address), &mut packets);
+        self.endpoint.poll(
+            now,
+            |network, address| router.is_known(network, address),
+            &mut packets,
+        );
         for (network, packet) in packets {
-            self.router.send_local(now, network, &packet, &mut self.outputs);
+            self.router
+                .send_local(now, network, &packet, &mut self.outputs);
         }
         self.send_outputs();
         self.signal();
@@ -255,7 +302,11 @@ impl Engine {
             Command::Unanswered(reply) => {
                 let _ = reply.send(self.router.unanswered().list());
             }
-            Command::Probe { probe, timeout, reply } => self.endpoint.probe(self.now(), probe, timeout, reply),
+            Command::Probe {
+                probe,
+                timeout,
+                reply,
+            } => self.endpoint.probe(self.now(), probe, timeout, reply),
             Command::Canary { token, reply } => {
                 let _ = reply.send(self.canary(&token));
             }
@@ -267,17 +318,37 @@ impl Engine {
     fn canary(&mut self, token: &[u8]) -> u64 {
         let mut sent = 0;
         for network in 0..self.topology.networks.len() {
-            let (mac, address) = (self.topology.networks[network].mac, self.topology.networks[network].endpoint);
+            let (mac, address) = (
+                self.topology.networks[network].mac,
+                self.topology.networks[network].endpoint,
+            );
             let flood = ethernet(MacAddr::BROADCAST, mac, ETHERTYPE_EXPERIMENTAL, token);
-            self.outputs.push(Output::Frame { network, offload: Offload::default(), frame: flood });
+            self.outputs.push(Output::Frame {
+                network,
+                offload: Offload::default(),
+                frame: flood,
+            });
             sent += 1;
             for to in OUTSIDE {
                 let packet = ipv4(address, to.into(), PROTOCOL_UDP, &discard_datagram(token));
                 let mut frame = ethernet(mac, mac, ETHERTYPE_IPV4, &packet);
-                let at = Ingress { network, port: None };
-                self.router.route(self.now(), at, &Offload::default(), &mut frame, &mut self.outputs);
+                let at = Ingress {
+                    network,
+                    port: None,
+                };
+                self.router.route(
+                    self.now(),
+                    at,
+                    &Offload::default(),
+                    &mut frame,
+                    &mut self.outputs,
+                );
                 let flood = ethernet(MacAddr::BROADCAST, mac, ETHERTYPE_IPV4, &packet);
-                self.outputs.push(Output::Frame { network, offload: Offload::default(), frame: flood });
+                self.outputs.push(Output::Frame {
+                    network,
+                    offload: Offload::default(),
+                    frame: flood,
+                });
                 sent += 2;
             }
         }
@@ -287,7 +358,9 @@ impl Engine {
     }
 
     fn status(&mut self) -> SwitchStatus {
-        let ports: Vec<PortStatus> = (0..self.ports.len()).map(|port| self.port_status(port)).collect();
+        let ports: Vec<PortStatus> = (0..self.ports.len())
+            .map(|port| self.port_status(port))
+            .collect();
         let total = |field: fn(&PortStatus) -> u64| ports.iter().map(field).sum();
         SwitchStatus {
             session: self.session.clone(),
@@ -321,7 +394,10 @@ impl Engine {
     /// Not being able to look is reported as an interface: silence must not count as isolation.
     fn host_interfaces(&mut self) -> Vec<String> {
         let mut text = String::new();
-        let read = self.interfaces.as_mut().map(|file| file.rewind().and_then(|()| file.read_to_string(&mut text)));
+        let read = self
+            .interfaces
+            .as_mut()
+            .map(|file| file.rewind().and_then(|()| file.read_to_string(&mut text)));
         match read {
             Some(Ok(length)) if length > 0 => interfaces(&text),
             _ => vec!["unknown: /proc/self/net/dev could not be read".to_owned()],
@@ -351,6 +427,8 @@ fn discard_datagram(token: &[u8]) -> Vec<u8> {
 
 /// Different for each start, so that connections of a killed switch are not mistaken for new ones.
 fn seed() -> u64 {
-    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let time = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     time.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(32)
 }

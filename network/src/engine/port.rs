@@ -56,12 +56,23 @@ impl Engine {
             return;
         }
         self.forget_kick(port, ring);
-        match (if ring == RECEIVE { &link.receive } else { &link.transmit }).kick() {
+        match (if ring == RECEIVE {
+            &link.receive
+        } else {
+            &link.transmit
+        })
+        .kick()
+        {
             Ok(Some(kick)) => self.watch_kick(port, ring, kick),
             Ok(None) => {}
             Err(error) => tracing::error!(port, ring, %error, "failed to copy a kick descriptor"),
         }
-        tracing::debug!(port, ring, features = format!("{:#x}", link.features.0), "ring started");
+        tracing::debug!(
+            port,
+            ring,
+            features = format!("{:#x}", link.features.0),
+            "ring started"
+        );
         self.ports[port].link = Some(link);
         match ring {
             RECEIVE => self.has_room(port),
@@ -93,8 +104,12 @@ impl Engine {
 
     /// A guest kicked one of its rings.
     pub(super) fn kicked(&mut self, port: usize, ring: usize) {
-        let Some(state) = self.ports.get(port) else { return };
-        let Some(mut kick) = state.kicks[ring].as_ref() else { return };
+        let Some(state) = self.ports.get(port) else {
+            return;
+        };
+        let Some(mut kick) = state.kicks[ring].as_ref() else {
+            return;
+        };
         // Read only to reset the counter; an empty one was read by somebody else.
         let _ = kick.read(&mut [0; 8]);
         match ring {
@@ -121,7 +136,10 @@ impl Engine {
 
     fn watch_kick(&mut self, port: usize, ring: usize, kick: File) {
         let key = (port * 2 + ring) as u64;
-        match self.epoll.add(&kick, EpollEvent::new(EpollFlags::EPOLLIN, key)) {
+        match self
+            .epoll
+            .add(&kick, EpollEvent::new(EpollFlags::EPOLLIN, key))
+        {
             Ok(()) => self.ports[port].kicks[ring] = Some(kick),
             Err(error) => tracing::error!(port, ring, %error, "failed to watch a ring"),
         }

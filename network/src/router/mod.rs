@@ -14,8 +14,8 @@ pub use replies::{echo_request, parse_echo_reply};
 
 use crate::config::Topology;
 use crate::frame::{
-    ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV4, Ipv4, Offload, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP,
-    destination, ethernet, ethertype, source,
+    ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV4, Ipv4, Offload, PROTOCOL_ICMP, PROTOCOL_TCP,
+    PROTOCOL_UDP, destination, ethernet, ethertype, source,
 };
 use crate::mac::MacAddr;
 use crate::unanswered::UnansweredList;
@@ -94,18 +94,29 @@ impl Router {
     /// A router that knows the networks and which addresses have a machine.
     #[must_use]
     pub fn new(topology: &Topology) -> Self {
-        let networks = topology.networks.iter().enumerate().map(|(index, network)| {
-            let machines = topology.ports.iter().filter(|port| port.network == index);
-            Side {
-                cidr: network.cidr,
-                endpoint: Station { mac: network.mac, address: network.endpoint },
-                routed: network.routed,
-                neighbors: Neighbors::new(machines.filter_map(|port| port.address)),
-            }
-        });
+        let networks = topology
+            .networks
+            .iter()
+            .enumerate()
+            .map(|(index, network)| {
+                let machines = topology.ports.iter().filter(|port| port.network == index);
+                Side {
+                    cidr: network.cidr,
+                    endpoint: Station {
+                        mac: network.mac,
+                        address: network.endpoint,
+                    },
+                    routed: network.routed,
+                    neighbors: Neighbors::new(machines.filter_map(|port| port.address)),
+                }
+            });
         Self {
             networks: networks.collect(),
-            machines: topology.ports.iter().map(|port| port.machine.clone()).collect(),
+            machines: topology
+                .ports
+                .iter()
+                .map(|port| port.machine.clone())
+                .collect(),
             unanswered: UnansweredList::default(),
             errors: RateLimit::default(),
         }
@@ -129,13 +140,25 @@ impl Router {
         if ethertype(frame) != Some(ETHERTYPE_ARP) {
             return;
         }
-        let Some(arp) = frame.get(ETHERNET_HEADER..).and_then(Arp::parse) else { return };
+        let Some(arp) = frame.get(ETHERNET_HEADER..).and_then(Arp::parse) else {
+            return;
+        };
         self.learn(now, network, &arp, out);
         let side = &mut self.networks[network];
         if arp.is_request && arp.sender_mac.is_unicast() && side.answers(now, &arp) {
-            let from = Station { mac: side.endpoint.mac, address: arp.target };
-            let to = Station { mac: arp.sender_mac, address: arp.sender };
-            out.push(Output::Frame { network, offload: Offload::default(), frame: replies::arp_reply(from, to) });
+            let from = Station {
+                mac: side.endpoint.mac,
+                address: arp.target,
+            };
+            let to = Station {
+                mac: arp.sender_mac,
+                address: arp.sender,
+            };
+            out.push(Output::Frame {
+                network,
+                offload: Offload::default(),
+                frame: replies::arp_reply(from, to),
+            });
         }
     }
 
@@ -151,17 +174,28 @@ impl Router {
     }
 
     /// Routes a frame that is addressed to the endpoint's card.
-    pub fn route(&mut self, now: Duration, at: Ingress, offload: &Offload, frame: &mut [u8], out: &mut Vec<Output>) -> Route {
+    pub fn route(
+        &mut self,
+        now: Duration,
+        at: Ingress,
+        offload: &Offload,
+        frame: &mut [u8],
+        out: &mut Vec<Output>,
+    ) -> Route {
         let ours = destination(frame) == Some(self.networks[at.network].endpoint.mac);
         if !ours || ethertype(frame) != Some(ETHERTYPE_IPV4) {
             return Route::Consumed;
         }
-        let Some(packet) = frame.get(ETHERNET_HEADER..).and_then(Ipv4::parse) else { return Route::Consumed };
+        let Some(packet) = frame.get(ETHERNET_HEADER..).and_then(Ipv4::parse) else {
+            return Route::Consumed;
+        };
         match self.destination(now, at, packet.destination()) {
             Destination::Endpoint(network) => self.endpoint(now, at, network, frame, out),
             Destination::Outside => self.refuse(now, at, frame, out),
             Destination::Nobody => {}
-            Destination::Site(network) => return self.forward(now, at, network, offload, frame, out),
+            Destination::Site(network) => {
+                return self.forward(now, at, network, offload, frame, out);
+            }
         }
         Route::Consumed
     }
@@ -170,10 +204,18 @@ impl Router {
         if to.is_multicast() || to.is_broadcast() || to.is_unspecified() || to.is_loopback() {
             return Destination::Nobody;
         }
-        if let Some(network) = self.networks.iter().position(|side| side.endpoint.address == to) {
+        if let Some(network) = self
+            .networks
+            .iter()
+            .position(|side| side.endpoint.address == to)
+        {
             return Destination::Endpoint(network);
         }
-        let Some(network) = self.networks.iter().position(|side| side.cidr.contains(&to)) else {
+        let Some(network) = self
+            .networks
+            .iter()
+            .position(|side| side.cidr.contains(&to))
+        else {
             return Destination::Outside;
         };
         let side = &self.networks[network];
@@ -187,8 +229,18 @@ impl Router {
         }
     }
 
-    fn forward(&mut self, now: Duration, at: Ingress, network: usize, offload: &Offload, frame: &mut [u8], out: &mut Vec<Output>) -> Route {
-        let Some(packet) = frame.get(ETHERNET_HEADER..).and_then(Ipv4::parse) else { return Route::Consumed };
+    fn forward(
+        &mut self,
+        now: Duration,
+        at: Ingress,
+        network: usize,
+        offload: &Offload,
+        frame: &mut [u8],
+        out: &mut Vec<Output>,
+    ) -> Route {
+        let Some(packet) = frame.get(ETHERNET_HEADER..).and_then(Ipv4::parse) else {
+            return Route::Consumed;
+        };
         let to = packet.destination();
         if packet.ttl() <= 1 {
             self.complain(now, at, Complaint::TimeExceeded, frame, out);
@@ -204,7 +256,12 @@ impl Router {
                 Route::Forward(network)
             }
             Lookup::Unknown => {
-                let waiting = Waiting { port: at.port, network: at.network, offload: *offload, frame: frame.to_vec() };
+                let waiting = Waiting {
+                    port: at.port,
+                    network: at.network,
+                    offload: *offload,
+                    frame: frame.to_vec(),
+                };
                 if side.neighbors.wait(now, to, waiting) {
                     out.push(side.question(network, to));
                 }
@@ -214,12 +271,25 @@ impl Router {
     }
 
     /// Sends a packet of the endpoint itself.
-    pub fn send_local(&mut self, now: Duration, network: usize, packet: &[u8], out: &mut Vec<Output>) {
-        let Some(view) = Ipv4::parse(packet) else { return };
+    pub fn send_local(
+        &mut self,
+        now: Duration,
+        network: usize,
+        packet: &[u8],
+        out: &mut Vec<Output>,
+    ) {
+        let Some(view) = Ipv4::parse(packet) else {
+            return;
+        };
         let side = &mut self.networks[network];
         let to = view.destination();
         let frame = ethernet(MacAddr::ZERO, side.endpoint.mac, ETHERTYPE_IPV4, packet);
-        let waiting = Waiting { port: None, network, offload: Offload::default(), frame };
+        let waiting = Waiting {
+            port: None,
+            network,
+            offload: Offload::default(),
+            frame,
+        };
         if let Lookup::Known { mac, .. } = side.neighbors.lookup(now, to) {
             out.push(side.outgoing_local(network, mac, waiting));
         } else if side.neighbors.wait(now, to, waiting) {
@@ -228,15 +298,32 @@ impl Router {
     }
 
     /// Packets to the endpoint's own addresses.
-    fn endpoint(&mut self, now: Duration, at: Ingress, network: usize, frame: &[u8], out: &mut Vec<Output>) {
-        let Some(packet) = Ipv4::parse(&frame[ETHERNET_HEADER..]) else { return };
-        let for_probe = packet.destination_port().is_some_and(|port| port >= FIRST_PROBE_PORT);
+    fn endpoint(
+        &mut self,
+        now: Duration,
+        at: Ingress,
+        network: usize,
+        frame: &[u8],
+        out: &mut Vec<Output>,
+    ) {
+        let Some(packet) = Ipv4::parse(&frame[ETHERNET_HEADER..]) else {
+            return;
+        };
+        let for_probe = packet
+            .destination_port()
+            .is_some_and(|port| port >= FIRST_PROBE_PORT);
         match packet.protocol() {
             PROTOCOL_ICMP => match replies::echo_reply(&packet) {
                 Some(reply) => self.answer(at, frame, &reply, out),
-                None => out.push(Output::Local { network, packet: packet.packet().to_vec() }),
+                None => out.push(Output::Local {
+                    network,
+                    packet: packet.packet().to_vec(),
+                }),
             },
-            PROTOCOL_TCP if for_probe => out.push(Output::Local { network, packet: packet.packet().to_vec() }),
+            PROTOCOL_TCP if for_probe => out.push(Output::Local {
+                network,
+                packet: packet.packet().to_vec(),
+            }),
             PROTOCOL_TCP if packet.is_tcp_syn() => {
                 self.record(at, &packet);
                 if let Some(reset) = replies::tcp_reset(&packet) {
@@ -253,7 +340,9 @@ impl Router {
 
     /// Packets for addresses that belong to nobody: noted, and refused so that clients fail fast.
     fn refuse(&mut self, now: Duration, at: Ingress, frame: &[u8], out: &mut Vec<Output>) {
-        let Some(packet) = Ipv4::parse(&frame[ETHERNET_HEADER..]) else { return };
+        let Some(packet) = Ipv4::parse(&frame[ETHERNET_HEADER..]) else {
+            return;
+        };
         self.record(at, &packet);
         self.complain(now, at, Complaint::HostUnreachable, frame, out);
         if let Some(reset) = replies::tcp_reset(&packet) {
@@ -267,10 +356,23 @@ impl Router {
         }
     }
 
-    fn complain(&mut self, now: Duration, at: Ingress, complaint: Complaint, frame: &[u8], out: &mut Vec<Output>) {
-        let Some(packet) = frame.get(ETHERNET_HEADER..).and_then(Ipv4::parse) else { return };
+    fn complain(
+        &mut self,
+        now: Duration,
+        at: Ingress,
+        complaint: Complaint,
+        frame: &[u8],
+        out: &mut Vec<Output>,
+    ) {
+        let Some(packet) = frame.get(ETHERNET_HEADER..).and_then(Ipv4::parse) else {
+            return;
+        };
         let from = self.networks[at.network].endpoint.address;
-        let from = if complaint == Complaint::PortUnreachable { packet.destination() } else { from };
+        let from = if complaint == Complaint::PortUnreachable {
+            packet.destination()
+        } else {
+            from
+        };
         if let Some(error) = replies::icmp_error(from, complaint, &packet)
             && self.errors.allows(now)
         {
@@ -283,7 +385,11 @@ impl Router {
         let from = self.networks[at.network].endpoint.mac;
         if let Some(to) = source(frame).filter(|to| to.is_unicast() && *to != from) {
             let frame = ethernet(to, from, ETHERTYPE_IPV4, packet);
-            out.push(Output::Frame { network: at.network, offload: Offload::default(), frame });
+            out.push(Output::Frame {
+                network: at.network,
+                offload: Offload::default(),
+                frame,
+            });
         }
     }
 
@@ -292,8 +398,12 @@ impl Router {
         for network in 0..self.networks.len() {
             for due in self.networks[network].neighbors.due(now) {
                 match due {
-                    Due::Ask(address) => out.push(self.networks[network].question(network, address)),
-                    Due::Failed(frames) => frames.iter().for_each(|waiting| self.failed(now, waiting, out)),
+                    Due::Ask(address) => {
+                        out.push(self.networks[network].question(network, address))
+                    }
+                    Due::Failed(frames) => frames
+                        .iter()
+                        .for_each(|waiting| self.failed(now, waiting, out)),
                 }
             }
         }
@@ -301,10 +411,19 @@ impl Router {
 
     fn failed(&mut self, now: Duration, waiting: &Waiting, out: &mut Vec<Output>) {
         let Some(port) = waiting.port else { return };
-        let at = Ingress { network: waiting.network, port: Some(port) };
-        let Some(packet) = waiting.frame.get(ETHERNET_HEADER..).and_then(Ipv4::parse) else { return };
+        let at = Ingress {
+            network: waiting.network,
+            port: Some(port),
+        };
+        let Some(packet) = waiting.frame.get(ETHERNET_HEADER..).and_then(Ipv4::parse) else {
+            return;
+        };
         let to = packet.destination();
-        if self.networks.iter().any(|side| side.neighbors.is_machine(to)) {
+        if self
+            .networks
+            .iter()
+            .any(|side| side.neighbors.is_machine(to))
+        {
             self.complain(now, at, Complaint::HostUnreachable, &waiting.frame, out);
         } else {
             self.refuse(now, at, &waiting.frame, out);
@@ -314,13 +433,18 @@ impl Router {
     /// When to call [`Self::tick`] again.
     #[must_use]
     pub fn next_tick(&self) -> Option<Duration> {
-        self.networks.iter().filter_map(|side| side.neighbors.next_due()).min()
+        self.networks
+            .iter()
+            .filter_map(|side| side.neighbors.next_due())
+            .min()
     }
 }
 
 impl Side {
     fn is_host(&self, address: Ipv4Addr) -> bool {
-        self.cidr.contains(&address) && address != self.cidr.network() && address != self.cidr.broadcast()
+        self.cidr.contains(&address)
+            && address != self.cidr.network()
+            && address != self.cidr.broadcast()
     }
 
     /// The endpoint answers for itself always, and for absent addresses only real questions:
@@ -334,7 +458,11 @@ impl Side {
     }
 
     fn question(&self, network: usize, target: Ipv4Addr) -> Output {
-        Output::Frame { network, offload: Offload::default(), frame: replies::arp_request(self.endpoint, target) }
+        Output::Frame {
+            network,
+            offload: Offload::default(),
+            frame: replies::arp_request(self.endpoint, target),
+        }
     }
 
     fn rewrite(&self, to: MacAddr, frame: &mut [u8]) {
@@ -350,12 +478,20 @@ impl Side {
             return self.outgoing_local(network, to, waiting);
         }
         self.rewrite(to, &mut waiting.frame);
-        Output::Frame { network, offload: waiting.offload, frame: waiting.frame }
+        Output::Frame {
+            network,
+            offload: waiting.offload,
+            frame: waiting.frame,
+        }
     }
 
     fn outgoing_local(&self, network: usize, to: MacAddr, mut waiting: Waiting) -> Output {
         waiting.frame[0..6].copy_from_slice(&to.0);
-        Output::Frame { network, offload: waiting.offload, frame: waiting.frame }
+        Output::Frame {
+            network,
+            offload: waiting.offload,
+            frame: waiting.frame,
+        }
     }
 }
 
@@ -369,7 +505,10 @@ struct RateLimit {
 impl RateLimit {
     fn allows(&mut self, now: Duration) -> bool {
         if self.second != now.as_secs() {
-            *self = Self { second: now.as_secs(), used: 0 };
+            *self = Self {
+                second: now.as_secs(),
+                used: 0,
+            };
         }
         self.used += 1;
         self.used <= ERRORS_PER_SECOND

@@ -92,7 +92,10 @@ impl Neighbors {
     /// A table for a network with these machines.
     #[must_use]
     pub fn new(machines: impl Iterator<Item = Ipv4Addr>) -> Self {
-        Self { machines: machines.collect(), ..Self::default() }
+        Self {
+            machines: machines.collect(),
+            ..Self::default()
+        }
     }
 
     /// Whether the site says that a machine has this address.
@@ -114,21 +117,36 @@ impl Neighbors {
             self.known.retain(|_, known| known.fresh_until > now);
         }
         if self.known.len() < MAX_KNOWN || self.known.contains_key(&address) {
-            self.known.insert(address, Known { mac, fresh_until: now + FRESH });
+            self.known.insert(
+                address,
+                Known {
+                    mac,
+                    fresh_until: now + FRESH,
+                },
+            );
         }
-        let waiting = self.resolving.remove(&address).map(|entry| entry.waiting).unwrap_or_default();
+        let waiting = self
+            .resolving
+            .remove(&address)
+            .map(|entry| entry.waiting)
+            .unwrap_or_default();
         self.forget_bytes(&waiting);
         waiting
     }
 
     /// Looks an address up.
     pub fn lookup(&mut self, now: Duration, address: Ipv4Addr) -> Lookup {
-        let Some(known) = self.known.get_mut(&address) else { return Lookup::Unknown };
+        let Some(known) = self.known.get_mut(&address) else {
+            return Lookup::Unknown;
+        };
         let refresh = known.fresh_until <= now;
         if refresh {
             known.fresh_until = now + RETRY;
         }
-        Lookup::Known { mac: known.mac, refresh }
+        Lookup::Known {
+            mac: known.mac,
+            refresh,
+        }
     }
 
     /// Lets a frame wait for `address`; true when the address must be asked for now.
@@ -145,15 +163,28 @@ impl Neighbors {
             return false;
         }
         self.waiting_bytes += waiting.frame.len();
-        self.resolving.insert(address, Resolving { asked: 1, next: now + RETRY, waiting: vec![waiting] });
+        self.resolving.insert(
+            address,
+            Resolving {
+                asked: 1,
+                next: now + RETRY,
+                waiting: vec![waiting],
+            },
+        );
         true
     }
 
     /// What is due by now.
     pub fn due(&mut self, now: Duration) -> Vec<Due> {
-        let late: Vec<Ipv4Addr> =
-            self.resolving.iter().filter(|(_, entry)| entry.next <= now).map(|(address, _)| *address).collect();
-        late.into_iter().filter_map(|address| self.due_for(now, address)).collect()
+        let late: Vec<Ipv4Addr> = self
+            .resolving
+            .iter()
+            .filter(|(_, entry)| entry.next <= now)
+            .map(|(address, _)| *address)
+            .collect();
+        late.into_iter()
+            .filter_map(|address| self.due_for(now, address))
+            .collect()
     }
 
     fn due_for(&mut self, now: Duration, address: Ipv4Addr) -> Option<Due> {
@@ -181,16 +212,23 @@ impl Neighbors {
             return false;
         }
         if self.absent.len() >= MAX_KNOWN && !self.absent.contains_key(&address) {
-            self.absent.retain(|_, absence| absence.first_asked + ABSENT > now);
+            self.absent
+                .retain(|_, absence| absence.first_asked + ABSENT > now);
             if self.absent.len() >= MAX_KNOWN {
                 return false;
             }
         }
-        let absence = self.absent.entry(address).or_insert(Absence { first_asked: now, until: None });
+        let absence = self.absent.entry(address).or_insert(Absence {
+            first_asked: now,
+            until: None,
+        });
         let silent = now.saturating_sub(absence.first_asked) >= SILENCE;
         let recently = absence.until.is_some_and(|until| now < until);
         if absence.until.is_some() && !recently {
-            *absence = Absence { first_asked: now, until: None };
+            *absence = Absence {
+                first_asked: now,
+                until: None,
+            };
             return false;
         }
         if silent || recently {
@@ -202,7 +240,10 @@ impl Neighbors {
     /// Whether `address` was found to belong to nobody.
     #[must_use]
     pub fn is_absent(&self, now: Duration, address: Ipv4Addr) -> bool {
-        self.absent.get(&address).and_then(|absence| absence.until).is_some_and(|until| now < until)
+        self.absent
+            .get(&address)
+            .and_then(|absence| absence.until)
+            .is_some_and(|until| now < until)
     }
 
     fn forget_bytes(&mut self, waiting: &[Waiting]) {
@@ -219,7 +260,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn waiting() -> Waiting {
-        Waiting { port: Some(0), network: 0, offload: Offload::default(), frame: vec![0; 60] }
+        Waiting {
+            port: Some(0),
+            network: 0,
+            offload: Offload::default(),
+            frame: vec![0; 60],
+        }
     }
 
     #[test]
@@ -240,8 +286,20 @@ mod tests {
         let mut table = Neighbors::default();
         table.wait(Duration::ZERO, A, waiting());
         assert_eq!(table.learn(Duration::ZERO, A, MacAddr([2; 6])).len(), 1);
-        assert_eq!(table.lookup(SECOND, A), Lookup::Known { mac: MacAddr([2; 6]), refresh: false });
-        assert_eq!(table.lookup(SECOND * 400, A), Lookup::Known { mac: MacAddr([2; 6]), refresh: true });
+        assert_eq!(
+            table.lookup(SECOND, A),
+            Lookup::Known {
+                mac: MacAddr([2; 6]),
+                refresh: false
+            }
+        );
+        assert_eq!(
+            table.lookup(SECOND * 400, A),
+            Lookup::Known {
+                mac: MacAddr([2; 6]),
+                refresh: true
+            }
+        );
     }
 
     #[test]
@@ -255,7 +313,10 @@ mod tests {
         assert!(!table.answer_for_absent(SECOND * 3, A));
         assert!(!table.is_absent(SECOND * 3, A));
         let machine = Ipv4Addr::new(10, 0, 0, 10);
-        assert!(!table.answer_for_absent(SECOND * 3, machine) && !table.answer_for_absent(SECOND * 9, machine));
+        assert!(
+            !table.answer_for_absent(SECOND * 3, machine)
+                && !table.answer_for_absent(SECOND * 9, machine)
+        );
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use crate::frame::{
-    ETHERTYPE_ARP, IPV4_HEADER, Ipv4, PROTOCOL_ICMP, PROTOCOL_TCP, address, double_word, ethernet, fold, ipv4,
-    pseudo_header4, sum, word,
+    ETHERTYPE_ARP, IPV4_HEADER, Ipv4, PROTOCOL_ICMP, PROTOCOL_TCP, address, double_word, ethernet,
+    fold, ipv4, pseudo_header4, sum, word,
 };
 use crate::mac::MacAddr;
 
@@ -54,14 +54,27 @@ pub struct Station {
 /// A request for `target`, to everybody.
 #[must_use]
 pub fn arp_request(from: Station, target: Ipv4Addr) -> Vec<u8> {
-    let to = Station { mac: MacAddr::ZERO, address: target };
-    ethernet(MacAddr::BROADCAST, from.mac, ETHERTYPE_ARP, &arp_message(REQUEST, from, to))
+    let to = Station {
+        mac: MacAddr::ZERO,
+        address: target,
+    };
+    ethernet(
+        MacAddr::BROADCAST,
+        from.mac,
+        ETHERTYPE_ARP,
+        &arp_message(REQUEST, from, to),
+    )
 }
 
 /// An answer to `to` that `from` is where it says.
 #[must_use]
 pub fn arp_reply(from: Station, to: Station) -> Vec<u8> {
-    ethernet(to.mac, from.mac, ETHERTYPE_ARP, &arp_message(REPLY, from, to))
+    ethernet(
+        to.mac,
+        from.mac,
+        ETHERTYPE_ARP,
+        &arp_message(REPLY, from, to),
+    )
 }
 
 fn arp_message(operation: u16, from: Station, to: Station) -> Vec<u8> {
@@ -85,7 +98,12 @@ pub fn echo_reply(request: &Ipv4<'_>) -> Option<Vec<u8>> {
     let mut reply = payload.to_vec();
     reply[0] = 0;
     write_icmp_checksum(&mut reply);
-    Some(ipv4(request.destination(), request.source(), PROTOCOL_ICMP, &reply))
+    Some(ipv4(
+        request.destination(),
+        request.source(),
+        PROTOCOL_ICMP,
+        &reply,
+    ))
 }
 
 /// A ping.
@@ -104,7 +122,9 @@ pub fn echo_request(from: Ipv4Addr, to: Ipv4Addr, identifier: u16, sequence: u16
 pub fn parse_echo_reply(packet: &Ipv4<'_>) -> Option<(u16, u16)> {
     let payload = packet.payload();
     let is_reply = packet.protocol() == PROTOCOL_ICMP && payload.first() == Some(&0);
-    is_reply.then(|| Some((word(payload, 4)?, word(payload, 6)?))).flatten()
+    is_reply
+        .then(|| Some((word(payload, 4)?, word(payload, 6)?)))
+        .flatten()
 }
 
 /// What an ICMP error says.
@@ -122,8 +142,12 @@ pub enum Complaint {
 #[must_use]
 pub fn icmp_error(from: Ipv4Addr, complaint: Complaint, cause: &Ipv4<'_>) -> Option<Vec<u8>> {
     let source = cause.source();
-    let is_error = cause.protocol() == PROTOCOL_ICMP && !matches!(cause.payload().first(), Some(0 | 8 | 13..=18));
-    let nobody = source.is_unspecified() || source.is_multicast() || source.is_broadcast() || source.is_loopback();
+    let is_error = cause.protocol() == PROTOCOL_ICMP
+        && !matches!(cause.payload().first(), Some(0 | 8 | 13..=18));
+    let nobody = source.is_unspecified()
+        || source.is_multicast()
+        || source.is_broadcast()
+        || source.is_loopback();
     if is_error || nobody || !cause.is_first_fragment() {
         return None;
     }
@@ -167,8 +191,12 @@ pub fn tcp_reset(syn: &Ipv4<'_>) -> Option<Vec<u8>> {
 
 /// Takes one hop off the packet inside `frame` (behind its Ethernet header).
 pub fn decrement_ttl(packet: &mut [u8]) {
-    let header = packet.first().map_or(IPV4_HEADER, |first| usize::from(first & 0x0f) * 4);
-    let Some(header) = packet.get_mut(..header.max(IPV4_HEADER)) else { return };
+    let header = packet
+        .first()
+        .map_or(IPV4_HEADER, |first| usize::from(first & 0x0f) * 4);
+    let Some(header) = packet.get_mut(..header.max(IPV4_HEADER)) else {
+        return;
+    };
     header[8] = header[8].saturating_sub(1);
     header[10..12].fill(0);
     let checksum = fold(sum(header));
@@ -186,10 +214,24 @@ mod tests {
 
     #[test]
     fn arp_round_trip() {
-        let from = Station { mac: MacAddr([2; 6]), address: A };
-        let to = Station { mac: MacAddr([4; 6]), address: B };
+        let from = Station {
+            mac: MacAddr([2; 6]),
+            address: A,
+        };
+        let to = Station {
+            mac: MacAddr([4; 6]),
+            address: B,
+        };
         let parsed = Arp::parse(&arp_reply(from, to)[14..]).unwrap();
-        assert_eq!(parsed, Arp { is_request: false, sender_mac: from.mac, sender: A, target: B });
+        assert_eq!(
+            parsed,
+            Arp {
+                is_request: false,
+                sender_mac: from.mac,
+                sender: A,
+                target: B
+            }
+        );
     }
 
     #[test]
@@ -205,7 +247,8 @@ mod tests {
     #[test]
     fn no_error_about_an_error() {
         let cause = ipv4(A, B, PROTOCOL_UDP, &[0; 8]);
-        let error = icmp_error(B, Complaint::HostUnreachable, &Ipv4::parse(&cause).unwrap()).unwrap();
+        let error =
+            icmp_error(B, Complaint::HostUnreachable, &Ipv4::parse(&cause).unwrap()).unwrap();
         assert!(icmp_error(A, Complaint::HostUnreachable, &Ipv4::parse(&error).unwrap()).is_none());
     }
 

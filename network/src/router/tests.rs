@@ -33,7 +33,10 @@ fn router() -> Router {
             network("back", "10.1.0.0/24", Some("10.1.0.1")),
             network("alone", "10.2.0.0/24", None),
         ],
-        ports: vec![port("web", "lan", WEB, "10.0.0.10"), port("data", "back", DATA, "10.1.0.10")],
+        ports: vec![
+            port("web", "lan", WEB, "10.0.0.10"),
+            port("data", "back", DATA, "10.1.0.10"),
+        ],
         run_as: None,
         socket_owner: None,
         log: None,
@@ -55,12 +58,20 @@ fn tcp_syn(port: u16) -> Vec<u8> {
 }
 
 fn syn(router: &Router, to: &str, port: u16) -> Vec<u8> {
-    let packet = ipv4(address("10.0.0.10"), address(to), PROTOCOL_TCP, &tcp_syn(port));
+    let packet = ipv4(
+        address("10.0.0.10"),
+        address(to),
+        PROTOCOL_TCP,
+        &tcp_syn(port),
+    );
     ethernet(gateway(router, 0), WEB, ETHERTYPE_IPV4, &packet)
 }
 
 fn at(network: usize) -> Ingress {
-    Ingress { network, port: Some(network) }
+    Ingress {
+        network,
+        port: Some(network),
+    }
 }
 
 fn frames(out: &[Output]) -> Vec<(usize, &[u8])> {
@@ -73,9 +84,17 @@ fn frames(out: &[Output]) -> Vec<(usize, &[u8])> {
 }
 
 fn ask(router: &mut Router, seconds: u64, sender: &str, target: &str) -> Vec<Output> {
-    let station = Station { mac: WEB, address: address(sender) };
+    let station = Station {
+        mac: WEB,
+        address: address(sender),
+    };
     let mut out = Vec::new();
-    router.arp(Duration::from_secs(seconds), 0, &replies::arp_request(station, address(target)), &mut out);
+    router.arp(
+        Duration::from_secs(seconds),
+        0,
+        &replies::arp_request(station, address(target)),
+        &mut out,
+    );
     out
 }
 
@@ -84,12 +103,24 @@ fn the_gateway_answers_arp_and_ping() {
     let mut router = router();
     let out = ask(&mut router, 0, "10.0.0.10", "10.0.0.1");
     let reply = Arp::parse(&frames(&out)[0].1[14..]).unwrap();
-    assert_eq!((reply.sender, reply.sender_mac), (address("10.0.0.1"), gateway(&router, 0)));
+    assert_eq!(
+        (reply.sender, reply.sender_mac),
+        (address("10.0.0.1"), gateway(&router, 0))
+    );
 
     let ping = replies::echo_request(address("10.0.0.10"), address("10.0.0.1"), 1, 1);
     let mut frame = ethernet(gateway(&router, 0), WEB, ETHERTYPE_IPV4, &ping);
     let mut out = Vec::new();
-    assert_eq!(router.route(Duration::ZERO, at(0), &Offload::default(), &mut frame, &mut out), Route::Consumed);
+    assert_eq!(
+        router.route(
+            Duration::ZERO,
+            at(0),
+            &Offload::default(),
+            &mut frame,
+            &mut out
+        ),
+        Route::Consumed
+    );
     let (network, reply) = frames(&out)[0];
     assert_eq!((network, destination(reply)), (0, Some(WEB)));
     assert!(parse_echo_reply(&Ipv4::parse(&reply[14..]).unwrap()).is_some());
@@ -100,22 +131,57 @@ fn a_packet_crosses_to_the_other_network() {
     let mut router = router();
     let mut frame = syn(&router, "10.1.0.10", 5432);
     let mut out = Vec::new();
-    assert_eq!(router.route(Duration::ZERO, at(0), &Offload::default(), &mut frame, &mut out), Route::Consumed);
+    assert_eq!(
+        router.route(
+            Duration::ZERO,
+            at(0),
+            &Offload::default(),
+            &mut frame,
+            &mut out
+        ),
+        Route::Consumed
+    );
     let (network, question) = frames(&out)[0];
     let question = Arp::parse(&question[14..]).unwrap();
-    assert_eq!((network, question.sender, question.target), (1, address("10.1.0.1"), address("10.1.0.10")));
+    assert_eq!(
+        (network, question.sender, question.target),
+        (1, address("10.1.0.1"), address("10.1.0.10"))
+    );
 
-    let station = Station { mac: DATA, address: address("10.1.0.10") };
-    let asker = Station { mac: gateway(&router, 1), address: address("10.1.0.1") };
+    let station = Station {
+        mac: DATA,
+        address: address("10.1.0.10"),
+    };
+    let asker = Station {
+        mac: gateway(&router, 1),
+        address: address("10.1.0.1"),
+    };
     let mut out = Vec::new();
-    router.arp(Duration::ZERO, 1, &replies::arp_reply(station, asker), &mut out);
+    router.arp(
+        Duration::ZERO,
+        1,
+        &replies::arp_reply(station, asker),
+        &mut out,
+    );
     let (network, sent) = frames(&out)[0];
-    assert_eq!((network, destination(sent), source(sent)), (1, Some(DATA), Some(gateway(&router, 1))));
+    assert_eq!(
+        (network, destination(sent), source(sent)),
+        (1, Some(DATA), Some(gateway(&router, 1)))
+    );
     assert_eq!(Ipv4::parse(&sent[14..]).unwrap().ttl(), 63);
 
     let mut again = syn(&router, "10.1.0.10", 5432);
     let mut out = Vec::new();
-    assert_eq!(router.route(Duration::ZERO, at(0), &Offload::default(), &mut again, &mut out), Route::Forward(1));
+    assert_eq!(
+        router.route(
+            Duration::ZERO,
+            at(0),
+            &Offload::default(),
+            &mut again,
+            &mut out
+        ),
+        Route::Forward(1)
+    );
     assert_eq!(destination(&again), Some(DATA));
 }
 
@@ -125,25 +191,50 @@ fn an_outside_address_is_noted_and_refused() {
     for to in ["10.9.0.9", "10.2.0.9"] {
         let mut frame = syn(&router, to, 389);
         let mut out = Vec::new();
-        assert_eq!(router.route(Duration::ZERO, at(0), &Offload::default(), &mut frame, &mut out), Route::Consumed);
+        assert_eq!(
+            router.route(
+                Duration::ZERO,
+                at(0),
+                &Offload::default(),
+                &mut frame,
+                &mut out
+            ),
+            Route::Consumed
+        );
         assert_eq!(frames(&out).len(), 2, "unreachable and reset");
     }
     let list = router.unanswered().list();
     assert_eq!(list.len(), 2);
-    assert_eq!((list[1].from.as_str(), list[1].to, list[1].port), ("web", address("10.9.0.9"), Some(389)));
+    assert_eq!(
+        (list[1].from.as_str(), list[1].to, list[1].port),
+        ("web", address("10.9.0.9"), Some(389))
+    );
 }
 
 #[test]
 fn an_absent_neighbour_is_answered_for_but_no_machine_probe_or_announcement() {
     let mut router = router();
-    for (sender, target) in [("10.0.0.10", "10.0.0.10"), ("0.0.0.0", "10.0.0.99"), ("10.0.0.5", "10.0.0.10")] {
+    for (sender, target) in [
+        ("10.0.0.10", "10.0.0.10"),
+        ("0.0.0.0", "10.0.0.99"),
+        ("10.0.0.5", "10.0.0.10"),
+    ] {
         assert!(ask(&mut router, 0, sender, target).is_empty());
-        assert!(ask(&mut router, 5, sender, target).is_empty(), "{sender} {target}");
+        assert!(
+            ask(&mut router, 5, sender, target).is_empty(),
+            "{sender} {target}"
+        );
     }
     assert!(ask(&mut router, 0, "10.0.0.10", "10.0.0.99").is_empty());
     assert_eq!(ask(&mut router, 1, "10.0.0.10", "10.0.0.99").len(), 1);
     let mut frame = syn(&router, "10.0.0.99", 53);
-    router.route(Duration::from_secs(1), at(0), &Offload::default(), &mut frame, &mut Vec::new());
+    router.route(
+        Duration::from_secs(1),
+        at(0),
+        &Offload::default(),
+        &mut frame,
+        &mut Vec::new(),
+    );
     assert_eq!(router.unanswered().list()[0].port, Some(53));
 }
 
@@ -151,14 +242,23 @@ fn an_absent_neighbour_is_answered_for_but_no_machine_probe_or_announcement() {
 fn a_machine_that_is_not_there_yet_is_not_listed() {
     let mut router = router();
     let mut frame = syn(&router, "10.1.0.10", 5432);
-    router.route(Duration::ZERO, at(0), &Offload::default(), &mut frame, &mut Vec::new());
+    router.route(
+        Duration::ZERO,
+        at(0),
+        &Offload::default(),
+        &mut frame,
+        &mut Vec::new(),
+    );
     let mut out = Vec::new();
     for second in 1..5 {
         router.tick(Duration::from_secs(second), &mut out);
     }
     assert!(router.unanswered().list().is_empty());
     let (network, last) = *frames(&out).last().unwrap();
-    assert_eq!((network, Ipv4::parse(&last[14..]).unwrap().protocol()), (0, PROTOCOL_ICMP));
+    assert_eq!(
+        (network, Ipv4::parse(&last[14..]).unwrap().protocol()),
+        (0, PROTOCOL_ICMP)
+    );
 }
 
 #[test]
@@ -168,7 +268,13 @@ fn the_last_hop_is_told() {
     frame[14 + 8] = 2;
     replies::decrement_ttl(&mut frame[14..]);
     let mut out = Vec::new();
-    router.route(Duration::ZERO, at(0), &Offload::default(), &mut frame, &mut out);
+    router.route(
+        Duration::ZERO,
+        at(0),
+        &Offload::default(),
+        &mut frame,
+        &mut out,
+    );
     assert_eq!(frames(&out)[0].1[14 + 20], 11);
 }
 
@@ -177,9 +283,20 @@ fn errors_are_rate_limited() {
     let mut router = router();
     let mut out = Vec::new();
     for _ in 0..1000 {
-        let packet = ipv4(address("10.0.0.10"), address("8.8.8.8"), PROTOCOL_UDP, &[0, 9, 0, 53, 0, 8, 0, 0]);
+        let packet = ipv4(
+            address("10.0.0.10"),
+            address("8.8.8.8"),
+            PROTOCOL_UDP,
+            &[0, 9, 0, 53, 0, 8, 0, 0],
+        );
         let mut frame = ethernet(gateway(&router, 0), WEB, ETHERTYPE_IPV4, &packet);
-        router.route(Duration::ZERO, at(0), &Offload::default(), &mut frame, &mut out);
+        router.route(
+            Duration::ZERO,
+            at(0),
+            &Offload::default(),
+            &mut frame,
+            &mut out,
+        );
     }
     assert_eq!(out.len(), ERRORS_PER_SECOND as usize);
     assert_eq!(router.unanswered().list()[0].count, 1000);

@@ -1,0 +1,391 @@
+//! The switch process with real guests. Needs root, QEMU and Debian's package sources.
+
+mod guests;
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use guests::{Assets, Guest, Plug};
+use lifeboat_network::{
+    CanaryWatcher, NetworkConfig, PortConfig, Probe, ProbeResult, SwitchClient, SwitchConfig,
+    SwitchProcess, SwitchStatus,
+};
+
+const A: &str = "52:54:00:20:00:10";
+const B: &str = "52:54:00:20:00:11";
+const B_BACK: &str = "52:54:00:30:00:11";
+const NO_OFFLOADS: &str = ",csum=off,guest_csum=off,gso=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,\
+                           host_tso4=off,host_tso6=off,host_ecn=off,mrg_rxbuf=off";
+const TOKEN: &str = "lifeboat-whole-test-5f1c7c0e8b6d4a93";
+
+fn ip(text: &str) -> Ipv4Addr {
+    text.parse().unwrap()
+}
+
+fn config(directory: &Path) -> SwitchConfig {
+    let network = |name: &str, cidr: &str, gateway: &str| NetworkConfig {
+        name: name.into(),
+        cidr: cidr.parse().unwrap(),
+        gateway: Some(ip(gateway)),
+    };
+    let port = |id: &str, machine: &str, network: &str, mac: &str, address: &str| PortConfig {
+        id: id.into(),
+        machine: machine.into(),
+        network: network.into(),
+        mac: mac.parse().unwrap(),
+        address: Some(ip(address)),
+        socket: directory.join(format!("{id}.sock")),
+    };
+    SwitchConfig {
+        session: "whole".into(),
+        control_socket: directory.join("control.sock"),
+        networks: vec![
+            network("lan", "10.20.0.0/24", "10.20.0.1"),
+            network("back", "10.30.0.0/24", "10.30.0.1"),
+        ],
+        ports: vec![
+            port("a0", "a", "lan", A, "10.20.0.10"),
+            port("b0", "b", "lan", B, "10.20.0.11"),
+            port("b1", "b", "back", B_BACK, "10.30.0.11"),
+            port("c0", "c", "lan", "52:54:00:20:00:12", "10.20.0.12"),
+        ],
+        run_as: None,
+        socket_owner: None,
+        log: Some(directory.join("switch.log")),
+    }
+}
+
+struct Site {
+    switch: SwitchProcess,
+    client: SwitchClient,
+    a: Guest,
+    b: Guest,
+}
+
+impl Site {
+    async fn start(assets: &Assets, directory: &Path) -> Self {
+        let file = directory.join("switch.json");
+        std::fs::write(&file, serde_json::to_vec(&config(directory)).unwrap()).unwrap();
+        let switch = SwitchProcess::start(Path::new(env!("CARGO_BIN_EXE_lifeboat-switch")), &file)
+            .await
+            .unwrap();
+        let plug = |id: &str, properties| Plug::Switch {
+            socket: directory.join(format!("{id}.sock")),
+            properties,
+        };
+        let a = Guest::boot("a", assets, directory, &[(A, plug("a0", ""))]);
+        let b = Guest::boot(
+            "b",
+            assets,
+            directory,
+            &[(B, plug("b0", "")), (B_BACK, plug("b1", NO_OFFLOADS))],
+        );
+        let mut site = Self {
+            client: switch.client(),
+            switch,
+            a,
+            b,
+        };
+        site.a.run("ip addr add 10.20.0.10/24 dev eth0; ip link set eth0 up; ip route add default via 10.20.0.1");
+        site.configure_b();
+        site
+    }
+
+    fn configure_b(&mut self) {
+        self.b
+            .run("ip addr add 10.20.0.11/24 dev eth0; ip link set eth0 up");
+        self.b
+            .run("ip addr add 10.30.0.11/24 dev eth1; ip link set eth1 up");
+        self.b.run(
+            "mkdir -p /www; echo 'row 42 from the database' >/www/index.html; httpd -p 80 -h /www",
+        );
+    }
+
+    fn ping(&mut self, to: &str) -> bool {
+        self.a.try_run(&format!("ping -c 1 -W 1 {to}")).0 == 0
+    }
+
+    fn ping_within(&mut self, to: &str, limit: Duration) {
+        let start = Instant::now();
+        while !self.ping(to) {
+            assert!(start.elapsed() < limit, "no answer from {to} in {limit:?}");
+        }
+    }
+
+    async fn probe(&self, probe: Probe, seconds: u64) -> ProbeResult {
+        self.client
+            .probe(probe, Duration::from_secs(seconds))
+            .await
+            .unwrap()
+    }
+
+    async fn port(&self, id: &str) -> lifeboat_network::PortStatus {
+        self.status()
+            .await
+            .ports
+            .into_iter()
+            .find(|port| port.id == id)
+            .unwrap()
+    }
+
+    async fn status(&self) -> SwitchStatus {
+        self.client.status().await.unwrap()
+    }
+
+    /// Sends megabytes of zeros from a to b; returns a's retransmitted segments.
+    fn transfer(&mut self, to: &str, megabytes: u32) -> u64 {
+        let before = self.retransmits();
+        self.b
+            .tell("test -p /tmp/open || mkfifo /tmp/open; nc -l -p 5001 <>/tmp/open | wc -c");
+        self.a.run(&format!(
+            "for i in 1 2 3 4 5 6 7 8 9; do dd if=/dev/zero bs=64k count={} 2>/dev/null | nc {to} 5001 && break; sleep 1; done",
+            megabytes * 16
+        ));
+        let (_, output) = self.b.wait_done();
+        let bytes: u64 = output
+            .lines()
+            .find_map(|line| line.trim().parse().ok())
+            .unwrap_or_default();
+        assert_eq!(bytes, u64::from(megabytes) << 20, "{output}");
+        self.retransmits() - before
+    }
+
+    fn retransmits(&mut self) -> u64 {
+        let text = self.a.run("grep Tcp: /proc/net/snmp");
+        let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+        let names: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+        let values: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+        let at = names
+            .iter()
+            .position(|name| *name == "RetransSegs")
+            .unwrap();
+        values[at].parse().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_switch_with_real_guests() {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let assets = match guests::assets(cache) {
+        Ok(assets) => assets,
+        Err(reason) => return guests::skip(&reason),
+    };
+    let directory = guests::directory();
+    let mut site = Site::start(&assets, directory.path()).await;
+    the_process_has_no_rights(&site);
+    machines_reach_each_other(&mut site).await;
+    probes_see_what_is_there(&mut site).await;
+    unanswered_destinations_are_listed(&mut site).await;
+    a_hung_guest_holds_nobody(&mut site).await;
+    a_killed_switch_comes_back(&mut site).await;
+    a_machine_may_reboot(&mut site).await;
+    networks_are_routed_and_offloads_differ(&mut site).await;
+    nothing_gets_out(&mut site).await;
+    site.switch.stop().await.unwrap();
+}
+
+fn the_process_has_no_rights(site: &Site) {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", site.switch.pid())).unwrap();
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(field("CapEff:"), "0000000000000000");
+    assert_eq!(field("CapPrm:"), "0000000000000000");
+    assert_eq!(field("NoNewPrivs:"), "1");
+    assert!(field("Uid:").starts_with("65534"));
+    let root = std::fs::read_dir(format!("/proc/{}/root/", site.switch.pid())).unwrap();
+    assert_eq!(root.count(), 0, "the process sees files");
+}
+
+async fn machines_reach_each_other(site: &mut Site) {
+    site.ping_within("10.20.0.11", Duration::from_secs(10));
+    site.ping_within("10.20.0.1", Duration::from_secs(10));
+    let retransmits = site.transfer("10.20.0.11", 64);
+    let status = site.status().await;
+    let receiver = site.port("b0").await;
+    eprintln!(
+        "64 MiB within a network: {retransmits} retransmits, {:?}",
+        receiver.counters
+    );
+    // On a busy host, tail-loss probes of the guests count as retransmits; losses would show here.
+    assert_eq!(receiver.counters.dropped, 0, "{receiver:?}");
+    assert!(
+        status.host_interfaces.is_empty(),
+        "{:?}",
+        status.host_interfaces
+    );
+    assert!(receiver.connected && receiver.link_up && receiver.counters.bytes_out > 64 << 20);
+}
+
+async fn probes_see_what_is_there(site: &mut Site) {
+    let address = ip("10.20.0.11");
+    let ping = site.probe(Probe::Icmp { address }, 10).await;
+    assert!(ping.ok, "{ping:?}");
+    let open = site.probe(Probe::Tcp { address, port: 80 }, 10).await;
+    assert!(open.ok, "{open:?}");
+    let closed = site.probe(Probe::Tcp { address, port: 81 }, 10).await;
+    assert!(
+        !closed.ok && closed.detail.contains("refused"),
+        "{closed:?}"
+    );
+    let page = |expect: &str| Probe::Http {
+        address,
+        port: 80,
+        host: "web1".into(),
+        path: "/".into(),
+        expect: Some(expect.into()),
+    };
+    let found = site.probe(page("row 42"), 10).await;
+    assert!(
+        found.ok
+            && found
+                .body
+                .as_deref()
+                .is_some_and(|body| body.contains("database")),
+        "{found:?}"
+    );
+    assert!(!site.probe(page("row 43"), 10).await.ok);
+    let absent = site
+        .probe(
+            Probe::Icmp {
+                address: ip("10.20.0.12"),
+            },
+            2,
+        )
+        .await;
+    assert!(!absent.ok && absent.detail.contains("ARP"), "{absent:?}");
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let client = site.client.clone();
+        tasks.spawn(async move {
+            client
+                .probe(Probe::Tcp { address, port: 80 }, Duration::from_secs(30))
+                .await
+        });
+    }
+    let results = tasks.join_all().await;
+    let good = results
+        .iter()
+        .filter(|result| result.as_ref().is_ok_and(|result| result.ok))
+        .count();
+    assert_eq!(good, results.len());
+}
+
+async fn unanswered_destinations_are_listed(site: &mut Site) {
+    let start = Instant::now();
+    assert_ne!(site.a.try_run("nc -w 20 10.9.0.9 389 </dev/null").0, 0);
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "the client must fail fast"
+    );
+    site.a
+        .try_run("nslookup -timeout=1 -retry=1 x.example 10.9.0.53");
+    site.a.try_run("nc -w 10 10.20.0.99 5432 </dev/null");
+    site.a.try_run("ping -c 1 -W 4 10.20.0.12");
+    let list = site.client.unanswered().await.unwrap();
+    let has = |to: &str, protocol: &str, port: u16| {
+        let found = list
+            .iter()
+            .find(|entry| entry.to == ip(to) && entry.port == Some(port));
+        found
+            .is_some_and(|entry| entry.from == "a" && entry.protocol == protocol && entry.count > 0)
+    };
+    assert!(has("10.9.0.9", "tcp", 389), "{list:?}");
+    assert!(has("10.9.0.53", "udp", 53), "{list:?}");
+    assert!(has("10.20.0.99", "tcp", 5432), "{list:?}");
+    assert!(
+        !list.iter().any(|entry| entry.to == ip("10.20.0.12")),
+        "c belongs to the site: {list:?}"
+    );
+}
+
+/// Freezes b's QEMU while a floods it: a must stay reachable, and b must come back.
+async fn a_hung_guest_holds_nobody(site: &mut Site) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(site.b.pid()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    site.a
+        .run("ping -c 400 -i 0 -W 1 -s 1000 -q 10.20.0.11 >/dev/null 2>&1 & sleep 1");
+    let result = site
+        .probe(
+            Probe::Icmp {
+                address: ip("10.20.0.10"),
+            },
+            20,
+        )
+        .await;
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
+    assert!(result.ok, "{result:?}");
+    site.a.run("killall ping; true");
+    site.ping_within("10.20.0.11", Duration::from_secs(30));
+}
+
+async fn a_killed_switch_comes_back(site: &mut Site) {
+    for _ in 0..3 {
+        let before = site.switch.pid();
+        site.switch.restart().await.unwrap();
+        assert_ne!(site.switch.pid(), before);
+        site.ping_within("10.20.0.11", Duration::from_secs(30));
+    }
+    assert_eq!(site.status().await.ports[0].connections, 1);
+}
+
+async fn a_machine_may_reboot(site: &mut Site) {
+    for _ in 0..2 {
+        site.b.reboot();
+        site.configure_b();
+        site.ping_within("10.20.0.11", Duration::from_secs(30));
+    }
+    assert!(
+        site.probe(
+            Probe::Tcp {
+                address: ip("10.20.0.11"),
+                port: 80
+            },
+            10
+        )
+        .await
+        .ok
+    );
+}
+
+/// b's second card has no offloads at all, and a's packets reach it by way of the gateways.
+async fn networks_are_routed_and_offloads_differ(site: &mut Site) {
+    site.b
+        .run("ip link set eth0 down; ip route add default via 10.30.0.1");
+    site.ping_within("10.30.0.11", Duration::from_secs(10));
+    let trace = site.a.run("traceroute -n -m 3 -q 1 -w 2 10.30.0.11");
+    assert!(trace.contains("10.20.0.1"), "{trace}");
+    let retransmits = site.transfer("10.30.0.11", 16);
+    let receiver = site.port("b1").await;
+    eprintln!(
+        "16 MiB between networks, without offloads: {retransmits} retransmits, {:?}",
+        receiver.counters
+    );
+    assert!(
+        site.probe(
+            Probe::Tcp {
+                address: ip("10.30.0.11"),
+                port: 80
+            },
+            10
+        )
+        .await
+        .ok
+    );
+}
+
+async fn nothing_gets_out(site: &mut Site) {
+    let mut watcher = CanaryWatcher::start(TOKEN).unwrap();
+    let sent = watcher.challenge(&site.client).await.unwrap();
+    assert!(sent > 10);
+    assert_eq!(watcher.escaped(), 0);
+    assert!(tokio::task::block_in_place(|| watcher.positive_control()).unwrap());
+    let report = watcher.finish();
+    assert!(report.is_proven(), "{report:?}");
+}
