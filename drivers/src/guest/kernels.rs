@@ -1,18 +1,23 @@
 //! The guest's kernels and their initramfs images.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+
 use super::root::{EntryKind, Root};
 use crate::initrd::modules::{IndexTexts, ModuleTree};
 use crate::initrd::supplement::{generator, missing_modules};
-use crate::initrd::{Compressor, InitrdContents, scan};
+use crate::initrd::{Compressor, InitrdContents, scan, scan_onto};
 use crate::report::{Generator, KernelReport, Refusal};
 
 /// One initramfs with everything known about it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct KernelImage {
     /// What the report says of it.
     pub report: KernelReport,
     /// Its size.
     pub size: u64,
+    /// The hash of all its bytes, ready to be continued by what is appended.
+    pub hasher: blake3::Hasher,
     /// What is in it.
     pub contents: InitrdContents,
     /// The module indexes of its kernel.
@@ -25,14 +30,14 @@ pub fn find(root: &Root, warnings: &mut Vec<String>) -> Result<Vec<KernelImage>,
     let versions = kernel_versions(root);
     let mut found = Vec::new();
     for path in candidates(root) {
-        let contents = read(root, &path)?;
-        let Some(version) = version_of(&path, &contents, &versions) else {
+        let read = read(root, &path)?;
+        let Some(version) = version_of(&path, &read.contents, &versions) else {
             warnings.push(format!(
                 "{path} belongs to no kernel under /lib/modules and is left alone"
             ));
             continue;
         };
-        found.push(describe(root, path, version, contents)?);
+        found.push(describe(root, path, version, read)?);
     }
     if found.is_empty() {
         Err(Refusal::NoKernel)
@@ -89,16 +94,85 @@ fn is_initrd_name(name: &str) -> bool {
     begins && !other.iter().any(|part| name.contains(part))
 }
 
-fn read(root: &Root, path: &str) -> Result<InitrdContents, Refusal> {
+struct Read {
+    contents: InitrdContents,
+    hasher: blake3::Hasher,
+    size: u64,
+}
+
+fn read(root: &Root, path: &str) -> Result<Read, Refusal> {
     let refuse = |detail: String| Refusal::UnknownInitrd {
         initrd: format!("/{path}"),
         detail,
     };
-    let file = root
-        .open_file(path)
+    let mut file = Hashing::new(open(root, path)?);
+    let contents = scan(&mut file).map_err(|error| refuse(crate::cause_chain(&error)))?;
+    Ok(Read {
+        contents,
+        size: file.size,
+        hasher: file.hasher,
+    })
+}
+
+fn open(root: &Root, path: &str) -> Result<File, Refusal> {
+    let refuse = |detail: String| Refusal::UnknownInitrd {
+        initrd: format!("/{path}"),
+        detail,
+    };
+    root.open_file(path)
         .map_err(|error| refuse(error.to_string()))?
-        .ok_or_else(|| refuse("it cannot be read".to_owned()))?;
-    scan(file).map_err(|error| refuse(crate::cause_chain(&error)))
+        .ok_or_else(|| refuse("it cannot be read".to_owned()))
+}
+
+/// Looks at an image again after bytes were appended to it. Where the old bytes
+/// still have the old hash, their content is what it was and only the rest is
+/// unpacked.
+pub fn read_again(root: &Root, before: &KernelImage) -> Result<KernelImage, Refusal> {
+    let path = &before.report.initrd;
+    let refuse = |detail: String| Refusal::UnknownInitrd {
+        initrd: format!("/{path}"),
+        detail,
+    };
+    let mut file = Hashing::new(open(root, path)?);
+    io::copy(&mut (&mut file).take(before.size), &mut io::sink())
+        .map_err(|error| refuse(error.to_string()))?;
+    let read = if file.hasher.finalize() == before.hasher.finalize() {
+        let contents = scan_onto(before.contents.clone(), &mut file)
+            .map_err(|error| refuse(crate::cause_chain(&error)))?;
+        Read {
+            contents,
+            size: file.size,
+            hasher: file.hasher,
+        }
+    } else {
+        read(root, path)?
+    };
+    describe(root, path.clone(), before.report.version.clone(), read)
+}
+
+struct Hashing {
+    file: File,
+    hasher: blake3::Hasher,
+    size: u64,
+}
+
+impl Hashing {
+    fn new(file: File) -> Self {
+        Self {
+            file,
+            hasher: blake3::Hasher::new(),
+            size: 0,
+        }
+    }
+}
+
+impl io::Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
 }
 
 /// The name decides where it can; a rescue image says it by what it holds.
@@ -119,11 +193,15 @@ fn describe(
     root: &Root,
     path: String,
     version: String,
-    contents: InitrdContents,
+    read: Read,
 ) -> Result<KernelImage, Refusal> {
+    let Read {
+        contents,
+        hasher,
+        size,
+    } = read;
     let texts = index_texts(root, &version);
     let tree = ModuleTree::parse(&texts);
-    let size = root.size(&path).ok().flatten().unwrap_or_default();
     let generator = generator(&contents);
     if generator == Generator::Unknown {
         let detail = "it was built neither by initramfs-tools nor by dracut".to_owned();
@@ -147,6 +225,7 @@ fn describe(
     Ok(KernelImage {
         report,
         size,
+        hasher,
         contents,
         texts,
     })

@@ -20,6 +20,8 @@ const LARGEST_MODULE: u64 = 32 << 20;
 /// Room that must be left beside the supplements.
 const ROOM_ON_ROOT: u64 = 16 << 20;
 const INODES: u64 = 100;
+/// Only configuration files are ever replaced or removed.
+const LARGEST_REPLACED: u64 = 4 << 20;
 
 /// One change to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub enum Edit {
         path: String,
         /// Size before.
         size: u64,
+        /// Hashes before and after.
+        hashes: (String, String),
         /// The bytes.
         bytes: Vec<u8>,
     },
@@ -154,9 +158,14 @@ fn plan_initrd(
     let archive = archive(&supplement, &modules, &kernel.contents);
     let bytes = bytes_to_append(&archive, kernel.contents.compressor, kernel.size);
     let path = kernel.report.initrd.clone();
+    let mut after = kernel.hasher.clone();
+    let before = after.finalize().to_hex().to_string();
+    after.update(&bytes);
+    let hashes = (before, after.finalize().to_hex().to_string());
     plan.edits.push(Edit::Append {
         path,
         size: kernel.size,
+        hashes,
         bytes,
     });
     Ok(())
@@ -356,58 +365,85 @@ pub fn apply(root: &Root, plan: &Plan) -> io::Result<Manifest> {
 }
 
 fn apply_one(root: &Root, edit: &Edit) -> io::Result<Change> {
-    let path = match edit {
-        Edit::Append { path, .. }
-        | Edit::Write { path, .. }
-        | Edit::Link { path, .. }
-        | Edit::Remove { path } => path.clone(),
-    };
-    let old_size = root.size(&path)?;
-    let old_hash = root.hash(&path)?;
-    let mut old_content = None;
-    let action = match edit {
-        Edit::Append { size, bytes, .. } => {
-            root.append(&path, *size, bytes)?;
-            Action::Appended
+    match edit {
+        Edit::Append {
+            path,
+            size,
+            hashes,
+            bytes,
+        } => {
+            root.append(path, *size, bytes)?;
+            Ok(Change {
+                path: path.clone(),
+                action: Action::Appended,
+                old_size: Some(*size),
+                old_hash: Some(hashes.0.clone()),
+                new_hash: Some(hashes.1.clone()),
+                old_content: None,
+            })
         }
-        Edit::Write { content, .. } => {
-            old_content = old_text(root, &path, old_size)?;
-            root.write(&path, content)?;
-            if old_size.is_some() {
-                Action::Replaced
-            } else {
-                Action::Created
+        Edit::Write { path, content } => {
+            let mut change = before(root, path, Action::Created)?;
+            if change.old_size.is_some() {
+                change.action = Action::Replaced;
             }
+            root.write(path, content)?;
+            change.new_hash = Some(blake3::hash(content).to_hex().to_string());
+            Ok(change)
         }
-        Edit::Link { target, .. } => {
-            root.symlink(target, &path)?;
-            Action::Linked
+        Edit::Link { path, target } => {
+            let change = before(root, path, Action::Linked)?;
+            root.symlink(target, path)?;
+            Ok(change)
         }
-        Edit::Remove { .. } => {
-            old_content = old_text(root, &path, old_size)?;
-            root.remove(&path)?;
-            Action::Removed
+        Edit::Remove { path } => {
+            let change = before(root, path, Action::Removed)?;
+            root.remove(path)?;
+            Ok(change)
         }
-    };
-    let new_hash = if action == Action::Linked {
-        None
-    } else {
-        root.hash(&path)?
-    };
+    }
+}
+
+/// What there was, for the way back.
+fn before(root: &Root, path: &str, action: Action) -> io::Result<Change> {
+    let content = root.read(path, LARGEST_REPLACED)?;
     Ok(Change {
-        path,
+        path: path.to_owned(),
         action,
-        old_size,
-        old_hash,
-        new_hash,
-        old_content,
+        old_size: content.as_ref().map(|content| content.len() as u64),
+        old_hash: content
+            .as_ref()
+            .map(|content| blake3::hash(content).to_hex().to_string()),
+        new_hash: None,
+        old_content: content.and_then(|content| String::from_utf8(content).ok()),
     })
 }
 
-fn old_text(root: &Root, path: &str, size: Option<u64>) -> io::Result<Option<String>> {
-    if size.is_none() {
-        return Ok(None);
+/// Takes all changes of a manifest back, last first.
+///
+/// Each file must still be as the injection left it: what the guest changed
+/// since is never thrown away.
+pub fn undo(root: &Root, manifest: &Manifest) -> io::Result<()> {
+    for change in manifest.changes.iter().rev() {
+        undo_one(root, change)?;
     }
-    let content = root.read(path, 1 << 20)?.unwrap_or_default();
-    Ok(String::from_utf8(content).ok())
+    Ok(())
+}
+
+fn undo_one(root: &Root, change: &Change) -> io::Result<()> {
+    let path = change.path.as_str();
+    if change.action != Action::Linked && root.hash(path)? != change.new_hash {
+        let changed = format!("/{path} has been changed since the injection");
+        return Err(io::Error::other(changed));
+    }
+    match (change.action, change.old_size, &change.old_content) {
+        (Action::Appended, Some(size), _) => root.truncate(path, size),
+        (Action::Replaced | Action::Removed, _, Some(content)) => {
+            root.write(path, content.as_bytes())
+        }
+        (Action::Created | Action::Linked, _, _) => root.remove(path),
+        _ => Err(io::Error::other(format!(
+            "the old content of /{path} was not kept"
+        ))),
+    }
 }

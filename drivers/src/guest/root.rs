@@ -143,10 +143,9 @@ impl Root {
 
     /// Size of a regular file.
     pub fn size(&self, path: &str) -> io::Result<Option<u64>> {
-        Ok(self
-            .open_file(path)?
-            .map(|file| file.metadata().map(|data| data.len()))
-            .transpose()?)
+        let file = self.open_file(path)?;
+        file.map(|file| file.metadata().map(|data| data.len()))
+            .transpose()
     }
 
     /// Where a symbolic link points to.
@@ -224,6 +223,13 @@ impl Root {
             )));
         }
         file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    /// Cuts a file to a size.
+    pub fn truncate(&self, path: &str, size: u64) -> io::Result<()> {
+        let file = self.open_for_writing(path, OFlag::O_RDWR)?;
+        file.set_len(size)?;
         file.sync_all()
     }
 
@@ -320,12 +326,7 @@ mod tests {
         root.append("boot/initrd", 8, b"more").unwrap();
         assert_eq!(root.text("boot/initrd"), "originalmore");
         root.append("boot/initrd", 8, b"again").unwrap_err();
-        File::options()
-            .write(true)
-            .open(directory.path().join("boot/initrd"))
-            .unwrap()
-            .set_len(8)
-            .unwrap();
+        root.truncate("boot/initrd", 8).unwrap();
         assert_eq!(root.hash("boot/initrd").unwrap(), before);
     }
 

@@ -27,7 +27,7 @@ pub fn verify(
         checks.push(links_inside(root, kernel, request));
     }
     checks.push(identities_exist(root, guest));
-    checks.push(contents_as_written(root, manifest));
+    checks.push(contents_as_written(root, kernels, manifest));
     if guest.firmware == Firmware::Uefi {
         checks.push(fallback_loader(root));
     }
@@ -145,12 +145,19 @@ fn identities_exist(root: &Root, guest: &GuestReport) -> Check {
     )
 }
 
-fn contents_as_written(root: &Root, manifest: &Manifest) -> Check {
+fn contents_as_written(root: &Root, kernels: &[KernelImage], manifest: &Manifest) -> Check {
+    let hash = |path: &str| {
+        let image = kernels.iter().find(|kernel| kernel.report.initrd == path);
+        match image {
+            Some(kernel) => Some(kernel.hasher.finalize().to_hex().to_string()),
+            None => root.hash(path).ok().flatten(),
+        }
+    };
     let problems: Vec<String> = manifest
         .changes
         .iter()
         .filter(|change| change.action != Action::Linked)
-        .filter(|change| root.hash(&change.path).ok().flatten() != change.new_hash)
+        .filter(|change| hash(&change.path) != change.new_hash)
         .map(|change| format!("/{} differs from what was written", change.path))
         .collect();
     check(

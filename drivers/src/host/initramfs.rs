@@ -6,6 +6,7 @@ use std::io::BufReader;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::program::loaded_part;
 use super::{MicroVmError, host, launch};
 use crate::initrd::cpio::Writer;
 use crate::initrd::modules::{is_module, module_name};
@@ -92,7 +93,7 @@ impl KernelPackage {
         for directory in ["dev", "proc", "sys", "guest", "modules"] {
             writer.directory(directory);
         }
-        writer.file("init", 0o755, &program);
+        writer.file("init", 0o755, &loaded_part(program));
         let mut added = BTreeMap::new();
         task.modules = self.add_modules(&HARDWARE, &mut added)?;
         for (kind, names) in FILESYSTEMS {

@@ -65,7 +65,7 @@ pub(super) fn run(machine: &Machine) -> Result<End, MicroVmError> {
         });
     }
     let status = child.0.wait().map_err(host("waiting for QEMU"))?;
-    tracing::debug!(%status, "injection micro-VM ended");
+    tracing::debug!(%status, console = tail.last_lines(), "injection micro-VM ended");
     Ok(End {
         status: status.to_string(),
         console: tail.last_lines(),

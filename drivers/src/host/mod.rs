@@ -2,6 +2,7 @@
 
 mod initramfs;
 mod launch;
+mod program;
 mod qemu;
 mod results;
 mod spawn_unsafe;

@@ -36,7 +36,7 @@ fn found(kind: &str, uuid: Option<String>, label: Option<String>) -> Option<Supe
     })
 }
 
-fn at<'a>(bytes: &'a [u8], offset: usize, length: usize) -> Option<&'a [u8]> {
+fn at(bytes: &[u8], offset: usize, length: usize) -> Option<&[u8]> {
     bytes.get(offset..offset + length)
 }
 

@@ -91,7 +91,10 @@ fn inject(
     let root = guest
         .open()
         .map_err(describe("opening the guest's root again"))?;
-    let after = kernels::find(&root, &mut Vec::new())?;
+    let after = kernels
+        .iter()
+        .map(|kernel| kernels::read_again(&root, kernel));
+    let after = after.collect::<Result<Vec<_>, _>>()?;
     let verified = verify(&root, &report, &after, request, &changes);
     drop(root);
     guest.unmount().map_err(describe("unmounting the guest"))?;
@@ -148,5 +151,7 @@ fn load_filesystem(task: &Task, kind: &str) -> io::Result<()> {
 /// What is being done, for the console: its last lines are all that is left
 /// when the micro-VM dies.
 fn step(doing: &str) {
-    println!("lifeboat-injector: {doing}");
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = uptime.split(' ').next().unwrap_or_default();
+    println!("lifeboat-injector: {seconds} s: {doing}");
 }

@@ -168,6 +168,11 @@ impl Writer {
         self.entry(path, 0o100_000 | permissions, 1, content);
     }
 
+    /// Adds a symbolic link.
+    pub fn link(&mut self, path: &str, target: &str) {
+        self.entry(path, 0o120_777, 1, target.as_bytes());
+    }
+
     /// Ends the archive and gives its bytes, a multiple of four.
     pub fn finish(mut self) -> Vec<u8> {
         self.next_inode = 0;

@@ -11,6 +11,9 @@ const HAS_PREFIX: u32 = 0x8000_0000;
 const HAS_VALUES: u32 = 0x4000_0000;
 const HAS_CHILDREN: u32 = 0x2000_0000;
 
+/// A key with its values and their priorities.
+type Entry<'a> = (&'a [u8], &'a [(u32, Vec<u8>)]);
+
 /// Builds an index. Equal input gives equal bytes.
 #[derive(Debug, Default)]
 pub struct IndexBuilder {
@@ -40,7 +43,7 @@ impl IndexBuilder {
 
     /// The whole file.
     pub fn build(&self) -> Vec<u8> {
-        let entries: Vec<(&[u8], &[(u32, Vec<u8>)])> = self
+        let entries: Vec<Entry> = self
             .values
             .iter()
             .map(|(key, values)| (key.as_slice(), values.as_slice()))
@@ -60,7 +63,7 @@ fn is_storable(text: &str) -> bool {
 }
 
 /// Writes the node of all `entries`, which agree in their first `depth` bytes.
-fn write_node(entries: &[(&[u8], &[(u32, Vec<u8>)])], depth: usize, out: &mut Vec<u8>) -> u32 {
+fn write_node(entries: &[Entry], depth: usize, out: &mut Vec<u8>) -> u32 {
     let prefix = common_prefix(entries, depth);
     let below = depth + prefix.len();
     let (own, rest) = match entries.split_first() {
@@ -94,18 +97,14 @@ fn write_node(entries: &[(&[u8], &[(u32, Vec<u8>)])], depth: usize, out: &mut Ve
     offset
 }
 
-fn write_children(
-    entries: &[(&[u8], &[(u32, Vec<u8>)])],
-    depth: usize,
-    out: &mut Vec<u8>,
-) -> Vec<(u8, u32)> {
+fn write_children(entries: &[Entry], depth: usize, out: &mut Vec<u8>) -> Vec<(u8, u32)> {
     entries
         .chunk_by(|one, other| one.0[depth] == other.0[depth])
         .map(|group| (group[0].0[depth], write_node(group, depth + 1, out)))
         .collect()
 }
 
-fn common_prefix<'a>(entries: &[(&'a [u8], &[(u32, Vec<u8>)])], depth: usize) -> &'a [u8] {
+fn common_prefix<'a>(entries: &[Entry<'a>], depth: usize) -> &'a [u8] {
     let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else {
         return &[];
     };

@@ -10,4 +10,4 @@ pub mod scan;
 pub mod supplement;
 pub mod xz;
 
-pub use scan::{Compressor, InitrdContents, ScanError, scan};
+pub use scan::{Compressor, InitrdContents, ScanError, scan, scan_onto};

@@ -185,8 +185,15 @@ fn is_kept(entry: &Entry) -> bool {
 
 /// Reads a whole initramfs.
 pub fn scan(input: impl Read) -> Result<InitrdContents, ScanError> {
+    scan_onto(InitrdContents::default(), input)
+}
+
+/// Reads the rest of an initramfs whose beginning is known already.
+pub fn scan_onto(
+    mut contents: InitrdContents,
+    input: impl Read,
+) -> Result<InitrdContents, ScanError> {
     let mut input = Window::new(input);
-    let mut contents = InitrdContents::default();
     while skip_zeros(&mut input).map_err(|source| ScanError::Damaged { offset: 0, source })? {
         let offset = input.position;
         let damaged = |source| ScanError::Damaged { offset, source };

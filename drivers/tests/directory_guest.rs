@@ -1,0 +1,338 @@
+//! The whole way of an injection on a directory instead of a mounted guest:
+//! find the kernels, plan, carry out, verify, do it again, take it back.
+
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use lifeboat_drivers::guest::kernels::{self, KernelImage};
+use lifeboat_drivers::guest::plan::{self, apply, undo};
+use lifeboat_drivers::guest::root::Root;
+use lifeboat_drivers::guest::verify::verify;
+use lifeboat_drivers::initrd::cpio::Writer;
+use lifeboat_drivers::initrd::lz4_legacy;
+use lifeboat_drivers::{
+    Action, Firmware, GuestReport, InjectRequest, NicIdentity, Partition, Refusal, RootFilesystem,
+};
+
+const VERSION: &str = "6.1.0-1-amd64";
+
+/// The modules of a kernel with their dependencies, as depmod writes them.
+const DEP: &str = "\
+kernel/drivers/virtio/virtio.ko: kernel/drivers/virtio/virtio_ring.ko
+kernel/drivers/virtio/virtio_ring.ko:
+kernel/drivers/virtio/virtio_pci.ko.xz: kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko
+kernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko
+kernel/drivers/net/virtio_net.ko: kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko
+kernel/drivers/ata/ahci.ko:
+";
+
+fn initramfs(generator: &str) -> Vec<u8> {
+    let mut writer = Writer::new();
+    for directory in [
+        "usr",
+        "usr/lib",
+        "usr/lib/modules",
+        "conf",
+        "scripts",
+        "etc",
+    ] {
+        writer.directory(directory);
+    }
+    writer.link("lib", "usr/lib");
+    let modules = format!("usr/lib/modules/{VERSION}");
+    writer.directory(&modules);
+    writer.file(
+        &format!("{modules}/kernel/drivers/ata/ahci.ko"),
+        0o644,
+        b"ahci",
+    );
+    writer.file(
+        &format!("{modules}/modules.dep"),
+        0o644,
+        b"kernel/drivers/ata/ahci.ko:\n",
+    );
+    match generator {
+        "initramfs-tools" => {
+            writer.file("conf/initramfs.conf", 0o644, b"MODULES=list\n");
+            writer.file("conf/modules", 0o644, b"ahci\n");
+            writer.file("scripts/functions", 0o644, b"");
+        }
+        "dracut" => {
+            writer.directory("usr/lib/dracut");
+            writer.directory("etc/cmdline.d");
+            writer.file("etc/cmdline.d/95root.conf", 0o644, b"root=/dev/sda1 ro\n");
+        }
+        _ => {}
+    }
+    writer.finish()
+}
+
+fn packed(compressor: &str, archive: &[u8]) -> Vec<u8> {
+    match compressor {
+        "gzip" => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+            encoder.write_all(archive).unwrap();
+            encoder.finish().unwrap()
+        }
+        "zstd" => zstd::encode_all(archive, 1).unwrap(),
+        "lz4" => lz4_legacy::encode(archive),
+        _ => archive.to_vec(),
+    }
+}
+
+/// Fills a directory like the root filesystem of a small Debian machine.
+fn fill(directory: &Path, generator: &str, compressor: &str) -> Root {
+    let root = Root::open(directory).unwrap();
+    let modules = format!("lib/modules/{VERSION}");
+    for line in DEP.lines() {
+        let path = line.split(':').next().unwrap();
+        root.write(
+            &format!("{modules}/{path}"),
+            format!("module {path}").as_bytes(),
+        )
+        .unwrap();
+    }
+    let alias =
+        "alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\nalias virtio:d00000002v* virtio_blk\n";
+    let files: [(&str, &[u8]); 8] = [
+        (&format!("{modules}/modules.dep"), DEP.as_bytes()),
+        (&format!("{modules}/modules.alias"), alias.as_bytes()),
+        (
+            &format!("{modules}/modules.builtin"),
+            b"kernel/drivers/scsi/sd_mod.ko\n",
+        ),
+        ("etc/os-release", b"ID=debian\n"),
+        ("etc/fstab", b"/dev/sda1 / ext4 defaults 0 1\n"),
+        (
+            "etc/network/interfaces",
+            b"iface enp9s0 inet static\n address 10.77.0.5/24\n",
+        ),
+        (
+            "boot/grub/grub.cfg",
+            b"linux /boot/vmlinuz root=/dev/sda1 ro\n",
+        ),
+        ("boot/grub/device.map", b"(hd0) /dev/sda\n"),
+    ];
+    for (path, content) in files {
+        root.write(path, content).unwrap();
+    }
+    root.write("usr/lib/systemd/system/open-vm-tools.service", b"[Unit]\n")
+        .unwrap();
+    root.write("etc/cloud/cloud.cfg", b"").unwrap();
+    let image = packed(compressor, &initramfs(generator));
+    root.write(&format!("boot/initrd.img-{VERSION}"), &image)
+        .unwrap();
+    root
+}
+
+fn report() -> GuestReport {
+    let uuid = Some("11112222-3333-4444-5555-666677778888".to_owned());
+    GuestReport {
+        firmware: Firmware::Bios,
+        partitions: vec![Partition {
+            number: 1,
+            uuid,
+            ..Partition::default()
+        }],
+        root: RootFilesystem {
+            partition: (0, 1),
+            ..RootFilesystem::default()
+        },
+        ..GuestReport::default()
+    }
+}
+
+fn request() -> InjectRequest {
+    let address = Some("10.77.0.5".parse().unwrap());
+    let nic = NicIdentity {
+        mac: "52:54:00:77:00:05".into(),
+        address,
+    };
+    InjectRequest {
+        machine: "guest".into(),
+        nics: vec![nic],
+        target: Default::default(),
+    }
+}
+
+/// Path and content of every file, and targets of links.
+fn snapshot(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(next) = pending.pop() {
+        for entry in std::fs::read_dir(next).unwrap().flatten() {
+            let path = entry.path();
+            let kind = entry.file_type().unwrap();
+            let name = path.strip_prefix(directory).unwrap().display().to_string();
+            if kind.is_dir() {
+                pending.push(path);
+            } else if kind.is_symlink() {
+                let target = std::fs::read_link(path).unwrap();
+                found.insert(name, target.display().to_string().into_bytes());
+            } else {
+                found.insert(name, std::fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn find(root: &Root) -> Vec<KernelImage> {
+    kernels::find(root, &mut Vec::new()).unwrap()
+}
+
+fn check_whole_way(generator: &str, compressor: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let root = fill(directory.path(), generator, compressor);
+    let before = snapshot(directory.path());
+
+    let kernels = find(&root);
+    assert_eq!(kernels[0].report.compressor, compressor);
+    assert!(!kernels[0].report.virtio_present);
+    let plan = plan::plan(&root, &report(), &kernels, &request()).unwrap();
+    assert_eq!(
+        snapshot(directory.path()),
+        before,
+        "planning writes nothing"
+    );
+
+    let manifest = apply(&root, &plan).unwrap();
+    let actions: BTreeMap<&str, Action> = manifest
+        .changes
+        .iter()
+        .map(|change| (change.path.as_str(), change.action))
+        .collect();
+    assert_eq!(
+        actions[format!("boot/initrd.img-{VERSION}").as_str()],
+        Action::Appended
+    );
+    assert_eq!(actions["boot/grub/device.map"], Action::Removed);
+    assert_eq!(
+        actions["etc/systemd/system/open-vm-tools.service"],
+        Action::Linked
+    );
+    assert_eq!(
+        actions["etc/cloud/cloud.cfg.d/99-keep-network.cfg"],
+        Action::Created
+    );
+    assert!(root.text("etc/fstab").starts_with("UUID=1111"));
+    assert!(root.text("boot/grub/grub.cfg").contains("root=UUID=1111"));
+
+    let after: Vec<KernelImage> = kernels
+        .iter()
+        .map(|kernel| kernels::read_again(&root, kernel).unwrap())
+        .collect();
+    let checks = verify(&root, &report(), &after, &request(), &manifest);
+    assert!(checks.iter().all(|check| check.ok), "{checks:?}");
+    let again = find(&root);
+    assert!(again[0].report.virtio_present);
+    check_contents(&again[0], generator);
+
+    let second = plan::plan(&root, &report(), &again, &request()).unwrap();
+    assert_eq!(second.edits, [], "a second injection changes nothing");
+
+    undo(&root, &manifest).unwrap();
+    assert_eq!(
+        snapshot(directory.path()),
+        before,
+        "everything can be taken back"
+    );
+}
+
+fn check_contents(kernel: &KernelImage, generator: &str) {
+    let contents = &kernel.contents;
+    assert_eq!(contents.links["lib"], "usr/lib", "the link must survive");
+    let module = format!("usr/lib/modules/{VERSION}/kernel/drivers/virtio/virtio_pci.ko.xz");
+    assert!(contents.kinds.contains_key(&module));
+    assert!(contents.exists("etc/systemd/network/10-keep-enp9s0.link"));
+    if generator == "dracut" {
+        let arguments = contents.file("etc/cmdline.d/99-lifeboat.conf").unwrap();
+        assert!(arguments.starts_with(b"rd.driver.pre=virtio"));
+        let own = contents.file("etc/cmdline.d/95root.conf").unwrap();
+        assert!(own.starts_with(b"root=UUID=1111"));
+    } else {
+        let list = String::from_utf8(contents.file("conf/modules").unwrap().to_vec()).unwrap();
+        assert!(list.starts_with("ahci\n") && list.contains("\nvirtio_blk\n"));
+    }
+}
+
+#[test]
+fn every_generator_with_every_compressor() {
+    for generator in ["initramfs-tools", "dracut"] {
+        for compressor in ["none", "gzip", "zstd", "lz4"] {
+            check_whole_way(generator, compressor);
+        }
+    }
+}
+
+#[test]
+fn verification_sees_what_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = fill(directory.path(), "dracut", "gzip");
+    let checks = verify(
+        &root,
+        &report(),
+        &find(&root),
+        &request(),
+        &Default::default(),
+    );
+    let failed: Vec<&str> = checks
+        .iter()
+        .filter(|check| !check.ok)
+        .map(|check| check.what.as_str())
+        .collect();
+    assert_eq!(failed.len(), 4, "{failed:?}");
+}
+
+#[test]
+fn an_initramfs_of_an_unknown_builder_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = fill(directory.path(), "something else", "gzip");
+    let refusal = kernels::find(&root, &mut Vec::new()).unwrap_err();
+    assert!(
+        matches!(refusal, Refusal::UnknownInitrd { .. }),
+        "{refusal}"
+    );
+    assert!(
+        refusal
+            .to_string()
+            .contains("neither by initramfs-tools nor by dracut")
+    );
+}
+
+#[test]
+fn a_kernel_without_virtio_is_refused_before_any_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = fill(directory.path(), "dracut", "gzip");
+    let dep = format!("lib/modules/{VERSION}/modules.dep");
+    root.write(&dep, b"kernel/drivers/ata/ahci.ko:\n").unwrap();
+    let before = snapshot(directory.path());
+    let refusal = plan::plan(&root, &report(), &find(&root), &request()).unwrap_err();
+    assert!(matches!(refusal, Refusal::NoVirtio { .. }), "{refusal}");
+    assert_eq!(snapshot(directory.path()), before);
+}
+
+#[test]
+fn a_guest_without_kernels_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = Root::open(directory.path()).unwrap();
+    assert_eq!(
+        kernels::find(&root, &mut Vec::new()).unwrap_err(),
+        Refusal::NoKernel
+    );
+}
+
+#[test]
+fn what_the_guest_changed_meanwhile_is_not_taken_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = fill(directory.path(), "dracut", "gzip");
+    let kernels = find(&root);
+    let plan = plan::plan(&root, &report(), &kernels, &request()).unwrap();
+    let manifest = apply(&root, &plan).unwrap();
+    root.write("etc/fstab", b"changed").unwrap();
+    let error = undo(&root, &manifest).unwrap_err();
+    assert!(error.to_string().contains("/etc/fstab"), "{error}");
+}
