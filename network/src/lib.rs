@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod engine;
 pub mod forwarding;
 pub mod frame;
+pub mod fuzz;
 pub mod http;
 pub mod isolation;
 pub mod mac;

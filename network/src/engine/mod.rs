@@ -432,3 +432,6 @@ fn seed() -> u64 {
         .unwrap_or_default();
     time.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(32)
 }
+
+#[cfg(test)]
+mod tests;
