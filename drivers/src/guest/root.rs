@@ -12,9 +12,12 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
 /// No directory of interest holds more than this.
 const MOST_NAMES: usize = 100_000;
+
+const SELINUX: &str = "security.selinux";
 
 /// What a directory entry is, without following links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -209,8 +212,12 @@ impl Root {
     /// Creates or empties a file, with its directories, for streaming into it.
     pub fn create(&self, path: &str) -> io::Result<File> {
         self.make_parents(path)?;
+        let existed = self.exists(path);
         let file = self.open_for_writing(path, OFlag::O_WRONLY | OFlag::O_CREAT)?;
         file.set_len(0)?;
+        if !existed {
+            self.inherit_label(path, &file)?;
+        }
         Ok(file)
     }
 
@@ -254,9 +261,26 @@ impl Root {
         Ok(unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)?)
     }
 
+    /// Gives something new the SELinux label of its directory, as the guest's
+    /// own kernel would in most places: relabelling at boot may never be reached.
+    fn inherit_label(&self, path: &str, new: impl AsFd) -> io::Result<()> {
+        let (parent, _) = parent_and_name(path);
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let parent = self.open_at(parent, flags, Mode::empty())?;
+        let mut label = [0u8; 512];
+        match fgetxattr(&parent, SELINUX, &mut label) {
+            Ok(length) => Ok(fsetxattr(
+                new,
+                SELINUX,
+                &label[..length],
+                XattrFlags::empty(),
+            )?),
+            Err(_) => Ok(()),
+        }
+    }
+
     fn open_parent<'a>(&self, path: &'a str) -> io::Result<(OwnedFd, &'a str)> {
-        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let parent = if parent.is_empty() { "." } else { parent };
+        let (parent, name) = parent_and_name(path);
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         Ok((self.open_at(parent, flags, Mode::empty())?, name))
     }
@@ -269,11 +293,22 @@ impl Root {
             }
             let (above, name) = self.open_parent(parent)?;
             match mkdirat(&above, name, Mode::from_bits_truncate(0o755)) {
-                Ok(()) | Err(Errno::EEXIST) => {}
+                Ok(()) => {
+                    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+                    self.inherit_label(parent, self.open_at(parent, flags, Mode::empty())?)?;
+                }
+                Err(Errno::EEXIST) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+}
+
+fn parent_and_name(path: &str) -> (&str, &str) {
+    match path.rsplit_once('/') {
+        None | Some(("", _)) => (".", path.trim_start_matches('/')),
+        Some(split) => split,
     }
 }
 
@@ -328,6 +363,27 @@ mod tests {
         root.append("boot/initrd", 8, b"again").unwrap_err();
         root.truncate("boot/initrd", 8).unwrap();
         assert_eq!(root.hash("boot/initrd").unwrap(), before);
+    }
+
+    #[test]
+    fn new_files_have_the_label_of_their_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let label = b"system_u:object_r:etc_t:s0\0";
+        let etc = directory.path().join("etc");
+        std::fs::create_dir(&etc).unwrap();
+        let opened = File::open(&etc).unwrap();
+        if fsetxattr(&opened, SELINUX, label, XattrFlags::empty()).is_err() {
+            let _ = writeln!(io::stderr(), "\nSKIPPED SELinux labels: cannot be set here");
+            return;
+        }
+        let root = Root::open(directory.path()).unwrap();
+        root.write("etc/systemd/network/a.link", b"x").unwrap();
+        for path in ["systemd", "systemd/network", "systemd/network/a.link"] {
+            let mut found = [0; 64];
+            let file = File::open(etc.join(path)).unwrap();
+            let length = fgetxattr(&file, SELINUX, &mut found).unwrap();
+            assert_eq!(&found[..length], label, "{path}");
+        }
     }
 
     #[test]

@@ -47,7 +47,8 @@ pub enum Format {
 /// One file of a disk.
 #[derive(Debug)]
 pub struct Layer {
-    /// Already opened: `O_RDWR` for an overlay to write, else `O_RDONLY`.
+    /// Already opened: `O_RDWR` for the top layer in [`prepare`], else `O_RDONLY`.
+    /// QEMU refuses a descriptor that allows more than it is meant for.
     pub file: OwnedFd,
     /// Its format.
     pub format: Format,

@@ -121,6 +121,11 @@ impl Laboratory {
         path
     }
 
+    /// Where `overlay{number}` is.
+    pub fn overlay_path(&self, number: usize) -> PathBuf {
+        self.scratch.path().join(format!("overlay{number}.qcow2"))
+    }
+
     /// A raw disk with some bytes in it.
     pub fn bytes(&self, name: &str, size: u64, offset: u64, content: &[u8]) -> PathBuf {
         let path = self.scratch.path().join(format!("{name}.raw"));

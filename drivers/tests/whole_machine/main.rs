@@ -6,7 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod boot;
+#[path = "../fake_guest/mod.rs"]
+mod fake_guest;
 mod laboratory;
+mod small;
 
 use std::collections::BTreeSet;
 use std::fs::File;

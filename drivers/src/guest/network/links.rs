@@ -39,6 +39,17 @@ pub fn decide(configured: &[Configured], nics: &[NicIdentity]) -> Result<Links, 
             Found::Unknown(why) => links.warnings.push(why),
         }
     }
+    let kernel_names = links
+        .files
+        .keys()
+        .filter(|name| name.starts_with("10-keep-eth"));
+    if kernel_names.count() > 1 {
+        links.warnings.push(
+            "several cards are called eth*, names that the kernel gives itself; \
+             a card may keep another name if the order of the cards differs"
+                .to_owned(),
+        );
+    }
     Ok(links)
 }
 
