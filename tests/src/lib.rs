@@ -1,1 +1,23 @@
-//! tests
+//! What the whole-system tests share: the built programs run as a user runs
+//! them, and the host is looked at with its own tools, never with the product's
+//! code, so that a fault in the product cannot hide itself.
+
+mod appliance;
+mod command;
+mod daemon;
+mod figure4;
+mod host;
+mod programs;
+mod sites;
+mod traces;
+mod waiting;
+
+pub use appliance::Appliance;
+pub use command::{Lifeboat, Outcome, Running};
+pub use daemon::Daemon;
+pub use figure4::Figure4;
+pub use host::{Process, cpu_count, domains, processes, run_tool, sha256};
+pub use programs::{missing_for_guests, program, require};
+pub use sites::SiteFile;
+pub use traces::Traces;
+pub use waiting::{eventually, soon};

@@ -1,0 +1,159 @@
+//! What happens before a session: the draft, the injection, the order.
+
+use lifeboat_tests::{SiteFile, domains, run_tool, sha256};
+use serde_json::Value;
+
+use crate::bench::{Bench, words};
+use crate::whole::the_plan_has_evidence_from_journals;
+
+pub fn the_draft_describes_the_example(bench: &Bench) {
+    let draft = bench
+        .lifeboat(&["site", "draft", "--name", "drafted"])
+        .words(bench.figure4.volumes())
+        .run();
+    draft.expect_code(0);
+    let file = bench.appliance.write("sites/drafted.toml", &draft.stdout);
+    let show = |file: &std::path::Path| {
+        let outcome = bench.lifeboat(&["site", "show"]).words([file]).json().run();
+        outcome.expect_code(0);
+        outcome.json()
+    };
+    let (drafted, given) = (show(&file), show(&bench.figure4.site_file()));
+    let networks = |site: &Value| {
+        let all = site["networks"].as_array().unwrap().iter();
+        all.map(|network| (network["cidr"].clone(), network["gateway"].clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(networks(&drafted), networks(&given));
+    assert_eq!(
+        drafted["machines"].as_array().unwrap().len(),
+        3,
+        "{drafted:#}"
+    );
+    for machine in given["machines"].as_array().unwrap() {
+        let found = drafted["machines"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|found| found["name"] == machine["name"]);
+        let found =
+            found.unwrap_or_else(|| panic!("{} is not in\n{}", machine["name"], draft.stdout));
+        let nics = |machine: &Value| {
+            let all = machine["nics"].as_array().unwrap().iter();
+            all.map(|nic| (nic["mac"].clone(), nic["address"].clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(nics(found), nics(machine), "{}", draft.stdout);
+        for key in ["firmware", "volumes"] {
+            assert_eq!(found[key], machine[key], "{}", draft.stdout);
+        }
+        let missing: Vec<_> = ports(machine)
+            .into_iter()
+            .filter(|port| !ports(found).contains(port))
+            .collect();
+        assert_eq!(
+            missing, [0; 0],
+            "gates of {} that the draft does not see:\n{}",
+            machine["name"], draft.stdout
+        );
+    }
+}
+
+fn ports(machine: &Value) -> Vec<u64> {
+    let gates = machine["gates"].as_array().unwrap().iter();
+    let port = |gate: &Value| {
+        gate["kind"]["tcp"]
+            .as_u64()
+            .or_else(|| gate["kind"]["http"]["port"].as_u64())
+    };
+    gates.filter_map(port).collect()
+}
+
+pub fn one_disk_is_injected(bench: &Bench) {
+    let disk = bench.figure4.volume("dir1");
+    let overlay = bench.appliance.path("injected.qcow2");
+    let before = sha256(&disk);
+    let inject = || {
+        let call = bench
+            .lifeboat(&["inject"])
+            .words([&disk])
+            .words(["--overlay"])
+            .words([&overlay]);
+        call.words(["--nic", "52:54:00:20:00:10=10.20.0.10"])
+    };
+    let outcome = inject().json().run();
+    outcome.expect_code(0);
+    assert_eq!(sha256(&disk), before, "the disk was written to");
+    let report = outcome.json();
+    let checks = report["verified"].as_array().unwrap();
+    assert!(
+        !checks.is_empty() && checks.iter().all(|check| check["ok"] == true),
+        "{checks:#?}"
+    );
+    let changed = serde_json::to_string(&report["changes"]).unwrap();
+    assert!(
+        changed.contains("initrd"),
+        "no initramfs was changed: {changed}"
+    );
+    let text = overlay.to_string_lossy();
+    let info = run_tool("qemu-img", &["info", "--output=json", &text]);
+    let info: Value = serde_json::from_slice(&info.stdout).unwrap();
+    assert_eq!(
+        (&info["format"], &info["backing-filename"]),
+        (&"qcow2".into(), &disk.to_string_lossy().into_owned().into())
+    );
+    run_tool("qemu-img", &["check", "-q", "-f", "qcow2", &text]);
+    let written = sha256(&overlay);
+    let second = inject().run();
+    second
+        .expect_code(2)
+        .expect_one_error()
+        .expect_said(&["exists already", &text]);
+    assert_eq!(
+        sha256(&overlay),
+        written,
+        "the second call changed the overlay"
+    );
+}
+
+/// `order` of the whole site, and the operator's word against it.
+pub fn the_order_has_evidence_and_no_guest_runs(bench: &Bench) {
+    let before = domains();
+    let outcome = bench
+        .lifeboat(&["order"])
+        .words([bench.figure4.site_file()])
+        .json()
+        .run();
+    outcome.expect_code(0);
+    let order = outcome.json();
+    let mut as_report = order.clone();
+    for line in as_report["plan"].as_array_mut().unwrap() {
+        assert!(line["evidence"].is_array(), "{line}");
+    }
+    the_plan_has_evidence_from_journals(&as_report);
+    let site: SiteFile = bench
+        .figure4
+        .site()
+        .named("turned")
+        .dependency("web1", "dir1");
+    let turned = bench
+        .lifeboat(&["order"])
+        .words([bench.write(&site)])
+        .json()
+        .run();
+    turned.expect_code(0);
+    let turned = turned.json();
+    let plan = turned["plan"].as_array().unwrap();
+    let place = |name: &str| {
+        plan.iter()
+            .position(|line| line["machine"] == name)
+            .unwrap()
+    };
+    assert!(
+        place("web1") < place("dir1"),
+        "the operator's word does not win: {plan:#?}"
+    );
+    let last = &plan[place("dir1")];
+    assert!(words(&last["after"]).contains(&"web1"), "{last:#}");
+    assert_eq!(domains(), before, "a guest was started for an order");
+}
