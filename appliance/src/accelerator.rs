@@ -64,7 +64,10 @@ pub enum TinyGuest {
 
 /// Decides from the signs; `boot` runs only when the signs are good.
 pub fn decide(signs: KvmSigns, boot: impl FnOnce() -> TinyGuest) -> Verdict {
-    let tcg = |reason: String| Verdict { accelerator: Accelerator::Tcg, reason };
+    let tcg = |reason: String| Verdict {
+        accelerator: Accelerator::Tcg,
+        reason,
+    };
     match signs {
         KvmSigns { device_opens: false, .. } => tcg("/dev/kvm does not open: enable virtualisation in the firmware and load kvm_intel or kvm_amd".into()),
         KvmSigns { cpu_flag: false, .. } => tcg(
@@ -80,18 +83,31 @@ pub fn decide(signs: KvmSigns, boot: impl FnOnce() -> TinyGuest) -> Verdict {
 
 /// Looks at the host, and tries a guest when that makes sense.
 pub fn detect(kernel_dir: &Path) -> Verdict {
-    decide(kvm_signs(), || boot_tiny_guest(kernel_dir, Accelerator::Kvm, Duration::from_secs(10)))
+    decide(kvm_signs(), || {
+        boot_tiny_guest(kernel_dir, Accelerator::Kvm, Duration::from_secs(10))
+    })
 }
 
 fn kvm_signs() -> KvmSigns {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
-    KvmSigns { cpu_flag: has_virtualisation_flag(&cpuinfo), device_opens: device.is_ok() }
+    let device = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm");
+    KvmSigns {
+        cpu_flag: has_virtualisation_flag(&cpuinfo),
+        device_opens: device.is_ok(),
+    }
 }
 
 fn has_virtualisation_flag(cpuinfo: &str) -> bool {
-    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")).unwrap_or("");
-    flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm")
+    let flags = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("flags"))
+        .unwrap_or("");
+    flags
+        .split_whitespace()
+        .any(|flag| flag == "vmx" || flag == "svm")
 }
 
 /// Boots the bare kernel and waits for its first words on the serial port.
@@ -109,8 +125,25 @@ pub fn boot_tiny_guest(kernel_dir: &Path, accelerator: Accelerator, limit: Durat
 fn tiny_guest_command(kernel: &Path, accelerator: Accelerator) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     command
-        .args(["-machine", "q35", "-accel", accelerator.word(), "-m", "256", "-nodefaults"])
-        .args(["-no-reboot", "-display", "none", "-nic", "none", "-serial", "stdio", "-kernel"])
+        .args([
+            "-machine",
+            "q35",
+            "-accel",
+            accelerator.word(),
+            "-m",
+            "256",
+            "-nodefaults",
+        ])
+        .args([
+            "-no-reboot",
+            "-display",
+            "none",
+            "-nic",
+            "none",
+            "-serial",
+            "stdio",
+            "-kernel",
+        ])
         .arg(kernel)
         .args(["-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1"])
         .stdin(Stdio::null())
@@ -125,7 +158,10 @@ fn listen(mut child: Child, limit: Duration) -> TinyGuest {
     if let Some(output) = child.stdout.take() {
         std::thread::spawn(move || {
             let lines = BufReader::new(output).split(b'\n').map_while(Result::ok);
-            if lines.take(10_000).any(|line| line.windows(13).any(|w| w == b"Linux version")) {
+            if lines
+                .take(10_000)
+                .any(|line| line.windows(13).any(|w| w == b"Linux version"))
+            {
                 let _ = spoke.send(());
             }
         });
@@ -133,7 +169,9 @@ fn listen(mut child: Child, limit: Duration) -> TinyGuest {
     let result = match heard.recv_timeout(limit) {
         Ok(()) => TinyGuest::Spoke,
         Err(mpsc::RecvTimeoutError::Timeout) => TinyGuest::Silent(limit),
-        Err(mpsc::RecvTimeoutError::Disconnected) => TinyGuest::NotTried("QEMU ended at once".into()),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            TinyGuest::NotTried("QEMU ended at once".into())
+        }
     };
     drop(child.kill());
     drop(child.wait());
@@ -146,7 +184,10 @@ pub fn find_kernel(kernel_dir: &Path) -> Option<PathBuf> {
     let mut kernels: Vec<_> = entries
         .filter_map(Result::ok)
         .map(|entry| entry.path())
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"))
+        })
         .collect();
     kernels.sort();
     kernels.pop()
@@ -162,15 +203,27 @@ mod tests {
 
     #[test]
     fn a_device_without_the_cpu_flag_is_a_trap() {
-        let verdict = decide(KvmSigns { cpu_flag: false, device_opens: true }, never);
+        let verdict = decide(
+            KvmSigns {
+                cpu_flag: false,
+                device_opens: true,
+            },
+            never,
+        );
         assert_eq!(verdict.accelerator, Accelerator::Tcg);
         assert!(verdict.reason.contains("vmx"));
     }
 
     #[test]
     fn only_a_guest_that_spoke_proves_kvm() {
-        let good = KvmSigns { cpu_flag: true, device_opens: true };
-        assert_eq!(decide(good, || TinyGuest::Spoke).accelerator, Accelerator::Kvm);
+        let good = KvmSigns {
+            cpu_flag: true,
+            device_opens: true,
+        };
+        assert_eq!(
+            decide(good, || TinyGuest::Spoke).accelerator,
+            Accelerator::Kvm
+        );
         let silent = decide(good, || TinyGuest::Silent(Duration::from_secs(10)));
         assert_eq!(silent.accelerator, Accelerator::Tcg);
     }

@@ -1,9 +1,6 @@
-//! This program as the confined reader of images.
+//! The confined reader of images: a program of its own beside this one.
 
-/// The hidden subcommand under which this program reads an image.
-pub const SUBCOMMAND: &str = "confined-image-reader";
-
-/// Starts this program again, confined.
+/// Starts the reader.
 pub fn launcher() -> lifeboat_images::Confined {
-    lifeboat_images::Confined::this_program([SUBCOMMAND])
+    lifeboat_images::Confined::beside_this_program()
 }

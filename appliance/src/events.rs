@@ -91,19 +91,31 @@ impl Events {
     /// A step begins.
     pub fn step(&self, what: &str, subject: &str) {
         tracing::info!(subject, "{what}");
-        self.send(Event::Step { what: what.into(), subject: subject.into() });
+        self.send(Event::Step {
+            what: what.into(),
+            subject: subject.into(),
+        });
     }
 
     /// A step goes on.
     pub fn progress(&self, what: &str, subject: &str, done: u64, total: u64) {
-        self.send(Event::Progress { what: what.into(), subject: subject.into(), done, total });
+        self.send(Event::Progress {
+            what: what.into(),
+            subject: subject.into(),
+            done,
+            total,
+        });
     }
 
     /// A step ended well.
     pub fn done(&self, what: &str, subject: &str, detail: impl Into<String>) {
         let detail = detail.into();
         tracing::info!(subject, detail, "{what}: done");
-        self.send(Event::Done { what: what.into(), subject: subject.into(), detail });
+        self.send(Event::Done {
+            what: what.into(),
+            subject: subject.into(),
+            detail,
+        });
     }
 
     /// Something is odd.

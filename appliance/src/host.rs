@@ -23,7 +23,10 @@ impl QemuUser {
     pub fn find() -> Option<Self> {
         ["libvirt-qemu", "qemu"].into_iter().find_map(|name| {
             let user = nix::unistd::User::from_name(name).ok()??;
-            Some(Self { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+            Some(Self {
+                uid: user.uid.as_raw(),
+                gid: user.gid.as_raw(),
+            })
         })
     }
 }
@@ -79,13 +82,24 @@ impl Host {
 
     /// Free space of the state directory, MiB.
     pub fn free_disk_mib(&self) -> u64 {
-        statvfs(&self.state_dir).map_or(0, |vfs| (vfs.blocks_available() * vfs.fragment_size()) >> 20)
+        statvfs(&self.state_dir).map_or(0, |vfs| {
+            (vfs.blocks_available() * vfs.fragment_size()) >> 20
+        })
     }
 
     /// The user that the switch becomes: it owns nothing.
     pub fn switch_user(&self) -> Owner {
         let nobody = nix::unistd::User::from_name("nobody").ok().flatten();
-        nobody.map_or(Owner { uid: 65_534, gid: 65_534 }, |user| Owner { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+        nobody.map_or(
+            Owner {
+                uid: 65_534,
+                gid: 65_534,
+            },
+            |user| Owner {
+                uid: user.uid.as_raw(),
+                gid: user.gid.as_raw(),
+            },
+        )
     }
 }
 
@@ -137,13 +151,19 @@ mod tests {
 
     #[test]
     fn memory_is_read_in_mib() {
-        assert_eq!(available_mib("MemTotal: 1 kB\nMemAvailable:    2097152 kB\n"), 2_048);
+        assert_eq!(
+            available_mib("MemTotal: 1 kB\nMemAvailable:    2097152 kB\n"),
+            2_048
+        );
         assert_eq!(available_mib("nothing"), 0);
     }
 
     #[test]
     fn a_process_is_itself_until_it_ends() {
-        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         let identity = ProcessIdentity::of(child.id().try_into().unwrap()).unwrap();
         assert!(identity.is_alive());
         drop(child.stdin.take());

@@ -71,7 +71,9 @@ pub struct PreparedDisk {
 
 /// A captured volume is not what it was at import.
 #[derive(Debug, thiserror::Error)]
-#[error("captured volume `{volume}` of machine `{machine}` changed since its import: restore it, or take it as a new capture with `--accept-changed`")]
+#[error(
+    "captured volume `{volume}` of machine `{machine}` changed since its import: restore it, or take it as a new capture with `--accept-changed`"
+)]
 pub struct VolumeChanged {
     volume: PathBuf,
     machine: String,
@@ -85,21 +87,50 @@ pub async fn prepare_site(
     events: &Events,
 ) -> anyhow::Result<Vec<PreparedMachine>> {
     let _one_at_a_time = appliance.preparing.lock().await;
-    let slots = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+    let slots = Arc::new(Semaphore::new(
+        std::thread::available_parallelism().map_or(1, usize::from),
+    ));
     let mut working = JoinSet::new();
     for (index, machine) in site.machines.iter().cloned().enumerate() {
-        let work = Work { appliance: appliance.clone(), site: site.name.clone(), machine, options, events: events.clone() };
+        let work = Work {
+            appliance: appliance.clone(),
+            site: site.name.clone(),
+            machine,
+            options,
+            events: events.clone(),
+        };
         let slots = slots.clone();
         working.spawn(async move {
             let _slot = slots.acquire_owned().await?;
             let name = work.machine.name.clone();
-            let prepared = work.prepare().await.with_context(|| format!("failed to prepare machine `{name}`"))?;
+            let prepared = work
+                .prepare()
+                .await
+                .with_context(|| format!("failed to prepare machine `{name}`"))?;
             anyhow::Ok((index, prepared))
         });
     }
+    collect(working).await
+}
+
+/// Waits for every machine, also after one failed: work that goes on unseen
+/// would meet the next request.
+async fn collect(
+    mut working: JoinSet<anyhow::Result<(usize, PreparedMachine)>>,
+) -> anyhow::Result<Vec<PreparedMachine>> {
     let mut prepared = Vec::new();
+    let mut first_failure = None;
     while let Some(done) = working.join_next().await {
-        prepared.push(done??);
+        match done.map_err(anyhow::Error::from).and_then(|result| result) {
+            Ok(machine) => prepared.push(machine),
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "a machine was not prepared");
+                first_failure.get_or_insert(error);
+            }
+        }
+    }
+    if let Some(error) = first_failure {
+        return Err(error);
     }
     prepared.sort_by_key(|(index, _)| *index);
     Ok(prepared.into_iter().map(|(_, machine)| machine).collect())
@@ -121,16 +152,34 @@ impl Work {
         }
         let key = self.key(&captured)?;
         if let Some(ready) = self.ready_before(&key).await? {
-            self.events.done("prepare", &self.machine.name, "was prepared before");
-            return Ok(PreparedMachine { machine: self.machine.name.clone(), ..ready });
+            self.events
+                .done("prepare", &self.machine.name, "was prepared before");
+            return Ok(PreparedMachine {
+                machine: self.machine.name.clone(),
+                ..ready
+            });
         }
         self.events.step("inject drivers", &self.machine.name);
         let verdict = self.appliance.verdict().await;
-        let (host, machine, key_) = (self.appliance.host.clone(), self.machine.clone(), key.clone());
-        let made = tokio::task::spawn_blocking(move || make(&host, verdict.accelerator, &machine, captured, &key_)).await??;
-        self.appliance.store.put_prepared(&key, &self.site, &self.machine.name, &made).await?;
-        let detail = format!("{} in {:.1} s, {} files changed, {} checks passed", made.operating_system, made.inject_s, made.changed_files, made.checks_passed);
-        self.events.done("inject drivers", &self.machine.name, detail);
+        let (host, machine, key_) = (
+            self.appliance.host.clone(),
+            self.machine.clone(),
+            key.clone(),
+        );
+        let made = tokio::task::spawn_blocking(move || {
+            make(&host, verdict.accelerator, &machine, captured, &key_)
+        })
+        .await??;
+        self.appliance
+            .store
+            .put_prepared(&key, &self.site, &self.machine.name, &made)
+            .await?;
+        let detail = format!(
+            "{} in {:.1} s, {} files changed, {} checks passed",
+            made.operating_system, made.inject_s, made.changed_files, made.checks_passed
+        );
+        self.events
+            .done("inject drivers", &self.machine.name, detail);
         Ok(made)
     }
 
@@ -151,7 +200,11 @@ impl Work {
     async fn changed(&self, path: &Path, known: CapturedVolume) -> anyhow::Result<CapturedVolume> {
         let now = self.import_only(path).await?;
         if now.blake3 != known.blake3 && !self.options.accept_changed {
-            return Err(VolumeChanged { volume: path.to_path_buf(), machine: self.machine.name.clone() }.into());
+            return Err(VolumeChanged {
+                volume: path.to_path_buf(),
+                machine: self.machine.name.clone(),
+            }
+            .into());
         }
         self.appliance.store.put_volume(path, &now).await?;
         Ok(now)
@@ -164,49 +217,114 @@ impl Work {
     }
 
     async fn import_only(&self, path: &Path) -> anyhow::Result<CapturedVolume> {
-        let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+        let name = path.file_name().map_or_else(
+            || path.display().to_string(),
+            |name| name.to_string_lossy().into_owned(),
+        );
         self.events.step("import", &name);
         let (events, subject, path) = (self.events.clone(), name.clone(), path.to_path_buf());
         let captured = tokio::task::spawn_blocking(move || {
             let progress = |done, total| events.progress("import", &subject, done, total);
-            lifeboat_images::import(&confined::launcher(), &path, &[], &progress, &AtomicBool::new(false))
+            lifeboat_images::import(
+                &confined::launcher(),
+                &path,
+                &[],
+                &progress,
+                &AtomicBool::new(false),
+            )
         })
         .await??;
-        let detail = format!("{}, {} MiB, BLAKE3 {}", captured.format, captured.virtual_size >> 20, &captured.blake3[..16.min(captured.blake3.len())]);
+        let detail = format!(
+            "{}, {} MiB, BLAKE3 {}",
+            captured.format,
+            captured.virtual_size >> 20,
+            &captured.blake3[..16.min(captured.blake3.len())]
+        );
         self.events.done("import", &name, detail);
         Ok(captured)
     }
 
     fn key(&self, captured: &[CapturedVolume]) -> anyhow::Result<String> {
-        let hashes: Vec<_> = captured.iter().map(|volume| (&volume.blake3, volume.format)).collect();
+        let hashes: Vec<_> = captured
+            .iter()
+            .map(|volume| (&volume.blake3, volume.format))
+            .collect();
         let injector = std::fs::read(self.appliance.host.program("lifeboat-injector"))
-            .with_context(|| format!("failed to read `{}`: build it with `./setup`", self.appliance.host.program("lifeboat-injector").display()))?;
+            .with_context(|| {
+                format!(
+                    "failed to read `{}`: build it with `./setup`",
+                    self.appliance.host.program("lifeboat-injector").display()
+                )
+            })?;
         let injector = blake3::hash(&injector).to_hex().to_string();
-        let all = serde_json::to_vec(&(PREPARE_VERSION, injector, hashes, &self.machine.volumes, &self.machine.nics))?;
+        let all = serde_json::to_vec(&(
+            PREPARE_VERSION,
+            injector,
+            hashes,
+            &self.machine.volumes,
+            &self.machine.nics,
+        ))?;
         Ok(blake3::hash(&all).to_hex()[..32].to_owned())
     }
 
     async fn ready_before(&self, key: &str) -> anyhow::Result<Option<PreparedMachine>> {
         let found: Option<PreparedMachine> = self.appliance.store.prepared(key).await?;
-        Ok(found.filter(|machine| machine.disks.iter().all(|disk| disk.overlay.is_file()) && machine.folder.is_dir()))
+        Ok(found.filter(|machine| {
+            machine.disks.iter().all(|disk| disk.overlay.is_file()) && machine.folder.is_dir()
+        }))
     }
 }
 
 /// Makes the prepared images in a folder beside their place and moves it there
-/// whole, so that a crash leaves nothing that looks finished.
-fn make(host: &Host, accelerator: Accelerator, machine: &Machine, captured: Vec<CapturedVolume>, key: &str) -> anyhow::Result<PreparedMachine> {
+/// whole, so that a crash leaves nothing that looks finished, and a failure
+/// leaves nothing at all.
+fn make(
+    host: &Host,
+    accelerator: Accelerator,
+    machine: &Machine,
+    captured: Vec<CapturedVolume>,
+    key: &str,
+) -> anyhow::Result<PreparedMachine> {
     let place = host.prepared_dir(key);
     let work = place.with_extension("part");
     clear(&work)?;
     clear(&place)?;
-    std::fs::create_dir_all(&work).with_context(|| format!("failed to make `{}`", work.display()))?;
-    let overlays = make_overlays(&work, &captured)?;
-    let disks = captured.iter().zip(&overlays).map(|(volume, overlay)| disk(volume, overlay)).collect::<anyhow::Result<Vec<_>>>()?;
-    let report = lifeboat_drivers::prepare(&micro_vm(host, accelerator), &disks, &request(machine), &work.join("folder"))?;
+    let made =
+        make_in(&work, &micro_vm(host, accelerator), machine, &captured).and_then(|report| {
+            std::fs::rename(&work, &place)
+                .with_context(|| format!("failed to move `{}` to its place", work.display()))?;
+            Ok(report)
+        });
+    match made {
+        Ok(report) => Ok(described(machine, captured, key, &place, &report)),
+        Err(error) => {
+            clear(&work)?;
+            Err(error)
+        }
+    }
+}
+
+fn make_in(
+    work: &Path,
+    vm: &MicroVm,
+    machine: &Machine,
+    captured: &[CapturedVolume],
+) -> anyhow::Result<PrepareReport> {
+    std::fs::create_dir_all(work)
+        .with_context(|| format!("failed to make `{}`", work.display()))?;
+    let overlays = make_overlays(work, captured)?;
+    let disks = captured
+        .iter()
+        .zip(&overlays)
+        .map(|(volume, overlay)| disk(volume, overlay))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let report = lifeboat_drivers::prepare(vm, &disks, &request(machine), &work.join("folder"))?;
     require_checks(&report)?;
-    replace_file(&work.join("report.json"), &serde_json::to_vec_pretty(&report)?)?;
-    std::fs::rename(&work, &place).with_context(|| format!("failed to move `{}` to its place", work.display()))?;
-    Ok(described(machine, captured, key, &place, &report))
+    replace_file(
+        &work.join("report.json"),
+        &serde_json::to_vec_pretty(&report)?,
+    )?;
+    Ok(report)
 }
 
 fn clear(folder: &Path) -> anyhow::Result<()> {
@@ -218,12 +336,34 @@ fn clear(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// Removes what a preparation left that ended in the middle. Only the daemon's
+/// start may call it: nothing prepares then.
+pub fn remove_unfinished(host: &Host) {
+    let entries = std::fs::read_dir(host.state_dir.join("prepared"))
+        .into_iter()
+        .flatten();
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "part")
+            && let Err(error) = clear(&path)
+        {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "an unfinished preparation stays"
+            );
+        }
+    }
+}
+
 fn overlay_name(number: usize) -> String {
     format!("disk-{number}.qcow2")
 }
 
 fn make_overlays(folder: &Path, captured: &[CapturedVolume]) -> anyhow::Result<Vec<PathBuf>> {
-    let overlays: Vec<_> = (0..captured.len()).map(|number| folder.join(overlay_name(number))).collect();
+    let overlays: Vec<_> = (0..captured.len())
+        .map(|number| folder.join(overlay_name(number)))
+        .collect();
     for (volume, overlay) in captured.iter().zip(&overlays) {
         lifeboat_images::create_overlay(&volume.path, volume.format, volume.virtual_size, overlay)?;
     }
@@ -240,14 +380,30 @@ pub fn disk(captured: &CapturedVolume, overlay: &Path) -> anyhow::Result<Disk> {
         .open(overlay)
         .with_context(|| format!("failed to open overlay `{}`", overlay.display()))?
         .into();
-    let top = Layer { file: overlay, format: lifeboat_drivers::Format::Qcow2 };
-    Ok(Disk { layers: vec![top, Layer { file: base, format: driver_format(captured.format) }] })
+    let top = Layer {
+        file: overlay,
+        format: lifeboat_drivers::Format::Qcow2,
+    };
+    Ok(Disk {
+        layers: vec![
+            top,
+            Layer {
+                file: base,
+                format: driver_format(captured.format),
+            },
+        ],
+    })
 }
 
 /// A captured volume alone, to look at.
 pub fn read_only_disk(captured: &CapturedVolume) -> anyhow::Result<Disk> {
     let file = lifeboat_images::open_read_only(captured)?;
-    Ok(Disk { layers: vec![Layer { file, format: driver_format(captured.format) }] })
+    Ok(Disk {
+        layers: vec![Layer {
+            file,
+            format: driver_format(captured.format),
+        }],
+    })
 }
 
 fn driver_format(format: Format) -> lifeboat_drivers::Format {
@@ -278,22 +434,49 @@ pub fn micro_vm(host: &Host, accelerator: Accelerator) -> MicroVm {
 }
 
 fn request(machine: &Machine) -> InjectRequest {
-    let nic = |nic: &crate::site::Nic| NicIdentity { mac: nic.mac.to_string(), address: nic.address.map(Into::into) };
-    InjectRequest { machine: machine.name.clone(), nics: machine.nics.iter().map(nic).collect(), target: Bus::VirtioBlk }
+    let nic = |nic: &crate::site::Nic| NicIdentity {
+        mac: nic.mac.to_string(),
+        address: nic.address.map(Into::into),
+    };
+    InjectRequest {
+        machine: machine.name.clone(),
+        nics: machine.nics.iter().map(nic).collect(),
+        target: Bus::VirtioBlk,
+    }
 }
 
 fn require_checks(report: &PrepareReport) -> anyhow::Result<()> {
-    let failed: Vec<_> = report.verified.iter().filter(|check| !check.ok).map(|check| format!("{}: {}", check.what, check.detail)).collect();
-    anyhow::ensure!(failed.is_empty(), "the injection did not prove itself: {}", failed.join("; "));
+    let failed: Vec<_> = report
+        .verified
+        .iter()
+        .filter(|check| !check.ok)
+        .map(|check| format!("{}: {}", check.what, check.detail))
+        .collect();
+    anyhow::ensure!(
+        failed.is_empty(),
+        "the injection did not prove itself: {}",
+        failed.join("; ")
+    );
     Ok(())
 }
 
-fn described(machine: &Machine, captured: Vec<CapturedVolume>, key: &str, place: &Path, report: &PrepareReport) -> PreparedMachine {
+fn described(
+    machine: &Machine,
+    captured: Vec<CapturedVolume>,
+    key: &str,
+    place: &Path,
+    report: &PrepareReport,
+) -> PreparedMachine {
     let disks = captured.into_iter().enumerate();
     PreparedMachine {
         machine: machine.name.clone(),
         key: key.to_owned(),
-        disks: disks.map(|(number, captured)| PreparedDisk { captured, overlay: place.join(overlay_name(number)) }).collect(),
+        disks: disks
+            .map(|(number, captured)| PreparedDisk {
+                captured,
+                overlay: place.join(overlay_name(number)),
+            })
+            .collect(),
         folder: place.join("folder"),
         hostname: report.guest.hostname.clone(),
         operating_system: report.guest.os.pretty_name.clone(),

@@ -29,11 +29,17 @@ impl Connection {
         let state_dir = std::path::absolute(state_dir)?;
         let client = Client::new(&socket_path(&state_dir));
         if client.is_served().await {
-            return Ok(Self { client, private: None });
+            return Ok(Self {
+                client,
+                private: None,
+            });
         }
         let mut daemon = spawn(&state_dir)?;
         wait_served(&client, &mut daemon).await?;
-        Ok(Self { client, private: Some(daemon) })
+        Ok(Self {
+            client,
+            private: Some(daemon),
+        })
     }
 
     /// Lets a private daemon end, and waits for it.
@@ -65,7 +71,11 @@ async fn wait_served(client: &Client, daemon: &mut Child) -> anyhow::Result<()> 
         if let Some(status) = daemon.try_wait()? {
             anyhow::bail!("the private daemon ended at once ({status}); its own words are above");
         }
-        anyhow::ensure!(tokio::time::Instant::now() < deadline, "the private daemon does not listen after {} s", START.as_secs());
+        anyhow::ensure!(
+            tokio::time::Instant::now() < deadline,
+            "the private daemon does not listen after {} s",
+            START.as_secs()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())

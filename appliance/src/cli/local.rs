@@ -37,14 +37,25 @@ async fn detect(host: &Host) -> anyhow::Result<Verdict> {
 /// `lifeboat order --logs`.
 pub fn order_logs(logs: &Path, format: Format) -> anyhow::Result<bool> {
     if !logs.is_dir() {
-        return Err(WrongUse(format!("`{}` is not a folder: give one that holds a folder for each machine", logs.display())).into());
+        return Err(WrongUse(format!(
+            "`{}` is not a folder: give one that holds a folder for each machine",
+            logs.display()
+        ))
+        .into());
     }
     let machines = lifeboat_bootorder::read_directory(logs)
         .with_context(|| format!("failed to read `{}`", logs.display()))?;
     if machines.is_empty() {
-        return Err(WrongUse(format!("`{}` holds no folders: give one that holds a folder for each machine", logs.display())).into());
+        return Err(WrongUse(format!(
+            "`{}` holds no folders: give one that holds a folder for each machine",
+            logs.display()
+        ))
+        .into());
     }
-    output::order(&lifeboat_bootorder::order(&machines, &[], &Options::default()), format)
+    output::order(
+        &lifeboat_bootorder::order(&machines, &[], &Options::default()),
+        format,
+    )
 }
 
 /// `lifeboat image inspect`.
@@ -57,57 +68,131 @@ fn inspection_text(inspection: &Inspection) -> String {
     let mut lines = vec![
         format!("file        {}", inspection.path.display()),
         format!("format      {}", inspection.format),
-        format!("disk        {} MiB, {} MiB allocated", inspection.virtual_size >> 20, inspection.allocated_size >> 20),
+        format!(
+            "disk        {} MiB, {} MiB allocated",
+            inspection.virtual_size >> 20,
+            inspection.allocated_size >> 20
+        ),
         format!("partitions  {:?}", inspection.partition_table),
     ];
     for partition in &inspection.partitions {
-        let filesystem = partition.filesystem.as_ref().map(filesystem_text).unwrap_or_default();
-        lines.push(format!("  {:>2}  {:>8} MiB at {:>12}  {filesystem}", partition.number, partition.size >> 20, partition.start));
+        let filesystem = partition
+            .filesystem
+            .as_ref()
+            .map(filesystem_text)
+            .unwrap_or_default();
+        lines.push(format!(
+            "  {:>2}  {:>8} MiB at {:>12}  {filesystem}",
+            partition.number,
+            partition.size >> 20,
+            partition.start
+        ));
     }
-    lines.extend(inspection.risks.iter().map(|risk| format!("risk        {}", printable(risk))));
+    lines.extend(
+        inspection
+            .risks
+            .iter()
+            .map(|risk| format!("risk        {}", printable(risk))),
+    );
     lines.join("\n") + "\n"
 }
 
 fn filesystem_text(filesystem: &Filesystem) -> String {
-    printable(&serde_json::to_value(filesystem).map(|value| value.to_string()).unwrap_or_default())
+    printable(
+        &serde_json::to_value(filesystem)
+            .map(|value| value.to_string())
+            .unwrap_or_default(),
+    )
 }
 
 /// Scratch space of one command, removed at its end.
 fn scratch() -> anyhow::Result<tempfile::TempDir> {
-    tempfile::Builder::new().prefix("lifeboat-").tempdir().context("failed to make a scratch folder")
+    tempfile::Builder::new()
+        .prefix("lifeboat-")
+        .tempdir()
+        .context("failed to make a scratch folder")
 }
 
 /// `lifeboat inject`.
 pub async fn inject(state_dir: &Path, inject: Inject, format: Format) -> anyhow::Result<bool> {
     let host = Host::new(state_dir)?;
     let verdict = detect(&host).await?;
-    let report = tokio::task::spawn_blocking(move || inject_disk(&host, &verdict, &inject)).await??;
+    let report =
+        tokio::task::spawn_blocking(move || inject_disk(&host, &verdict, &inject)).await??;
     output::print(format, &report, || {
-        let checks = report.verified.iter().map(|check| format!("{}  {}: {}\n", if check.ok { "ok  " } else { "FAIL" }, check.what, printable(&check.detail)));
-        let changes = report.changes.changes.iter().map(|change| format!("{:?}  {}\n", change.action, printable(&change.path)));
-        format!("{}{}{:.1} s\n", changes.collect::<String>(), checks.collect::<String>(), report.seconds)
+        let checks = report.verified.iter().map(|check| {
+            format!(
+                "{}  {}: {}\n",
+                if check.ok { "ok  " } else { "FAIL" },
+                check.what,
+                printable(&check.detail)
+            )
+        });
+        let changes = report
+            .changes
+            .changes
+            .iter()
+            .map(|change| format!("{:?}  {}\n", change.action, printable(&change.path)));
+        format!(
+            "{}{}{:.1} s\n",
+            changes.collect::<String>(),
+            checks.collect::<String>(),
+            report.seconds
+        )
     })?;
     Ok(report.verified.iter().all(|check| check.ok))
 }
 
-fn inject_disk(host: &Host, verdict: &Verdict, inject: &Inject) -> anyhow::Result<lifeboat_drivers::PrepareReport> {
+fn inject_disk(
+    host: &Host,
+    verdict: &Verdict,
+    inject: &Inject,
+) -> anyhow::Result<lifeboat_drivers::PrepareReport> {
     if inject.overlay.exists() {
-        return Err(WrongUse(format!("overlay `{}` exists already: name a new file", inject.overlay.display())).into());
+        return Err(WrongUse(format!(
+            "overlay `{}` exists already: name a new file",
+            inject.overlay.display()
+        ))
+        .into());
     }
-    let nics = inject.nics.iter().map(|nic| parse_nic(nic)).collect::<anyhow::Result<Vec<_>>>()?;
+    let nics = inject
+        .nics
+        .iter()
+        .map(|nic| parse_nic(nic))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let captured = import(&inject.disk)?;
     // Made beside its place and moved there whole.
     let part = inject.overlay.with_extension("part");
     drop(std::fs::remove_file(&part));
-    lifeboat_images::create_overlay(&captured.path, captured.format, captured.virtual_size, &part)?;
+    lifeboat_images::create_overlay(
+        &captured.path,
+        captured.format,
+        captured.virtual_size,
+        &part,
+    )?;
     let folder = scratch()?;
-    let request = InjectRequest { machine: "disk".into(), nics, target: Bus::VirtioBlk };
+    let request = InjectRequest {
+        machine: "disk".into(),
+        nics,
+        target: Bus::VirtioBlk,
+    };
     let vm = prepare::micro_vm(host, verdict.accelerator);
-    let result = prepare::disk(&captured, &part)
-        .and_then(|disk| Ok(lifeboat_drivers::prepare(&vm, &[disk], &request, &folder.path().join("folder"))?));
+    let result = prepare::disk(&captured, &part).and_then(|disk| {
+        Ok(lifeboat_drivers::prepare(
+            &vm,
+            &[disk],
+            &request,
+            &folder.path().join("folder"),
+        )?)
+    });
     match result {
         Ok(report) => {
-            std::fs::rename(&part, &inject.overlay).with_context(|| format!("failed to move the overlay to `{}`", inject.overlay.display()))?;
+            std::fs::rename(&part, &inject.overlay).with_context(|| {
+                format!(
+                    "failed to move the overlay to `{}`",
+                    inject.overlay.display()
+                )
+            })?;
             Ok(report)
         }
         Err(error) => {
@@ -119,19 +204,39 @@ fn inject_disk(host: &Host, verdict: &Verdict, inject: &Inject) -> anyhow::Resul
 
 fn import(path: &Path) -> anyhow::Result<lifeboat_images::CapturedVolume> {
     let never = std::sync::atomic::AtomicBool::new(false);
-    Ok(lifeboat_images::import(&confined::launcher(), path, &[], &|_, _| {}, &never)?)
+    Ok(lifeboat_images::import(
+        &confined::launcher(),
+        path,
+        &[],
+        &|_, _| {},
+        &never,
+    )?)
 }
 
 fn parse_nic(text: &str) -> anyhow::Result<NicIdentity> {
-    let (mac, address) = text.split_once('=').map_or((text, None), |(mac, address)| (mac, Some(address)));
-    let wrong = || WrongUse(format!("`--nic {text}` is not understood: expected MAC or MAC=ADDRESS"));
+    let (mac, address) = text
+        .split_once('=')
+        .map_or((text, None), |(mac, address)| (mac, Some(address)));
+    let wrong = || {
+        WrongUse(format!(
+            "`--nic {text}` is not understood: expected MAC or MAC=ADDRESS"
+        ))
+    };
     let mac: lifeboat_network::MacAddr = mac.parse().map_err(|_| wrong())?;
     let address = address.map(str::parse).transpose().map_err(|_| wrong())?;
-    Ok(NicIdentity { mac: mac.to_string(), address })
+    Ok(NicIdentity {
+        mac: mac.to_string(),
+        address,
+    })
 }
 
 /// `lifeboat site draft`.
-pub async fn draft(state_dir: &Path, name: &str, volumes: &[String], format: Format) -> anyhow::Result<bool> {
+pub async fn draft(
+    state_dir: &Path,
+    name: &str,
+    volumes: &[String],
+    format: Format,
+) -> anyhow::Result<bool> {
     if !crate::site::is_plain_name(name) {
         return Err(WrongUse(format!("`{name}` is not a name for a site")).into());
     }
@@ -140,10 +245,22 @@ pub async fn draft(state_dir: &Path, name: &str, volumes: &[String], format: For
     let mut progress = Progress::new();
     let mut machines = Vec::new();
     for group in volumes {
-        progress.show(&Event::Step { what: "inspect".into(), subject: group.clone() });
-        let (host, verdict, disks) = (host.clone(), verdict.clone(), group.split(',').map(PathBuf::from).collect());
-        let machine = tokio::task::spawn_blocking(move || examine(&host, &verdict, disks)).await??;
-        progress.show(&Event::Done { what: "inspect".into(), subject: group.clone(), detail: format!("{}, {}", machine.hostname, machine.operating_system) });
+        progress.show(&Event::Step {
+            what: "inspect".into(),
+            subject: group.clone(),
+        });
+        let (host, verdict, disks) = (
+            host.clone(),
+            verdict.clone(),
+            group.split(',').map(PathBuf::from).collect(),
+        );
+        let machine =
+            tokio::task::spawn_blocking(move || examine(&host, &verdict, disks)).await??;
+        progress.show(&Event::Done {
+            what: "inspect".into(),
+            subject: group.clone(),
+            detail: format!("{}, {}", machine.hostname, machine.operating_system),
+        });
         machines.push(machine);
     }
     progress.finish();
@@ -160,15 +277,28 @@ fn examine(host: &Host, verdict: &Verdict, volumes: Vec<PathBuf>) -> anyhow::Res
         disks.push(prepare::read_only_disk(&captured)?);
     }
     let folder = scratch.path().join("folder");
-    let guest = lifeboat_drivers::inspect(&prepare::micro_vm(host, verdict.accelerator), &disks, &folder)?;
+    let guest = lifeboat_drivers::inspect(
+        &prepare::micro_vm(host, verdict.accelerator),
+        &disks,
+        &folder,
+    )?;
     Ok(found(volumes, &guest, &folder))
 }
 
 fn found(volumes: Vec<PathBuf>, guest: &GuestReport, folder: &Path) -> FoundMachine {
     let identity = machine_identity(folder);
-    let machine = MachineFolder { name: "machine".into(), folder: folder.to_path_buf(), addresses: Vec::new(), names: Vec::new() };
+    let machine = MachineFolder {
+        name: "machine".into(),
+        folder: folder.to_path_buf(),
+        addresses: Vec::new(),
+        names: Vec::new(),
+    };
     let order = lifeboat_bootorder::order(&[machine], &[], &Options::default());
-    let services = order.gates.values().flatten().map(|gate| (gate.port, gate.service.clone()));
+    let services = order
+        .gates
+        .values()
+        .flatten()
+        .map(|gate| (gate.port, gate.service.clone()));
     let interface = |found: lifeboat_bootorder::Interface| FoundInterface {
         name: found.name,
         mac: found.mac,

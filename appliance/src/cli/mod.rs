@@ -18,7 +18,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "lifeboat", version, arg_required_else_help = true)]
 pub struct Cli {
     /// Where sites, prepared images, sessions and the database live.
-    #[arg(long, global = true, env = "LIFEBOAT_STATE_DIR", default_value = "/var/lib/lifeboat")]
+    #[arg(
+        long,
+        global = true,
+        env = "LIFEBOAT_STATE_DIR",
+        default_value = "/var/lib/lifeboat"
+    )]
     state_dir: PathBuf,
     /// How results are printed.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
@@ -68,12 +73,6 @@ enum Command {
     Image(ImageCommand),
     /// Inject virtio drivers into one disk; the disk stays untouched.
     Inject(Inject),
-    /// Parses one image in confinement; used by this program itself.
-    #[command(name = crate::confined::SUBCOMMAND, hide = true)]
-    Confined {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<std::ffi::OsString>,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -200,9 +199,6 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    if let Command::Confined { arguments } = &cli.command {
-        return lifeboat_images::confined_main(arguments.iter().cloned());
-    }
     start_log(&cli.command);
     match run(cli) {
         Ok(true) => ExitCode::SUCCESS,
@@ -215,9 +211,20 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     let causes = crate::events::chain(error);
     for (depth, cause) in causes.iter().enumerate() {
         let lead = if depth == 0 { "error: " } else { "  because: " };
-        eprintln!("{lead}{}", cause.lines().map(crate::report::printable).collect::<Vec<_>>().join("\n"));
+        eprintln!(
+            "{lead}{}",
+            cause
+                .lines()
+                .map(crate::report::printable)
+                .collect::<Vec<_>>()
+                .join("\n")
+        );
     }
-    ExitCode::from(if crate::daemon::is_wrong_use(error) { 2 } else { 1 })
+    ExitCode::from(if crate::daemon::is_wrong_use(error) {
+        2
+    } else {
+        1
+    })
 }
 
 /// A daemon logs what it does; a command shows progress instead.
@@ -228,11 +235,16 @@ fn start_log(command: &Command) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("LIFEBOAT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 fn run(cli: Cli) -> anyhow::Result<bool> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(dispatch(cli));
     // A reader of standard input cannot be cancelled and must not hold the end.
     runtime.shutdown_background();
@@ -240,26 +252,45 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
 }
 
 async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
-    let Cli { state_dir, format, command } = cli;
-    let remote = remote::Remote { state_dir: state_dir.clone(), format };
+    let Cli {
+        state_dir,
+        format,
+        command,
+    } = cli;
+    let remote = remote::Remote {
+        state_dir: state_dir.clone(),
+        format,
+    };
     match command {
         Command::Check => local::check(&state_dir, format).await,
         Command::Serve(Serve { listen, private }) => {
-            let options = crate::daemon::ServeOptions { state_dir, listen, private };
+            let options = crate::daemon::ServeOptions {
+                state_dir,
+                listen,
+                private,
+            };
             crate::daemon::serve(options).await.map(|()| true)
         }
-        Command::Site(SiteCommand::Draft { volumes, name }) => local::draft(&state_dir, &name, &volumes, format).await,
+        Command::Site(SiteCommand::Draft { volumes, name }) => {
+            local::draft(&state_dir, &name, &volumes, format).await
+        }
         Command::Site(command) => remote.site(command).await,
-        Command::Prepare(Prepare { site, accept_changed }) => remote.prepare(&site, accept_changed).await,
-        Command::Order(OrderArguments { logs: Some(logs), .. }) => local::order_logs(&logs, format),
-        Command::Order(OrderArguments { site, .. }) => remote.order(&site.unwrap_or_default()).await,
+        Command::Prepare(Prepare {
+            site,
+            accept_changed,
+        }) => remote.prepare(&site, accept_changed).await,
+        Command::Order(OrderArguments {
+            logs: Some(logs), ..
+        }) => local::order_logs(&logs, format),
+        Command::Order(OrderArguments { site, .. }) => {
+            remote.order(&site.unwrap_or_default()).await
+        }
         Command::Test(run) => remote.session(run, crate::report::Mode::Test).await,
         Command::Recover(run) => remote.session(run, crate::report::Mode::Recovery).await,
         Command::Session(command) => remote.sessions(command).await,
         Command::Report { session } => remote.report(&session).await,
         Command::Image(ImageCommand::Inspect { file }) => local::inspect(&file, format),
         Command::Inject(inject) => local::inject(&state_dir, inject, format).await,
-        Command::Confined { .. } => Ok(false),
     }
 }
 

@@ -13,11 +13,17 @@ use crate::site::Site;
 use crate::store::{SessionRecord, SiteRecord};
 
 /// Prints a result in the asked format.
-pub fn print(format: Format, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<bool> {
+pub fn print(
+    format: Format,
+    value: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<bool> {
     match format {
         Format::Text => print!("{}", text()),
         Format::Json => println!("{}", serde_json::to_string_pretty(value)?),
-        Format::Dot => return Err(WrongUse("`--format dot` is for `lifeboat order` only".into()).into()),
+        Format::Dot => {
+            return Err(WrongUse("`--format dot` is for `lifeboat order` only".into()).into());
+        }
     }
     Ok(true)
 }
@@ -41,13 +47,27 @@ pub fn sites(sites: &[SiteRecord]) -> String {
 pub fn site(site: &Site) -> String {
     let mut out = format!("site {}  ({})\n", site.name, site.file.display());
     for network in &site.networks {
-        let gateway = network.gateway.map(|gateway| format!("  gateway {gateway}")).unwrap_or_default();
-        let _ = writeln!(out, "  network {:<12} {}{gateway}", network.name, network.cidr);
+        let gateway = network
+            .gateway
+            .map(|gateway| format!("  gateway {gateway}"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "  network {:<12} {}{gateway}",
+            network.name, network.cidr
+        );
     }
     for machine in &site.machines {
-        let _ = writeln!(out, "  machine {:<12} {} MiB, {} vcpus", machine.name, machine.memory_mib, machine.vcpus);
+        let _ = writeln!(
+            out,
+            "  machine {:<12} {} MiB, {} vcpus",
+            machine.name, machine.memory_mib, machine.vcpus
+        );
         for nic in &machine.nics {
-            let address = nic.address.map(|address| address.to_string()).unwrap_or_default();
+            let address = nic
+                .address
+                .map(|address| address.to_string())
+                .unwrap_or_default();
             let _ = writeln!(out, "      nic {} on {} {address}", nic.mac, nic.network);
         }
         for volume in &machine.volumes {
@@ -75,7 +95,14 @@ pub fn prepared(machines: &[PreparedMachine]) -> String {
 pub fn sessions(sessions: &[SessionRecord]) -> String {
     sessions.iter().fold(String::new(), |mut out, session| {
         let detail = session.detail.as_deref().map(printable).unwrap_or_default();
-        let _ = writeln!(out, "{:<24} {:<16} {:<9} {:<12} {detail}", session.id, session.site, session.mode.word(), format!("{:?}", session.state).to_lowercase());
+        let _ = writeln!(
+            out,
+            "{:<24} {:<16} {:<9} {:<12} {detail}",
+            session.id,
+            session.site,
+            session.mode.word(),
+            format!("{:?}", session.state).to_lowercase()
+        );
         out
     })
 }

@@ -21,18 +21,39 @@ impl Progress {
     /// Bars when standard error is a terminal.
     pub fn new() -> Self {
         let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
-        Self { bars, open: HashMap::new(), said: HashMap::new() }
+        Self {
+            bars,
+            open: HashMap::new(),
+            said: HashMap::new(),
+        }
     }
 
     /// Shows one event.
     pub fn show(&mut self, event: &Event) {
         match event {
             Event::Step { what, subject } => self.step(what, subject),
-            Event::Progress { what, subject, done, total } => self.advance(what, subject, *done, *total),
-            Event::Done { what, subject, detail } => self.done(what, subject, detail),
+            Event::Progress {
+                what,
+                subject,
+                done,
+                total,
+            } => self.advance(what, subject, *done, *total),
+            Event::Done {
+                what,
+                subject,
+                detail,
+            } => self.done(what, subject, detail),
             Event::Session { id } => self.line(&format!("session {id}")),
-            Event::Machine { machine, state, at_s, detail } => {
-                self.line(&format!("{at_s:>7.1} s  {machine:<16} {state} {}", printable(detail)));
+            Event::Machine {
+                machine,
+                state,
+                at_s,
+                detail,
+            } => {
+                self.line(&format!(
+                    "{at_s:>7.1} s  {machine:<16} {state} {}",
+                    printable(detail)
+                ));
             }
             Event::Warning { text } => self.line(&format!("warning: {}", printable(text))),
             Event::Result { .. } | Event::Failed { .. } => self.finish(),
@@ -91,10 +112,13 @@ impl Progress {
 
     /// Takes the bars away.
     pub fn finish(&mut self) {
-        self.open.drain().for_each(|(_, bar)| bar.finish_and_clear());
+        self.open
+            .drain()
+            .for_each(|(_, bar)| bar.finish_and_clear());
     }
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {percent} % {eta}").unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {percent} % {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }

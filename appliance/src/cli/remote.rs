@@ -32,20 +32,33 @@ impl Remote {
         self.with(async |client| match command {
             SiteCommand::Add { file } => {
                 let site = add(client, &file).await?;
-                self.print(&site, || format!("site `{}` registered: {} machines\n", site.name, site.machines.len()))
+                self.print(&site, || {
+                    format!(
+                        "site `{}` registered: {} machines\n",
+                        site.name,
+                        site.machines.len()
+                    )
+                })
             }
             SiteCommand::List => {
-                let sites: Vec<crate::store::SiteRecord> = client.call(Method::GET, "/sites", &()).await?;
+                let sites: Vec<crate::store::SiteRecord> =
+                    client.call(Method::GET, "/sites", &()).await?;
                 self.print(&sites, || output::sites(&sites))
             }
             SiteCommand::Show { site } => {
                 let name = resolve(client, &site).await?;
-                let site: Site = client.call(Method::GET, &format!("/sites/{name}"), &()).await?;
+                let site: Site = client
+                    .call(Method::GET, &format!("/sites/{name}"), &())
+                    .await?;
                 self.print(&site, || output::site(&site))
             }
             SiteCommand::Remove { name } => {
-                let () = client.call(Method::DELETE, &format!("/sites/{}", plain(&name)?), &()).await?;
-                self.print(&json!({ "removed": name }), || format!("site `{name}` forgotten; its files stay\n"))
+                let () = client
+                    .call(Method::DELETE, &format!("/sites/{}", plain(&name)?), &())
+                    .await?;
+                self.print(&json!({ "removed": name }), || {
+                    format!("site `{name}` forgotten; its files stay\n")
+                })
             }
             SiteCommand::Draft { .. } => Ok(false),
         })
@@ -66,7 +79,12 @@ impl Remote {
     pub async fn order(&self, site: &str) -> anyhow::Result<bool> {
         self.with(async |client| {
             let name = resolve(client, site).await?;
-            let value = watched(client, &format!("/sites/{name}/order"), &PrepareOptions::default()).await?;
+            let value = watched(
+                client,
+                &format!("/sites/{name}/order"),
+                &PrepareOptions::default(),
+            )
+            .await?;
             let order: lifeboat_bootorder::Order = serde_json::from_value(value)?;
             output::order(&order, self.format)
         })
@@ -79,12 +97,20 @@ impl Remote {
         }
         self.with(async |client| {
             let name = resolve(client, &run.site).await?;
-            let prepare = PrepareOptions { accept_changed: run.accept_changed };
-            let value = watched(client, &format!("/sites/{name}/sessions"), &SessionRequest { mode, prepare }).await?;
+            let prepare = PrepareOptions {
+                accept_changed: run.accept_changed,
+            };
+            let value = watched(
+                client,
+                &format!("/sites/{name}/sessions"),
+                &SessionRequest { mode, prepare },
+            )
+            .await?;
             let report: Report = serde_json::from_value(value)?;
             if let Some(path) = &run.report {
                 let text = serde_json::to_vec_pretty(&report)?;
-                std::fs::write(path, text).with_context(|| format!("failed to write report `{}`", path.display()))?;
+                std::fs::write(path, text)
+                    .with_context(|| format!("failed to write report `{}`", path.display()))?;
             }
             self.print(&report, || crate::report::to_text(&report))?;
             Ok(report.ok)
@@ -95,19 +121,34 @@ impl Remote {
     pub async fn sessions(&self, command: SessionCommand) -> anyhow::Result<bool> {
         self.with(async |client| match command {
             SessionCommand::List => {
-                let sessions: Vec<crate::store::SessionRecord> = client.call(Method::GET, "/sessions", &()).await?;
+                let sessions: Vec<crate::store::SessionRecord> =
+                    client.call(Method::GET, "/sessions", &()).await?;
                 self.print(&sessions, || output::sessions(&sessions))
             }
             SessionCommand::Show { session } => {
-                let value: Value = client.call(Method::GET, &format!("/sessions/{}", plain(&session)?), &()).await?;
-                self.print(&value, || serde_json::to_string_pretty(&value).unwrap_or_default() + "\n")
+                let value: Value = client
+                    .call(Method::GET, &format!("/sessions/{}", plain(&session)?), &())
+                    .await?;
+                self.print(&value, || {
+                    serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+                })
             }
             SessionCommand::Stop { session } => {
-                let what: String = client.call(Method::POST, &format!("/sessions/{}/stop", plain(&session)?), &()).await?;
-                self.print(&json!({ "session": session, "result": what }), || format!("session {session}: {what}\n"))
+                let what: String = client
+                    .call(
+                        Method::POST,
+                        &format!("/sessions/{}/stop", plain(&session)?),
+                        &(),
+                    )
+                    .await?;
+                self.print(&json!({ "session": session, "result": what }), || {
+                    format!("session {session}: {what}\n")
+                })
             }
             SessionCommand::Console { session, machine } => {
-                let value: Value = client.call(Method::GET, &format!("/sessions/{}", plain(&session)?), &()).await?;
+                let value: Value = client
+                    .call(Method::GET, &format!("/sessions/{}", plain(&session)?), &())
+                    .await?;
                 console(&value, plain(&machine)?)
             }
         })
@@ -116,13 +157,22 @@ impl Remote {
 
     pub async fn report(&self, session: &str) -> anyhow::Result<bool> {
         self.with(async |client| {
-            let report: Report = client.call(Method::GET, &format!("/sessions/{}/report", plain(session)?), &()).await?;
+            let report: Report = client
+                .call(
+                    Method::GET,
+                    &format!("/sessions/{}/report", plain(session)?),
+                    &(),
+                )
+                .await?;
             self.print(&report, || crate::report::to_text(&report))
         })
         .await
     }
 
-    async fn with(&self, work: impl AsyncFnOnce(&Client) -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+    async fn with(
+        &self,
+        work: impl AsyncFnOnce(&Client) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<bool> {
         let connection = Connection::open(&self.state_dir).await?;
         let result = work(&connection.client).await;
         connection.close().await;
@@ -187,23 +237,41 @@ fn plain(name: &str) -> anyhow::Result<&str> {
     if crate::site::is_plain_name(name) {
         return Ok(name);
     }
-    Err(WrongUse(format!("`{}` is not a name: names have letters, digits, `-`, `_` and `.`", crate::report::printable(name))).into())
+    Err(WrongUse(format!(
+        "`{}` is not a name: names have letters, digits, `-`, `_` and `.`",
+        crate::report::printable(name)
+    ))
+    .into())
 }
 
 /// Before hours of work, not after.
 fn writable(path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     if folder.is_dir() && !path.is_dir() {
         return Ok(());
     }
-    Err(WrongUse(format!("the report cannot be written to `{}`: its folder does not exist, or it is a folder", path.display())).into())
+    Err(WrongUse(format!(
+        "the report cannot be written to `{}`: its folder does not exist, or it is a folder",
+        path.display()
+    ))
+    .into())
 }
 
 fn console(session: &Value, machine: &str) -> anyhow::Result<bool> {
-    let folder = session.get("folder").and_then(Value::as_str).unwrap_or_default();
+    let folder = session
+        .get("folder")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let path = Path::new(folder).join(format!("{machine}.log"));
-    let bytes = std::fs::read(&path)
-        .with_context(|| format!("no console of machine `{machine}` was recorded (`{}`)", path.display()))?;
+    let bytes = std::fs::read(&path).with_context(|| {
+        format!(
+            "no console of machine `{machine}` was recorded (`{}`)",
+            path.display()
+        )
+    })?;
     for line in String::from_utf8_lossy(&bytes).lines() {
         println!("{}", crate::report::printable(line.trim_end_matches('\r')));
     }

@@ -73,8 +73,19 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let wrong_use = is_wrong_use(&self.0);
-        let status = if wrong_use { StatusCode::BAD_REQUEST } else { StatusCode::INTERNAL_SERVER_ERROR };
-        (status, Json(ApiError { chain: chain(&self.0), wrong_use })).into_response()
+        let status = if wrong_use {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::INTERNAL_SERVER_ERROR
+        };
+        (
+            status,
+            Json(ApiError {
+                chain: chain(&self.0),
+                wrong_use,
+            }),
+        )
+            .into_response()
     }
 }
 
@@ -82,18 +93,26 @@ type Answer<T> = Result<Json<T>, Failure>;
 
 async fn status(State(appliance): State<Appliance>) -> Json<serde_json::Value> {
     let verdict = appliance.verdict().await;
-    Json(serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "accelerator": verdict, "busy": appliance.is_busy() }))
+    Json(
+        serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "accelerator": verdict, "busy": appliance.is_busy() }),
+    )
 }
 
 async fn list_sites(State(appliance): State<Appliance>) -> Answer<Vec<crate::store::SiteRecord>> {
     Ok(Json(appliance.store.sites().await?))
 }
 
-async fn add_site(State(appliance): State<Appliance>, Json(add): Json<AddSite>) -> Answer<crate::site::Site> {
+async fn add_site(
+    State(appliance): State<Appliance>,
+    Json(add): Json<AddSite>,
+) -> Answer<crate::site::Site> {
     Ok(Json(appliance.add_site(&add.file).await?))
 }
 
-async fn show_site(State(appliance): State<Appliance>, Path(name): Path<String>) -> Answer<crate::site::Site> {
+async fn show_site(
+    State(appliance): State<Appliance>,
+    Path(name): Path<String>,
+) -> Answer<crate::site::Site> {
     Ok(Json(appliance.site(&name).await?))
 }
 
@@ -105,7 +124,11 @@ async fn remove_site(State(appliance): State<Appliance>, Path(name): Path<String
     }
 }
 
-async fn prepare(State(appliance): State<Appliance>, Path(name): Path<String>, Json(options): Json<PrepareOptions>) -> Response {
+async fn prepare(
+    State(appliance): State<Appliance>,
+    Path(name): Path<String>,
+    Json(options): Json<PrepareOptions>,
+) -> Response {
     stream(move |events| async move {
         let site = appliance.site(&name).await?;
         let prepared = appliance.prepare(&site, options, &events).await?;
@@ -113,46 +136,85 @@ async fn prepare(State(appliance): State<Appliance>, Path(name): Path<String>, J
     })
 }
 
-async fn order(State(appliance): State<Appliance>, Path(name): Path<String>, Json(options): Json<PrepareOptions>) -> Response {
+async fn order(
+    State(appliance): State<Appliance>,
+    Path(name): Path<String>,
+    Json(options): Json<PrepareOptions>,
+) -> Response {
     stream(move |events| async move {
         let site = appliance.site(&name).await?;
         let prepared = appliance.prepare(&site, options, &events).await?;
-        Ok(serde_json::to_value(appliance.order(&site, &prepared, &events).await?)?)
+        Ok(serde_json::to_value(
+            appliance.order(&site, &prepared, &events).await?,
+        )?)
     })
 }
 
-async fn session(State(appliance): State<Appliance>, Path(name): Path<String>, Json(request): Json<SessionRequest>) -> Response {
+async fn session(
+    State(appliance): State<Appliance>,
+    Path(name): Path<String>,
+    Json(request): Json<SessionRequest>,
+) -> Response {
     stream(move |events| async move {
         let site = appliance.site(&name).await?;
-        let report = appliance.run_session(&site, request.mode, request.prepare, &events).await?;
+        let report = appliance
+            .run_session(&site, request.mode, request.prepare, &events)
+            .await?;
         Ok(serde_json::to_value(report)?)
     })
 }
 
-async fn list_sessions(State(appliance): State<Appliance>) -> Answer<Vec<crate::store::SessionRecord>> {
+async fn list_sessions(
+    State(appliance): State<Appliance>,
+) -> Answer<Vec<crate::store::SessionRecord>> {
     Ok(Json(appliance.store.sessions().await?))
 }
 
-async fn show_session(State(appliance): State<Appliance>, Path(id): Path<String>) -> Answer<serde_json::Value> {
+async fn show_session(
+    State(appliance): State<Appliance>,
+    Path(id): Path<String>,
+) -> Answer<serde_json::Value> {
     let sessions = appliance.store.sessions().await?;
     let Some(record) = sessions.into_iter().find(|session| session.id == id) else {
         return Err(no_session(&id));
     };
-    let resources: Vec<_> = appliance.store.resources(&id).await?.into_iter().map(|(_, resource)| resource).collect();
+    let resources: Vec<_> = appliance
+        .store
+        .resources(&id)
+        .await?
+        .into_iter()
+        .map(|(_, resource)| resource)
+        .collect();
     let folder = appliance.host.session_dir(&id);
-    Ok(Json(serde_json::json!({ "session": record, "resources": resources, "folder": folder })))
+    Ok(Json(
+        serde_json::json!({ "session": record, "resources": resources, "folder": folder }),
+    ))
 }
 
-async fn stop_session(State(appliance): State<Appliance>, Path(id): Path<String>) -> Answer<String> {
+async fn stop_session(
+    State(appliance): State<Appliance>,
+    Path(id): Path<String>,
+) -> Answer<String> {
     Ok(Json(appliance.stop_session(&id).await?))
 }
 
-async fn report(State(appliance): State<Appliance>, Path(id): Path<String>) -> Answer<crate::report::Report> {
-    appliance.store.report(&id).await?.map(Json).ok_or_else(|| no_session(&id))
+async fn report(
+    State(appliance): State<Appliance>,
+    Path(id): Path<String>,
+) -> Answer<crate::report::Report> {
+    appliance
+        .store
+        .report(&id)
+        .await?
+        .map(Json)
+        .ok_or_else(|| no_session(&id))
 }
 
 fn no_session(id: &str) -> Failure {
-    WrongUse(format!("no session with a report has the id `{id}`: see `lifeboat session list`")).into()
+    WrongUse(format!(
+        "no session with a report has the id `{id}`: see `lifeboat session list`"
+    ))
+    .into()
 }
 
 /// Runs `work` in a task of its own, so that it goes on when the asker leaves,
@@ -167,7 +229,10 @@ where
     tokio::spawn(async move {
         events.send(match working.await {
             Ok(value) => Event::Result { value },
-            Err(error) => Event::Failed { chain: chain(&error), wrong_use: is_wrong_use(&error) },
+            Err(error) => Event::Failed {
+                chain: chain(&error),
+                wrong_use: is_wrong_use(&error),
+            },
         });
     });
     let lines = UnboundedReceiverStream::new(receiver).map(|event| {
@@ -176,5 +241,9 @@ where
             line
         })
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/x-ndjson")],
+        Body::from_stream(lines),
+    )
+        .into_response()
 }

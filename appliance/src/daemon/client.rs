@@ -27,7 +27,9 @@ pub struct Client {
 impl Client {
     /// A client of the daemon that listens on `socket`.
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_path_buf() }
+        Self {
+            socket: socket.to_path_buf(),
+        }
     }
 
     /// Whether a daemon answers there.
@@ -36,22 +38,39 @@ impl Client {
     }
 
     /// A request with one answer.
-    pub async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
         let response = self.request(method, path, body).await?;
         let status = response.status();
-        let answer = http_body_util::Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
-        let bytes = answer.map_err(|error| anyhow::anyhow!("the daemon's answer broke off: {error}"))?.to_bytes();
+        let answer = http_body_util::Limited::new(response.into_body(), ANSWER_LIMIT)
+            .collect()
+            .await;
+        let bytes = answer
+            .map_err(|error| anyhow::anyhow!("the daemon's answer broke off: {error}"))?
+            .to_bytes();
         if status.is_success() {
             return serde_json::from_slice(&bytes).context("the daemon's answer is not understood");
         }
         match serde_json::from_slice::<ApiError>(&bytes) {
             Ok(error) => Err(failure(error.chain, error.wrong_use)),
-            Err(_) => anyhow::bail!("the daemon answered {status}: {}", String::from_utf8_lossy(&bytes)),
+            Err(_) => anyhow::bail!(
+                "the daemon answered {status}: {}",
+                String::from_utf8_lossy(&bytes)
+            ),
         }
     }
 
     /// A request whose answer is a stream of events; returns the result.
-    pub async fn watch(&self, path: &str, body: &impl Serialize, mut show: impl FnMut(&Event)) -> anyhow::Result<serde_json::Value> {
+    pub async fn watch(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut show: impl FnMut(&Event),
+    ) -> anyhow::Result<serde_json::Value> {
         let response = self.request(Method::POST, path, body).await?;
         let mut body = response.into_body();
         let mut pending = Vec::new();
@@ -60,21 +79,31 @@ impl Client {
             pending.extend_from_slice(frame.data_ref().map_or(&[][..], |bytes| bytes));
             while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<_> = pending.drain(..=end).collect();
-                match serde_json::from_slice(&line).context("an event of the daemon is not understood")? {
+                match serde_json::from_slice(&line)
+                    .context("an event of the daemon is not understood")?
+                {
                     Event::Result { value } => return Ok(value),
                     Event::Failed { chain, wrong_use } => return Err(failure(chain, wrong_use)),
                     event => show(&event),
                 }
             }
         }
-        anyhow::bail!("the daemon ended in the middle of its work; start it again, or run any command, and it will tear down what it left")
+        anyhow::bail!(
+            "the daemon ended in the middle of its work; start it again, or run any command, and it will tear down what it left"
+        )
     }
 
-    async fn request(&self, method: Method, path: &str, body: &impl Serialize) -> anyhow::Result<Response<Incoming>> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .with_context(|| format!("failed to reach the daemon at `{}`", self.socket.display()))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<Response<Incoming>> {
+        let stream = UnixStream::connect(&self.socket).await.with_context(|| {
+            format!("failed to reach the daemon at `{}`", self.socket.display())
+        })?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -89,7 +118,13 @@ impl Client {
 /// The daemon's chain of causes as an error of this process.
 fn failure(chain: Vec<String>, wrong_use: bool) -> anyhow::Error {
     let mut causes = chain.into_iter().rev();
-    let innermost = causes.next().unwrap_or_else(|| "the daemon gave no reason".into());
-    let root: anyhow::Error = if wrong_use { WrongUse(innermost).into() } else { anyhow::Error::msg(innermost) };
+    let innermost = causes
+        .next()
+        .unwrap_or_else(|| "the daemon gave no reason".into());
+    let root: anyhow::Error = if wrong_use {
+        WrongUse(innermost).into()
+    } else {
+        anyhow::Error::msg(innermost)
+    };
     causes.fold(root, anyhow::Error::context)
 }

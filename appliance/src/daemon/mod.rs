@@ -43,9 +43,14 @@ pub struct Appliance {
 impl Appliance {
     /// Opens the state and takes nothing up yet.
     pub async fn open(host: Host) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&host.state_dir)
-            .with_context(|| format!("failed to make state directory `{}`", host.state_dir.display()))?;
+        std::fs::create_dir_all(&host.state_dir).with_context(|| {
+            format!(
+                "failed to make state directory `{}`",
+                host.state_dir.display()
+            )
+        })?;
         let store = Store::open(&host.state_dir).await?;
+        crate::prepare::remove_unfinished(&host);
         Ok(Self {
             store,
             host: Arc::new(host),
@@ -73,19 +78,27 @@ impl Appliance {
     /// Notes a session that begins; the receiver turns true when it is to stop.
     pub fn register(&self, session: &str) -> watch::Receiver<bool> {
         let (sender, receiver) = watch::channel(false);
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(session.to_owned(), sender);
+        self.active
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(session.to_owned(), sender);
         receiver
     }
 
     /// Forgets a session whose driver ended.
     pub fn unregister(&self, session: &str) {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
+        self.active
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(session);
     }
 
     /// Asks a running session to stop; says whether there was one.
     pub fn stop_active(&self, session: &str) -> bool {
         let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        active.get(session).is_some_and(|stop| stop.send(true).is_ok())
+        active
+            .get(session)
+            .is_some_and(|stop| stop.send(true).is_ok())
     }
 
     /// Asks all running sessions to stop.
@@ -98,19 +111,31 @@ impl Appliance {
 
     /// Whether any session has a driver.
     pub fn is_busy(&self) -> bool {
-        !self.active.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self
+            .active
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 
     /// Watches the switch of a kept session.
     pub fn keep_watching(&self, plan: Arc<SessionPlan>) {
         let id = plan.id.clone();
-        let watching = crate::session::supervise::supervise(self.clone(), plan, Events::channel().0);
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(id, watching);
+        let watching =
+            crate::session::supervise::supervise(self.clone(), plan, Events::channel().0);
+        self.watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, watching);
     }
 
     /// Ends watching the switch of a session.
     pub fn stop_watching(&self, session: &str) {
-        let watching = self.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(session);
+        let watching = self
+            .watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(session);
         watching.into_iter().for_each(|task| task.abort());
     }
 }
@@ -122,5 +147,7 @@ pub struct WrongUse(pub String);
 
 /// Whether an error is the asker's mistake.
 pub fn is_wrong_use(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.is::<WrongUse>() || cause.is::<crate::site::SiteError>())
+    error
+        .chain()
+        .any(|cause| cause.is::<WrongUse>() || cause.is::<crate::site::SiteError>())
 }

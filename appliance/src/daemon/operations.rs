@@ -35,38 +35,75 @@ impl Appliance {
         let sites = self.store.sites().await?;
         let Some(record) = sites.iter().find(|site| site.name == name) else {
             let known: Vec<_> = sites.iter().map(|site| site.name.as_str()).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
             return Err(WrongUse(format!("no site is called `{name}`; known: {known}. Give a site.toml, or register one with `lifeboat site add`")).into());
         };
         Ok(Site::load(&record.file)?)
     }
 
     /// Imports, inspects and injects every machine of a site.
-    pub async fn prepare(&self, site: &Site, options: PrepareOptions, events: &Events) -> anyhow::Result<Vec<PreparedMachine>> {
+    pub async fn prepare(
+        &self,
+        site: &Site,
+        options: PrepareOptions,
+        events: &Events,
+    ) -> anyhow::Result<Vec<PreparedMachine>> {
         self.store.audit("prepare", &site.name).await?;
         prepare::prepare_site(self, site, options, events).await
     }
 
     /// The order of a prepared site.
-    pub async fn order(&self, site: &Site, prepared: &[PreparedMachine], events: &Events) -> anyhow::Result<Order> {
+    pub async fn order(
+        &self,
+        site: &Site,
+        prepared: &[PreparedMachine],
+        events: &Events,
+    ) -> anyhow::Result<Order> {
         events.step("work out boot order", &site.name);
-        let folders: Vec<_> = site.machines.iter().zip(prepared).map(machine_folder).collect();
+        let folders: Vec<_> = site
+            .machines
+            .iter()
+            .zip(prepared)
+            .map(machine_folder)
+            .collect();
         let operator: Vec<_> = site.dependencies.iter().map(operator_word).collect();
         let order = tokio::task::spawn_blocking(move || {
             lifeboat_bootorder::order(&folders, &operator, &Options::default())
         })
         .await?;
-        order.warnings.iter().for_each(|warning| events.warning(warning.clone()));
-        events.done("work out boot order", &site.name, format!("{} dependencies", order.edges.len()));
+        order
+            .warnings
+            .iter()
+            .for_each(|warning| events.warning(warning.clone()));
+        events.done(
+            "work out boot order",
+            &site.name,
+            format!("{} dependencies", order.edges.len()),
+        );
         Ok(order)
     }
 
     /// Runs a session of a site to its report.
-    pub async fn run_session(&self, site: &Site, mode: Mode, options: PrepareOptions, events: &Events) -> anyhow::Result<Report> {
+    pub async fn run_session(
+        &self,
+        site: &Site,
+        mode: Mode,
+        options: PrepareOptions,
+        events: &Events,
+    ) -> anyhow::Result<Report> {
         let capabilities = self.hypervisor.capabilities().await?;
-        tracing::info!(libvirt = capabilities.libvirt_version, qemu = capabilities.qemu_version, "libvirt");
+        tracing::info!(
+            libvirt = capabilities.libvirt_version,
+            qemu = capabilities.qemu_version,
+            "libvirt"
+        );
         let qemu_user = QemuUser::find()
             .context("libvirt's user for QEMU (`libvirt-qemu` or `qemu`) does not exist: install the package libvirt-daemon-system")?;
+        session::plan::admit(site, &self.host)?;
         let prepared = self.prepare(site, options, events).await?;
         let order = self.order(site, &prepared, events).await?;
         let verdict = self.verdict().await;
@@ -74,16 +111,28 @@ impl Appliance {
         let plan = SessionPlan::decide(
             session::new_id(),
             session::unix_ms(),
-            &Ingredients { site, mode, verdict, prepared: &prepared, order: &order, host, qemu_user },
+            &Ingredients {
+                site,
+                mode,
+                verdict,
+                prepared: &prepared,
+                order: &order,
+                host,
+                qemu_user,
+            },
         )?;
         self.drive(plan, events).await
     }
 
     async fn drive(&self, plan: SessionPlan, events: &Events) -> anyhow::Result<Report> {
         let id = plan.id.clone();
-        self.store.audit(&format!("session {}", plan.mode.word()), &plan.site).await?;
+        self.store
+            .audit(&format!("session {}", plan.mode.word()), &plan.site)
+            .await?;
         making::write_plan(&plan)?;
-        self.store.create_session(&id, &plan.site, plan.mode).await?;
+        self.store
+            .create_session(&id, &plan.site, plan.mode)
+            .await?;
         events.send(Event::Session { id: id.clone() });
         let kept = (plan.mode == Mode::Recovery).then(|| Arc::new(plan.clone()));
         let stop = self.register(&id);
@@ -99,7 +148,10 @@ impl Appliance {
     pub async fn stop_session(&self, id: &str) -> anyhow::Result<String> {
         let sessions = self.store.sessions().await?;
         let Some(record) = sessions.iter().find(|session| session.id == id) else {
-            return Err(WrongUse(format!("no session has the id `{id}`: see `lifeboat session list`")).into());
+            return Err(WrongUse(format!(
+                "no session has the id `{id}`: see `lifeboat session list`"
+            ))
+            .into());
         };
         self.store.audit("session stop", id).await?;
         if self.stop_active(id) {
@@ -107,8 +159,13 @@ impl Appliance {
         }
         self.stop_watching(id);
         let removed = session::tear_down(&self.store, &self.hypervisor, id).await?;
-        if !matches!(record.state, SessionState::Ended | SessionState::Interrupted) {
-            self.store.set_session_state(id, SessionState::Ended, "stopped by the operator").await?;
+        if !matches!(
+            record.state,
+            SessionState::Ended | SessionState::Interrupted
+        ) {
+            self.store
+                .set_session_state(id, SessionState::Ended, "stopped by the operator")
+                .await?;
         }
         Ok(format!("torn down: {removed} things removed"))
     }
@@ -119,10 +176,17 @@ fn machine_folder((machine, prepared): (&Machine, &PreparedMachine)) -> MachineF
         name: machine.name.clone(),
         folder: prepared.folder.clone(),
         addresses: machine.addresses(),
-        names: vec![prepared.hostname.clone()].into_iter().filter(|name| !name.is_empty()).collect(),
+        names: vec![prepared.hostname.clone()]
+            .into_iter()
+            .filter(|name| !name.is_empty())
+            .collect(),
     }
 }
 
 fn operator_word(dependency: &Dependency) -> OperatorWord {
-    OperatorWord { before: dependency.before.clone(), after: dependency.after.clone(), verdict: Verdict::Pin }
+    OperatorWord {
+        before: dependency.before.clone(),
+        after: dependency.after.clone(),
+        verdict: Verdict::Pin,
+    }
 }

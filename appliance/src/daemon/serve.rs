@@ -1,8 +1,8 @@
 //! The life of the daemon: one for each state directory.
 
 use std::fs::File;
-use std::os::unix::fs::PermissionsExt;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,8 +39,12 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
 /// Serves until a signal, or until standard input ends for a private daemon.
 pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let host = Host::new(&options.state_dir)?;
-    std::fs::create_dir_all(&host.state_dir)
-        .with_context(|| format!("failed to make state directory `{}`", host.state_dir.display()))?;
+    std::fs::create_dir_all(&host.state_dir).with_context(|| {
+        format!(
+            "failed to make state directory `{}`",
+            host.state_dir.display()
+        )
+    })?;
     let _lock = lock(&host.state_dir)?;
     std::fs::create_dir_all(&host.run_dir)
         .with_context(|| format!("failed to make `{}`", host.run_dir.display()))?;
@@ -53,7 +57,10 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let https = https::start(&appliance, options.listen).await?;
     let router = api::router(appliance.clone());
     let stopping = stopping(options.private, appliance.clone());
-    axum::serve(listener, router).with_graceful_shutdown(stopping).await.context("the daemon's socket failed")?;
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stopping)
+        .await
+        .context("the daemon's socket failed")?;
     https.into_iter().for_each(|task| task.abort());
     wait_idle(&appliance).await;
     drop(std::fs::remove_file(socket_path(&appliance.host.state_dir)));
@@ -64,9 +71,14 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
 /// Two daemons on one state would tear down each other's sessions.
 fn lock(state_dir: &Path) -> anyhow::Result<Flock<File>> {
     let path = state_dir.join("lock");
-    let file = File::create(&path).with_context(|| format!("failed to create `{}`", path.display()))?;
+    let file =
+        File::create(&path).with_context(|| format!("failed to create `{}`", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-        WrongUse(format!("another `lifeboat serve` uses the state directory `{}`", state_dir.display())).into()
+        WrongUse(format!(
+            "another `lifeboat serve` uses the state directory `{}`",
+            state_dir.display()
+        ))
+        .into()
     })
 }
 
@@ -81,7 +93,10 @@ fn listen(socket: &Path) -> anyhow::Result<UnixListener> {
 
 /// Returns when the daemon is to end, after asking all sessions to stop.
 async fn stopping(private: bool, appliance: Appliance) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         tracing::error!("no signals can be awaited");
         return;
     };

@@ -16,7 +16,17 @@ pub(super) fn associate(domain: &Domain, group: &str, descriptor: &OwnedFd) -> R
     // SAFETY: the domain pointer is valid while `domain` lives; name and array
     // outlive the call, and the length is that of the array.
     let result = unsafe {
-        virt_sys::virDomainFDAssociate(domain.as_ptr(), group.as_ptr(), 1, descriptors.as_mut_ptr(), 0)
+        virt_sys::virDomainFDAssociate(
+            domain.as_ptr(),
+            group.as_ptr(),
+            1,
+            descriptors.as_mut_ptr(),
+            0,
+        )
     };
-    if result < 0 { Err(Error::last_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(Error::last_error())
+    } else {
+        Ok(())
+    }
 }

@@ -98,13 +98,19 @@ fn firmware(spec: &DomainSpec) -> String {
 }
 
 fn disks<'s>(spec: &'s DomainSpec) -> impl Iterator<Item = String> + 's {
-    let cache = if spec.disposable { "unsafe" } else { "writeback" };
+    let cache = if spec.disposable {
+        "unsafe"
+    } else {
+        "writeback"
+    };
     spec.disks.iter().enumerate().map(move |(index, disk)| {
         format!(
             "<disk type='file' device='disk'>{}{}<target dev='vd{}' bus='virtio'/></disk>",
             format_args!(
                 "<driver name='qemu' type='{}' cache='{cache}' discard='unmap'/>",
-                disk.layers.first().map_or("qcow2", |layer| layer.format.qemu_driver())
+                disk.layers
+                    .first()
+                    .map_or("qcow2", |layer| layer.format.qemu_driver())
             ),
             layers(&disk.layers),
             disk_letter(index),
@@ -116,7 +122,9 @@ fn disks<'s>(spec: &'s DomainSpec) -> impl Iterator<Item = String> + 's {
 /// innermost empty element says that the chain ends here, so that libvirt
 /// probes nothing.
 fn layers(layers: &[LayerSpec]) -> String {
-    let Some((top, below)) = layers.split_first() else { return "<backingStore/>".to_owned() };
+    let Some((top, below)) = layers.split_first() else {
+        return "<backingStore/>".to_owned();
+    };
     let inner = match below.first() {
         None => "<backingStore/>".to_owned(),
         Some(next) => format!(
@@ -125,7 +133,11 @@ fn layers(layers: &[LayerSpec]) -> String {
             self::layers(below)
         ),
     };
-    format!("<source file='{}' fdgroup='{}'/>{inner}", escape(&top.path), escape(&top.group))
+    format!(
+        "<source file='{}' fdgroup='{}'/>{inner}",
+        escape(&top.path),
+        escape(&top.group)
+    )
 }
 
 fn nics<'s>(spec: &'s DomainSpec) -> impl Iterator<Item = String> + 's {
@@ -184,7 +196,11 @@ mod tests {
 
     #[test]
     fn a_chain_ends_in_an_empty_backing_store() {
-        let layer = |group: &str, format| LayerSpec { group: group.into(), path: format!("/{group}"), format };
+        let layer = |group: &str, format| LayerSpec {
+            group: group.into(),
+            path: format!("/{group}"),
+            format,
+        };
         let text = layers(&[layer("run", Format::Qcow2), layer("base", Format::Raw)]);
         assert_eq!(
             text,

@@ -21,7 +21,9 @@ pub const DOMAIN_PREFIX: &str = "lifeboat-";
 #[derive(Debug, thiserror::Error)]
 pub enum HypervisorError {
     /// No connection.
-    #[error("failed to connect to libvirt (`qemu:///system`)\nhint: start it with `systemctl start libvirtd`, or, without systemd, `virtlogd -d && libvirtd -d`")]
+    #[error(
+        "failed to connect to libvirt (`qemu:///system`)\nhint: start it with `systemctl start libvirtd`, or, without systemd, `virtlogd -d && libvirtd -d`"
+    )]
     Connect(#[source] virt::error::Error),
     /// A call failed.
     #[error("libvirt failed to {what} domain `{domain}`")]
@@ -86,10 +88,20 @@ pub enum DomainState {
 
 enum Request {
     Capabilities(oneshot::Sender<Result<HostCapabilities, HypervisorError>>),
-    Start(Box<DomainStart>, oneshot::Sender<Result<(), HypervisorError>>),
-    State(String, oneshot::Sender<Result<DomainState, HypervisorError>>),
+    Start(
+        Box<DomainStart>,
+        oneshot::Sender<Result<(), HypervisorError>>,
+    ),
+    State(
+        String,
+        oneshot::Sender<Result<DomainState, HypervisorError>>,
+    ),
     Destroy(String, oneshot::Sender<Result<bool, HypervisorError>>),
-    Screenshot(String, PathBuf, oneshot::Sender<Result<(), HypervisorError>>),
+    Screenshot(
+        String,
+        PathBuf,
+        oneshot::Sender<Result<(), HypervisorError>>,
+    ),
 }
 
 /// Handle to the libvirt worker; cheap to clone.
@@ -117,22 +129,26 @@ impl Hypervisor {
 
     /// Defines and starts a domain; nothing is left defined when it fails.
     pub async fn start_domain(&self, start: DomainStart) -> Result<(), HypervisorError> {
-        self.ask(|answer| Request::Start(Box::new(start), answer)).await
+        self.ask(|answer| Request::Start(Box::new(start), answer))
+            .await
     }
 
     /// State of a domain.
     pub async fn state(&self, domain: &str) -> Result<DomainState, HypervisorError> {
-        self.ask(|answer| Request::State(domain.to_owned(), answer)).await
+        self.ask(|answer| Request::State(domain.to_owned(), answer))
+            .await
     }
 
     /// Ends a domain; says whether there was one.
     pub async fn destroy(&self, domain: &str) -> Result<bool, HypervisorError> {
-        self.ask(|answer| Request::Destroy(domain.to_owned(), answer)).await
+        self.ask(|answer| Request::Destroy(domain.to_owned(), answer))
+            .await
     }
 
     /// Writes a picture of the domain's first screen as PNG.
     pub async fn screenshot(&self, domain: &str, png: PathBuf) -> Result<(), HypervisorError> {
-        self.ask(|answer| Request::Screenshot(domain.to_owned(), png, answer)).await
+        self.ask(|answer| Request::Screenshot(domain.to_owned(), png, answer))
+            .await
     }
 
     async fn ask<T>(
@@ -140,7 +156,10 @@ impl Hypervisor {
         request: impl FnOnce(oneshot::Sender<Result<T, HypervisorError>>) -> Request,
     ) -> Result<T, HypervisorError> {
         let (answer, result) = oneshot::channel();
-        self.requests.send(request(answer)).await.map_err(|_| HypervisorError::WorkerGone)?;
+        self.requests
+            .send(request(answer))
+            .await
+            .map_err(|_| HypervisorError::WorkerGone)?;
         result.await.map_err(|_| HypervisorError::WorkerGone)?
     }
 }

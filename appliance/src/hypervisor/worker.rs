@@ -17,6 +17,8 @@ const SCREENSHOT_LIMIT: usize = 64 << 20;
 type Answer<T> = Result<T, HypervisorError>;
 
 pub(super) fn run(mut requests: mpsc::Receiver<Request>) {
+    // Errors come back as values; libvirt's own habit is to print them too.
+    virt::error::clear_error_callback();
     let mut worker = Worker { connection: None };
     while let Some(request) = requests.blocking_recv() {
         worker.serve(request);
@@ -35,16 +37,18 @@ impl Worker {
             Request::Start(start, answer) => drop(answer.send(self.start(&start))),
             Request::State(name, answer) => drop(answer.send(self.state(&name))),
             Request::Destroy(name, answer) => drop(answer.send(self.destroy(&name))),
-            Request::Screenshot(name, png, answer) => drop(answer.send(self.screenshot(&name, &png))),
+            Request::Screenshot(name, png, answer) => {
+                drop(answer.send(self.screenshot(&name, &png)))
+            }
         }
     }
 
     fn connection(&mut self) -> Answer<Connect> {
-        if let Some(connection) = self.connection.take() {
-            if connection.is_alive().unwrap_or(false) {
-                self.connection = Some(connection.clone());
-                return Ok(connection);
-            }
+        if let Some(connection) = self.connection.take()
+            && connection.is_alive().unwrap_or(false)
+        {
+            self.connection = Some(connection.clone());
+            return Ok(connection);
         }
         let connection = Connect::open(Some(URI)).map_err(HypervisorError::Connect)?;
         self.connection = Some(connection.clone());
@@ -54,16 +58,26 @@ impl Worker {
     fn capabilities(&mut self) -> Answer<HostCapabilities> {
         let connection = self.connection()?;
         let version = |number: u32| {
-            format!("{}.{}.{}", number / 1_000_000, number / 1_000 % 1_000, number % 1_000)
+            format!(
+                "{}.{}.{}",
+                number / 1_000_000,
+                number / 1_000 % 1_000,
+                number % 1_000
+            )
         };
         let libvirt = connection.lib_version().map_err(HypervisorError::Connect)?;
         let qemu = connection.hyp_version().map_err(HypervisorError::Connect)?;
-        Ok(HostCapabilities { libvirt_version: version(libvirt), qemu_version: version(qemu) })
+        Ok(HostCapabilities {
+            libvirt_version: version(libvirt),
+            qemu_version: version(qemu),
+        })
     }
 
     fn start(&mut self, start: &DomainStart) -> Answer<()> {
         let connection = self.connection()?;
-        let domain = connection.define_domain_xml(&start.xml).map_err(call("define", &start.name))?;
+        let domain = connection
+            .define_domain_xml(&start.xml)
+            .map_err(call("define", &start.name))?;
         let started = associate_all(&domain, start)
             .and_then(|()| domain.create().map_err(call("start", &start.name)));
         // A running domain becomes transient by this, a failed one vanishes.
@@ -84,7 +98,9 @@ impl Worker {
 
     fn destroy(&mut self, name: &str) -> Answer<bool> {
         let connection = self.connection()?;
-        let Some(domain) = lookup(&connection, name)? else { return Ok(false) };
+        let Some(domain) = lookup(&connection, name)? else {
+            return Ok(false);
+        };
         if domain.is_active().map_err(call("query", name))? {
             gone_is_fine(domain.destroy()).map_err(call("destroy", name))?;
         }
@@ -95,8 +111,10 @@ impl Worker {
     fn screenshot(&mut self, name: &str, png: &Path) -> Answer<()> {
         let connection = self.connection()?;
         let picture = read_screen(&connection, name).map_err(call("photograph", name))?;
-        write_png(&picture, png)
-            .map_err(|source| HypervisorError::Screenshot { path: png.to_path_buf(), source })
+        write_png(&picture, png).map_err(|source| HypervisorError::Screenshot {
+            path: png.to_path_buf(),
+            source,
+        })
     }
 }
 
@@ -115,7 +133,13 @@ fn undefine(domain: &Domain) -> Result<(), Error> {
 }
 
 fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
-    result.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) })
+    result.or_else(|error| {
+        if is_absent(&error) {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
 }
 
 fn lookup(connection: &Connect, name: &str) -> Answer<Option<Domain>> {
@@ -132,7 +156,11 @@ fn is_absent(error: &Error) -> bool {
 
 fn call(what: &'static str, domain: &str) -> impl FnOnce(Error) -> HypervisorError {
     let domain = domain.to_owned();
-    move |source| HypervisorError::Call { what, domain, source }
+    move |source| HypervisorError::Call {
+        what,
+        domain,
+        source,
+    }
 }
 
 fn read_screen(connection: &Connect, name: &str) -> Result<Vec<u8>, Error> {
@@ -178,7 +206,9 @@ pub(super) fn parse_pixmap(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
     }
     let [width, height, depth] = fields;
     let pixels = rest.get(1..)?;
-    let size = (width as usize).checked_mul(height as usize)?.checked_mul(3)?;
+    let size = (width as usize)
+        .checked_mul(height as usize)?
+        .checked_mul(3)?;
     (depth == 255 && width > 0 && height > 0).then_some(())?;
     Some((width, height, pixels.get(..size)?))
 }
@@ -189,8 +219,10 @@ fn skip_blank_and_comments(mut bytes: &[u8]) -> &[u8] {
         if bytes.first() != Some(&b'#') {
             return bytes;
         }
-        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+        let end = bytes
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap_or(bytes.len());
         bytes = &bytes[end..];
     }
 }
-

@@ -29,7 +29,11 @@ impl Mode {
 
     /// From the stored word; anything unknown is a test, which is torn down.
     pub fn from_word(word: &str) -> Self {
-        if word == "recovery" { Self::Recovery } else { Self::Test }
+        if word == "recovery" {
+            Self::Recovery
+        } else {
+            Self::Test
+        }
     }
 }
 

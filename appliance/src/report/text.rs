@@ -7,7 +7,15 @@ use super::{MachineReport, Outcome, Report};
 /// Text from a guest as it may be shown on a terminal: control characters are
 /// replaced, so that no escape sequence reaches it.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// The whole report.
@@ -34,8 +42,23 @@ fn line(out: &mut String, text: &str) {
 
 fn header(out: &mut String, report: &Report) {
     let verdict = if report.ok { "OK" } else { "NOT OK" };
-    line(out, &format!("{verdict}  site {}  {}  session {}", report.site, report.mode.word(), report.session));
-    line(out, &format!("accelerator  {} ({})", report.accelerator.word(), report.accelerator_reason));
+    line(
+        out,
+        &format!(
+            "{verdict}  site {}  {}  session {}",
+            report.site,
+            report.mode.word(),
+            report.session
+        ),
+    );
+    line(
+        out,
+        &format!(
+            "accelerator  {} ({})",
+            report.accelerator.word(),
+            report.accelerator_reason
+        ),
+    );
     if let Some(note) = &report.isolation_note {
         line(out, &format!("             {note}"));
     }
@@ -53,7 +76,13 @@ fn header(out: &mut String, report: &Report) {
 }
 
 fn machines(out: &mut String, report: &Report) {
-    line(out, &format!("{:<16} {:<11} {:>9} {:>9} {:>9}  gates", "machine", "outcome", "inject s", "start s", "ready s"));
+    line(
+        out,
+        &format!(
+            "{:<16} {:<11} {:>9} {:>9} {:>9}  gates",
+            "machine", "outcome", "inject s", "start s", "ready s"
+        ),
+    );
     for machine in &report.machines {
         line(
             out,
@@ -98,7 +127,11 @@ fn gates(machine: &MachineReport) -> String {
     let mut words = Vec::new();
     for gate in &machine.gates {
         let port = gate.port.map(|port| format!(" {port}")).unwrap_or_default();
-        let text = gate.expect.as_ref().map(|text| format!(" \"{}\"", printable(text))).unwrap_or_default();
+        let text = gate
+            .expect
+            .as_ref()
+            .map(|text| format!(" \"{}\"", printable(text)))
+            .unwrap_or_default();
         let mark = if gate.ready_s.is_some() { "+" } else { "-" };
         let learned = if gate.learned { " (learned)" } else { "" };
         words.push(format!("{mark}{}{port}{text}{learned}", gate.kind));
@@ -109,7 +142,11 @@ fn gates(machine: &MachineReport) -> String {
 fn plan(out: &mut String, report: &Report) {
     line(out, "plan");
     for entry in &report.plan {
-        let after = if entry.after.is_empty() { "first".to_owned() } else { format!("after {}", entry.after.join(", ")) };
+        let after = if entry.after.is_empty() {
+            "first".to_owned()
+        } else {
+            format!("after {}", entry.after.join(", "))
+        };
         line(out, &format!("  {:<14} {after}", entry.machine));
         for evidence in &entry.evidence {
             line(out, &format!("      {}", printable(evidence)));
@@ -121,8 +158,18 @@ fn plan(out: &mut String, report: &Report) {
 fn network(out: &mut String, report: &Report) {
     let network = &report.network;
     let isolation = &network.isolation;
-    line(out, &format!("network  {} frames, {} dropped, {} on an uplink", network.frames, network.dropped, network.uplink_frames));
-    let control = if isolation.control_seen { "seen" } else { "NOT SEEN: the check proves nothing" };
+    line(
+        out,
+        &format!(
+            "network  {} frames, {} dropped, {} on an uplink",
+            network.frames, network.dropped, network.uplink_frames
+        ),
+    );
+    let control = if isolation.control_seen {
+        "seen"
+    } else {
+        "NOT SEEN: the check proves nothing"
+    };
     line(
         out,
         &format!(
@@ -131,10 +178,23 @@ fn network(out: &mut String, report: &Report) {
         ),
     );
     for asked in &network.unanswered {
-        let port = asked.port.map(|port| format!(" port {port}")).unwrap_or_default();
-        line(out, &format!("unanswered  {} asked for {} {}{port}, {} times", asked.from, asked.to, asked.protocol, asked.count));
+        let port = asked
+            .port
+            .map(|port| format!(" port {port}"))
+            .unwrap_or_default();
+        line(
+            out,
+            &format!(
+                "unanswered  {} asked for {} {}{port}, {} times",
+                asked.from, asked.to, asked.protocol, asked.count
+            ),
+        );
     }
-    let sources = if report.sources_unchanged { "unchanged" } else { "CHANGED" };
+    let sources = if report.sources_unchanged {
+        "unchanged"
+    } else {
+        "CHANGED"
+    };
     let _ = writeln!(out, "captured volumes  {sources}");
 }
 
@@ -144,6 +204,9 @@ mod tests {
 
     #[test]
     fn escape_sequences_of_a_guest_do_not_reach_the_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\r\n\tc"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}\tc");
+        assert_eq!(
+            printable("a\x1b[2Jb\r\n\tc"),
+            "a\u{fffd}[2Jb\u{fffd}\u{fffd}\tc"
+        );
     }
 }

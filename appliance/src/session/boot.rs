@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::Clock;
 use super::gates::{self, Opening};
 use super::plan::{DiskPlan, MachinePlan, SessionPlan};
-use super::Clock;
 use crate::hypervisor::domain_xml::{DiskSpec, DomainSpec, LayerSpec, NicSpec, domain_xml};
 use crate::hypervisor::{DiskDescriptors, DomainStart, DomainState, Hypervisor};
 use crate::report::Mode;
@@ -63,7 +63,11 @@ impl Means {
 
 /// Starts the machine, unless it runs already, and waits for its gates.
 pub async fn bring_up(means: Means, index: usize, already_running: bool) {
-    let started = if already_running { Ok(()) } else { start(&means, index).await };
+    let started = if already_running {
+        Ok(())
+    } else {
+        start(&means, index).await
+    };
     match started {
         Err(error) => means.say(index, Said::Failed(crate::events::chain(&error).join(": "))),
         Ok(()) => {
@@ -96,14 +100,30 @@ async fn all_gates(means: &Means, index: usize) -> Said {
         if !opening.open {
             closed.push(closed_gate(&means.plan.machines[index], gate, &opening));
         }
-        means.say(index, Said::Gate { gate, opening, at_s: means.clock.elapsed_s() });
+        means.say(
+            index,
+            Said::Gate {
+                gate,
+                opening,
+                at_s: means.clock.elapsed_s(),
+            },
+        );
     }
-    if closed.is_empty() { Said::Ready } else { Said::Failed(closed.join("; ")) }
+    if closed.is_empty() {
+        Said::Ready
+    } else {
+        Said::Failed(closed.join("; "))
+    }
 }
 
 fn closed_gate(plan: &MachinePlan, number: usize, opening: &Opening) -> String {
     let gate = &plan.gates[number];
-    let port = gate.gate.kind.port().map(|port| format!(" {port}")).unwrap_or_default();
+    let port = gate
+        .gate
+        .kind
+        .port()
+        .map(|port| format!(" {port}"))
+        .unwrap_or_default();
     format!(
         "gate {}{port} stayed closed for {} s after the start ({})",
         gate.gate.kind.word(),
@@ -146,12 +166,23 @@ fn domain_start(plan: &SessionPlan, index: usize) -> anyhow::Result<DomainStart>
         memory_mib: machine.machine.memory_mib,
         vcpus: machine.machine.vcpus,
         disks: specs,
-        nics: nics.map(|(nic, socket)| NicSpec { mac: nic.mac, socket }).collect(),
+        nics: nics
+            .map(|(nic, socket)| NicSpec {
+                mac: nic.mac,
+                socket,
+            })
+            .collect(),
         console_log: &machine.console,
-        nvram: &plan.run_dir.join(format!("{}_VARS.fd", machine.machine.name)),
+        nvram: &plan
+            .run_dir
+            .join(format!("{}_VARS.fd", machine.machine.name)),
         disposable: plan.mode == Mode::Test,
     });
-    Ok(DomainStart { name: machine.domain.clone(), xml, disks })
+    Ok(DomainStart {
+        name: machine.domain.clone(),
+        xml,
+        disks,
+    })
 }
 
 type Layers = Vec<(String, OwnedFd)>;
@@ -161,9 +192,15 @@ type Layers = Vec<(String, OwnedFd)>;
 fn open_layers(disk: &DiskPlan, group: &str) -> anyhow::Result<(Layers, DiskSpec)> {
     use anyhow::Context;
     let run = OpenOptions::new().read(true).write(true).open(&disk.run);
-    let run = run.with_context(|| format!("failed to open run overlay `{}`", disk.run.display()))?;
+    let run =
+        run.with_context(|| format!("failed to open run overlay `{}`", disk.run.display()))?;
     let prepared = OpenOptions::new().read(true).open(&disk.prepared);
-    let prepared = prepared.with_context(|| format!("failed to open prepared image `{}`", disk.prepared.display()))?;
+    let prepared = prepared.with_context(|| {
+        format!(
+            "failed to open prepared image `{}`",
+            disk.prepared.display()
+        )
+    })?;
     let captured = lifeboat_images::open_read_only(&disk.captured)?;
     let layers: Layers = vec![
         (format!("{group}-run"), run.into()),
@@ -175,11 +212,16 @@ fn open_layers(disk: &DiskPlan, group: &str) -> anyhow::Result<(Layers, DiskSpec
         (disk.prepared.as_path(), DiskPlan::OVERLAY),
         (disk.captured.path.as_path(), disk.captured.format),
     ];
-    let spec = layers.iter().zip(about).map(|((group, _), (path, format))| LayerSpec {
-        group: group.clone(),
-        path: path.to_string_lossy().into_owned(),
-        format,
-    });
-    let spec = DiskSpec { layers: spec.collect() };
+    let spec = layers
+        .iter()
+        .zip(about)
+        .map(|((group, _), (path, format))| LayerSpec {
+            group: group.clone(),
+            path: path.to_string_lossy().into_owned(),
+            format,
+        });
+    let spec = DiskSpec {
+        layers: spec.collect(),
+    };
     Ok((layers, spec))
 }

@@ -16,7 +16,9 @@ use super::{Clock, making, supervise, teardown};
 use crate::daemon::Appliance;
 use crate::events::{Event, Events};
 use crate::hypervisor::{DomainState, Hypervisor};
-use crate::report::{GateReport, IsolationLine, MachineReport, Mode, NetworkReport, Outcome, Report};
+use crate::report::{
+    GateReport, IsolationLine, MachineReport, Mode, NetworkReport, Outcome, Report,
+};
 use crate::store::SessionState;
 
 mod finish;
@@ -40,7 +42,10 @@ pub async fn run(
     let result = run_made(appliance, &plan, events, stop).await;
     let keep = plan.mode == Mode::Recovery && result.is_ok();
     if keep {
-        appliance.store.set_session_state(&plan.id, SessionState::Kept, "its machines run").await?;
+        appliance
+            .store
+            .set_session_state(&plan.id, SessionState::Kept, "its machines run")
+            .await?;
         return result;
     }
     events.step("tear down", &plan.id);
@@ -50,9 +55,16 @@ pub async fn run(
         Ok(report) => report.problems.join("; "),
         Err(error) => format!("{error:#}"),
     };
-    appliance.store.set_session_state(&plan.id, SessionState::Ended, &detail).await?;
+    appliance
+        .store
+        .set_session_state(&plan.id, SessionState::Ended, &detail)
+        .await?;
     let removed = removed?;
-    events.done("tear down", &plan.id, format!("{removed} things removed, none left"));
+    events.done(
+        "tear down",
+        &plan.id,
+        format!("{removed} things removed, none left"),
+    );
     result
 }
 
@@ -64,10 +76,14 @@ async fn run_made(
 ) -> anyhow::Result<Report> {
     making::make_run_dir(&appliance.store, plan).await?;
     events.step("start switch", &plan.id);
-    supervise::ensure_switch(appliance, plan).await.context("failed to start the session's switch")?;
+    supervise::ensure_switch(appliance, plan)
+        .await
+        .context("failed to start the session's switch")?;
     making::make_run_overlays(&appliance.store, plan).await?;
     let client = SwitchClient::new(&plan.switch.control_socket);
-    let isolation = Isolation::start(client.clone()).await.context("failed to start the proof of isolation")?;
+    let isolation = Isolation::start(client.clone())
+        .await
+        .context("failed to start the proof of isolation")?;
     let supervisor = supervise::supervise(appliance.clone(), plan.clone(), events.clone());
     let mut driver = Driver::new(appliance, plan.clone(), client, events, stop).await?;
     let end = driver.drive().await;
@@ -102,10 +118,27 @@ impl<'a> Driver<'a> {
         let hypervisor = appliance.hypervisor.clone();
         let running_before = running(&hypervisor, &plan).await?;
         let clock = Clock::since(plan.began_ms);
-        let means = Means { plan: plan.clone(), hypervisor, client, clock, says };
+        let means = Means {
+            plan: plan.clone(),
+            hypervisor,
+            client,
+            clock,
+            says,
+        };
         let nodes = plan.nodes();
         let reports = plan.machines.iter().map(empty_report).collect();
-        Ok(Self { appliance, plan, events, nodes, reports, running_before, means, said, tasks: JoinSet::new(), stop })
+        Ok(Self {
+            appliance,
+            plan,
+            events,
+            nodes,
+            reports,
+            running_before,
+            means,
+            said,
+            tasks: JoinSet::new(),
+            stop,
+        })
     }
 
     async fn drive(&mut self) -> anyhow::Result<End> {
@@ -122,7 +155,9 @@ impl<'a> Driver<'a> {
     }
 
     fn settled(&self) -> bool {
-        self.nodes.iter().all(|node| !matches!(node.standing, Standing::Waiting | Standing::Booting))
+        self.nodes
+            .iter()
+            .all(|node| !matches!(node.standing, Standing::Waiting | Standing::Booting))
     }
 
     async fn act(&mut self) -> anyhow::Result<()> {
@@ -141,15 +176,21 @@ impl<'a> Driver<'a> {
     }
 
     async fn start(&mut self, index: usize) -> anyhow::Result<()> {
-        let domain = crate::store::Resource::Domain { name: self.plan.machines[index].domain.clone() };
+        let domain = crate::store::Resource::Domain {
+            name: self.plan.machines[index].domain.clone(),
+        };
         let running = self.running_before[index];
         if !running {
-            self.appliance.store.plan_resource(&self.plan.id, &domain).await?;
+            self.appliance
+                .store
+                .plan_resource(&self.plan.id, &domain)
+                .await?;
         }
         self.nodes[index].standing = Standing::Booting;
         self.reports[index].started_s = Some(self.means.clock.elapsed_s());
         self.tell(index, "starting", "");
-        self.tasks.spawn(boot::bring_up(self.means.clone(), index, running));
+        self.tasks
+            .spawn(boot::bring_up(self.means.clone(), index, running));
         Ok(())
     }
 
@@ -165,26 +206,61 @@ impl<'a> Driver<'a> {
     async fn hear(&mut self, machine: usize, said: Said) {
         match said {
             Said::Started => self.tell(machine, "booting", ""),
-            Said::Gate { gate, opening, at_s } => self.hear_gate(machine, gate, &opening, at_s),
+            Said::Gate {
+                gate,
+                opening,
+                at_s,
+            } => self.hear_gate(machine, gate, &opening, at_s),
             Said::Ready => self.ready(machine),
             Said::Failed(reason) => self.failed(machine, reason).await,
         }
     }
 
-    fn hear_gate(&mut self, machine: usize, gate: usize, opening: &super::gates::Opening, at_s: f64) {
+    fn hear_gate(
+        &mut self,
+        machine: usize,
+        gate: usize,
+        opening: &super::gates::Opening,
+        at_s: f64,
+    ) {
         let planned = &self.plan.machines[machine].gates[gate];
-        let words = format!("{} {}", planned.gate.kind.word(), planned.gate.kind.port().map(|p| p.to_string()).unwrap_or_default());
+        let words = format!(
+            "{} {}",
+            planned.gate.kind.word(),
+            planned
+                .gate
+                .kind
+                .port()
+                .map(|p| p.to_string())
+                .unwrap_or_default()
+        );
         let report = &mut self.reports[machine].gates[gate];
         report.detail.clone_from(&opening.detail);
         report.ready_s = opening.open.then_some(at_s);
-        self.tell(machine, if opening.open { "gate open" } else { "gate closed" }, words.trim());
+        self.tell(
+            machine,
+            if opening.open {
+                "gate open"
+            } else {
+                "gate closed"
+            },
+            words.trim(),
+        );
     }
 
     fn ready(&mut self, machine: usize) {
         self.nodes[machine].standing = Standing::Ready;
         let report = &mut self.reports[machine];
-        let last = report.gates.iter().filter_map(|gate| gate.ready_s).fold(0.0, f64::max);
-        let at = if last > 0.0 { last } else { self.means.clock.elapsed_s() };
+        let last = report
+            .gates
+            .iter()
+            .filter_map(|gate| gate.ready_s)
+            .fold(0.0, f64::max);
+        let at = if last > 0.0 {
+            last
+        } else {
+            self.means.clock.elapsed_s()
+        };
         (report.ready_s, report.ok, report.outcome) = (Some(at), true, Outcome::Ready);
         self.tell(machine, "ready", "");
     }
@@ -201,7 +277,12 @@ impl<'a> Driver<'a> {
     async fn photograph(&mut self, machine: usize) {
         let plan = &self.plan.machines[machine];
         let name = format!("{}.png", plan.machine.name);
-        match self.means.hypervisor.screenshot(&plan.domain, self.plan.folder.join(&name)).await {
+        match self
+            .means
+            .hypervisor
+            .screenshot(&plan.domain, self.plan.folder.join(&name))
+            .await
+        {
             Ok(()) => self.reports[machine].screenshot = Some(name),
             Err(error) => tracing::warn!(%error, machine = plan.machine.name, "no screenshot"),
         }
@@ -242,7 +323,10 @@ fn empty_report(plan: &super::plan::MachinePlan) -> MachineReport {
         prepared: true,
         inject_s: plan.inject_s,
         gates: plan.gates.iter().map(gate).collect(),
-        console: plan.console.file_name().map(|name| name.to_string_lossy().into_owned()),
+        console: plan
+            .console
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned()),
         ..MachineReport::default()
     }
 }

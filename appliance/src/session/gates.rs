@@ -27,19 +27,27 @@ pub struct Opening {
 /// Probes until the gate opens or `deadline` passes.
 pub async fn wait_open(client: &SwitchClient, gate: &PlannedGate, deadline: Instant) -> Opening {
     let Some(probe) = probe_of(gate) else {
-        return Opening { open: true, detail: "the machine runs; it has no address to probe".into() };
+        return Opening {
+            open: true,
+            detail: "the machine runs; it has no address to probe".into(),
+        };
     };
     let mut last = "not probed yet".to_owned();
     while Instant::now() < deadline {
         match client.probe(probe.clone(), TRY).await {
-            Ok(ProbeResult { ok: true, detail, .. }) => return Opening { open: true, detail },
+            Ok(ProbeResult {
+                ok: true, detail, ..
+            }) => return Opening { open: true, detail },
             Ok(result) => last = result.detail,
             // The switch may be restarting; the machine is not at fault.
             Err(error) => last = format!("the switch did not answer: {error}"),
         }
         tokio::time::sleep(PAUSE).await;
     }
-    Opening { open: false, detail: last }
+    Opening {
+        open: false,
+        detail: last,
+    }
 }
 
 fn probe_of(gate: &PlannedGate) -> Option<Probe> {
@@ -47,8 +55,16 @@ fn probe_of(gate: &PlannedGate) -> Option<Probe> {
     Some(match &gate.gate.kind {
         GateKind::Running => return None,
         GateKind::Icmp => Probe::Icmp { address },
-        GateKind::Tcp(port) => Probe::Tcp { address, port: *port },
-        GateKind::Http { port, path, host, expect } => Probe::Http {
+        GateKind::Tcp(port) => Probe::Tcp {
+            address,
+            port: *port,
+        },
+        GateKind::Http {
+            port,
+            path,
+            host,
+            expect,
+        } => Probe::Http {
             address,
             port: *port,
             host: host.clone().unwrap_or_else(|| address.to_string()),

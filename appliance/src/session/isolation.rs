@@ -24,10 +24,16 @@ impl Isolation {
     /// Starts the watcher, proves that it sees, and sends the first canaries
     /// before any machine runs.
     pub async fn start(client: SwitchClient) -> anyhow::Result<Self> {
-        let mut watcher = CanaryWatcher::start(&format!("lifeboat-canary-{}", uuid::Uuid::new_v4().simple()))?;
+        let mut watcher = CanaryWatcher::start(&format!(
+            "lifeboat-canary-{}",
+            uuid::Uuid::new_v4().simple()
+        ))?;
         watcher.challenge(&client).await?;
         let (stop, stopped) = watch::channel(false);
-        Ok(Self { rounds: tokio::spawn(rounds(watcher, client, stopped)), stop })
+        Ok(Self {
+            rounds: tokio::spawn(rounds(watcher, client, stopped)),
+            stop,
+        })
     }
 
     /// Ends the proof and says what was seen.
@@ -37,7 +43,11 @@ impl Isolation {
     }
 }
 
-async fn rounds(mut watcher: CanaryWatcher, client: SwitchClient, mut stopped: watch::Receiver<bool>) -> anyhow::Result<IsolationLine> {
+async fn rounds(
+    mut watcher: CanaryWatcher,
+    client: SwitchClient,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<IsolationLine> {
     loop {
         tokio::select! {
             _ = stopped.changed() => break,

@@ -24,8 +24,10 @@ pub fn write_plan(plan: &SessionPlan) -> anyhow::Result<()> {
 /// Reads the plan of an earlier life of the daemon.
 pub fn read_plan(host: &Host, id: &str) -> anyhow::Result<SessionPlan> {
     let path = host.session_dir(id).join(PLAN_FILE);
-    let text = std::fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("`{}` is not a session of this version", path.display()))
+    let text =
+        std::fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    serde_json::from_slice(&text)
+        .with_context(|| format!("`{}` is not a session of this version", path.display()))
 }
 
 /// Replaces a file in one step, so that a crash leaves the old or the new.
@@ -41,7 +43,14 @@ pub fn replace_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 
 /// The folder of sockets: QEMU's user may pass through it, but not list it.
 pub async fn make_run_dir(store: &Store, plan: &SessionPlan) -> anyhow::Result<()> {
-    store.plan_resource(&plan.id, &Resource::RunDirectory { path: plan.run_dir.clone() }).await?;
+    store
+        .plan_resource(
+            &plan.id,
+            &Resource::RunDirectory {
+                path: plan.run_dir.clone(),
+            },
+        )
+        .await?;
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o711)
@@ -55,8 +64,20 @@ pub fn switch_config_file(plan: &SessionPlan) -> PathBuf {
 }
 
 /// Starts the switch and writes down which process it is.
-pub async fn start_switch(store: &Store, host: &Host, plan: &SessionPlan) -> anyhow::Result<SwitchProcess> {
-    let number = store.plan_resource(&plan.id, &Resource::Switch { pid: 0, start_time: 0 }).await?;
+pub async fn start_switch(
+    store: &Store,
+    host: &Host,
+    plan: &SessionPlan,
+) -> anyhow::Result<SwitchProcess> {
+    let number = store
+        .plan_resource(
+            &plan.id,
+            &Resource::Switch {
+                pid: 0,
+                start_time: 0,
+            },
+        )
+        .await?;
     let switch = spawn_switch(host, plan).await?;
     note_switch(store, number, &switch).await?;
     Ok(switch)
@@ -72,7 +93,10 @@ async fn spawn_switch(host: &Host, plan: &SessionPlan) -> anyhow::Result<SwitchP
 async fn note_switch(store: &Store, number: i64, switch: &SwitchProcess) -> anyhow::Result<()> {
     let pid = i32::try_from(switch.pid()).context("the switch has an impossible process id")?;
     let identity = ProcessIdentity::of(pid).context("the switch ended at once")?;
-    let known = Resource::Switch { pid, start_time: identity.start_time };
+    let known = Resource::Switch {
+        pid,
+        start_time: identity.start_time,
+    };
     Ok(store.update_resource(number, &known).await?)
 }
 
@@ -81,7 +105,14 @@ async fn note_switch(store: &Store, number: i64, switch: &SwitchProcess) -> anyh
 pub async fn make_run_overlays(store: &Store, plan: &SessionPlan) -> anyhow::Result<()> {
     for disk in plan.machines.iter().flat_map(|machine| &machine.disks) {
         if !disk.run.exists() {
-            store.plan_resource(&plan.id, &Resource::Overlay { path: disk.run.clone() }).await?;
+            store
+                .plan_resource(
+                    &plan.id,
+                    &Resource::Overlay {
+                        path: disk.run.clone(),
+                    },
+                )
+                .await?;
             let disk = disk.clone();
             tokio::task::spawn_blocking(move || make_overlay(&disk)).await??;
         }
@@ -90,6 +121,11 @@ pub async fn make_run_overlays(store: &Store, plan: &SessionPlan) -> anyhow::Res
 }
 
 fn make_overlay(disk: &DiskPlan) -> anyhow::Result<()> {
-    lifeboat_images::create_overlay(&disk.prepared, DiskPlan::OVERLAY, disk.captured.virtual_size, &disk.run)?;
+    lifeboat_images::create_overlay(
+        &disk.prepared,
+        DiskPlan::OVERLAY,
+        disk.captured.virtual_size,
+        &disk.run,
+    )?;
     Ok(())
 }

@@ -48,18 +48,25 @@ pub struct Clock {
 impl Clock {
     /// A clock that began at this Unix time in milliseconds.
     pub fn since(unix_ms: u64) -> Self {
-        Self { began: UNIX_EPOCH + Duration::from_millis(unix_ms) }
+        Self {
+            began: UNIX_EPOCH + Duration::from_millis(unix_ms),
+        }
     }
 
     /// Seconds since the session began.
     pub fn elapsed_s(self) -> f64 {
-        SystemTime::now().duration_since(self.began).unwrap_or_default().as_secs_f64()
+        SystemTime::now()
+            .duration_since(self.began)
+            .unwrap_or_default()
+            .as_secs_f64()
     }
 }
 
 /// The present Unix time in milliseconds.
 pub fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

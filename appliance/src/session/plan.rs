@@ -23,7 +23,9 @@ pub const QEMU_OVERHEAD_MIB: u64 = 160;
 #[derive(Debug, thiserror::Error)]
 pub enum AdmissionError {
     /// The guests do not fit into memory.
-    #[error("site `{site}` needs {needed_mib} MiB of memory for {machines} machines, but this host can give {available_mib} MiB: lower `memory_mib` in the site file, leave machines out, or use a larger host")]
+    #[error(
+        "site `{site}` needs {needed_mib} MiB of memory for {machines} machines, but this host can give {available_mib} MiB: lower `memory_mib` in the site file, leave machines out, or use a larger host"
+    )]
     Memory {
         /// The site.
         site: String,
@@ -35,7 +37,9 @@ pub enum AdmissionError {
         available_mib: u64,
     },
     /// Too little room for the run overlays.
-    #[error("`{folder}` has {free_mib} MiB free, but a session of {machines} machines needs at least {needed_mib} MiB: free some space or choose another `--state-dir`")]
+    #[error(
+        "`{folder}` has {free_mib} MiB free, but a session of {machines} machines needs at least {needed_mib} MiB: free some space or choose another `--state-dir`"
+    )]
     Disk {
         /// The state directory.
         folder: PathBuf,
@@ -152,8 +156,7 @@ impl SessionPlan {
     pub fn decide(id: String, began_ms: u64, from: &Ingredients) -> Result<Self, AdmissionError> {
         let folder = from.host.session_dir(&id);
         let run_dir = from.host.run_dir.join(&id);
-        let memory_mib = admit_memory(from)?;
-        admit_disk(from)?;
+        let memory_mib = admit(from.site, from.host)?;
         let machines: Vec<_> = (0..from.site.machines.len())
             .map(|index| machine_plan(&id, &folder, &run_dir, index, from))
             .collect();
@@ -188,7 +191,10 @@ impl SessionPlan {
             Accelerator::Tcg => cores.max(2),
             Accelerator::Kvm => cores.max(1) * 4,
         };
-        Budget { memory_mib: self.memory_mib, booting }
+        Budget {
+            memory_mib: self.memory_mib,
+            booting,
+        }
     }
 }
 
@@ -198,47 +204,85 @@ fn node(plan: &MachinePlan) -> Node {
         name: plan.machine.name.clone(),
         memory_mib: plan.machine.memory_mib + QEMU_OVERHEAD_MIB,
         expected_s: plan.expected_s,
-        needs: plan.needs.iter().map(|(other, hard)| (*other, need(*hard))).collect(),
+        needs: plan
+            .needs
+            .iter()
+            .map(|(other, hard)| (*other, need(*hard)))
+            .collect(),
         standing: Standing::Waiting,
     }
 }
 
-fn admit_memory(from: &Ingredients) -> Result<u64, AdmissionError> {
-    let needed_mib = from.site.machines.iter().map(|m| m.memory_mib + QEMU_OVERHEAD_MIB).sum();
-    let available_mib = from.host.memory_for_guests_mib();
+/// Whether the host has room for a session of the site; returns the memory that
+/// guests may use, MiB. Asked before anything is prepared, and again when the
+/// session is decided.
+pub fn admit(site: &Site, host: &Host) -> Result<u64, AdmissionError> {
+    admit_disk(site, host)?;
+    let needed_mib = site
+        .machines
+        .iter()
+        .map(|machine| machine.memory_mib + QEMU_OVERHEAD_MIB)
+        .sum();
+    let available_mib = host.memory_for_guests_mib();
     if needed_mib <= available_mib {
         return Ok(available_mib);
     }
-    let machines = from.site.machines.len();
-    Err(AdmissionError::Memory { site: from.site.name.clone(), machines, needed_mib, available_mib })
+    Err(AdmissionError::Memory {
+        site: site.name.clone(),
+        machines: site.machines.len(),
+        needed_mib,
+        available_mib,
+    })
 }
 
-fn admit_disk(from: &Ingredients) -> Result<(), AdmissionError> {
-    let machines = from.site.machines.len();
+fn admit_disk(site: &Site, host: &Host) -> Result<(), AdmissionError> {
+    let machines = site.machines.len();
     // A guest that boots writes tens of MiB into its run overlay.
     let needed_mib = 256 + 256 * machines as u64;
-    let free_mib = from.host.free_disk_mib();
+    let free_mib = host.free_disk_mib();
     if free_mib >= needed_mib {
         return Ok(());
     }
-    Err(AdmissionError::Disk { folder: from.host.state_dir.clone(), machines, free_mib, needed_mib })
+    Err(AdmissionError::Disk {
+        folder: host.state_dir.clone(),
+        machines,
+        free_mib,
+        needed_mib,
+    })
 }
 
-fn machine_plan(id: &str, folder: &Path, run_dir: &Path, index: usize, from: &Ingredients) -> MachinePlan {
+fn machine_plan(
+    id: &str,
+    folder: &Path,
+    run_dir: &Path,
+    index: usize,
+    from: &Ingredients,
+) -> MachinePlan {
     let machine = from.site.machines[index].clone();
     let prepared = &from.prepared[index];
-    let disks = prepared.disks.iter().enumerate().map(|(number, disk)| DiskPlan {
-        captured: disk.captured.clone(),
-        prepared: disk.overlay.clone(),
-        run: folder.join(format!("{}-{number}.qcow2", machine.name)),
-    });
+    let disks = prepared
+        .disks
+        .iter()
+        .enumerate()
+        .map(|(number, disk)| DiskPlan {
+            captured: disk.captured.clone(),
+            prepared: disk.overlay.clone(),
+            run: folder.join(format!("{}-{number}.qcow2", machine.name)),
+        });
     MachinePlan {
         domain: format!("{}{id}-{}", crate::hypervisor::DOMAIN_PREFIX, machine.name),
         disks: disks.collect(),
-        sockets: (0..machine.nics.len()).map(|nic| run_dir.join(format!("p{index}-{nic}.sock"))).collect(),
+        sockets: (0..machine.nics.len())
+            .map(|nic| run_dir.join(format!("p{index}-{nic}.sock")))
+            .collect(),
         gates: gates(&machine, from),
         needs: needs(&machine.name, from),
-        expected_s: from.order.ready_delays_s.get(&machine.name).copied().unwrap_or(30.0),
+        expected_s: from
+            .order
+            .ready_delays_s
+            .get(&machine.name)
+            .copied()
+            .unwrap_or(30.0),
         inject_s: prepared.inject_s,
         console: folder.join(format!("{}.log", machine.name)),
         machine,
@@ -248,7 +292,12 @@ fn machine_plan(id: &str, folder: &Path, run_dir: &Path, index: usize, from: &In
 /// Machines that this one waits for: the plan's, hard unless every edge that
 /// says so is soft.
 fn needs(name: &str, from: &Ingredients) -> Vec<(usize, bool)> {
-    let after = from.order.plan.iter().find(|entry| entry.machine == name).map(|entry| entry.after.as_slice());
+    let after = from
+        .order
+        .plan
+        .iter()
+        .find(|entry| entry.machine == name)
+        .map(|entry| entry.after.as_slice());
     let index_of = |other: &String| from.site.machines.iter().position(|m| &m.name == other);
     let soft: BTreeMap<&str, bool> = from
         .order
@@ -260,7 +309,12 @@ fn needs(name: &str, from: &Ingredients) -> Vec<(usize, bool)> {
     after
         .unwrap_or_default()
         .iter()
-        .filter_map(|other| Some((index_of(other)?, !soft.get(other.as_str()).copied().unwrap_or(false))))
+        .filter_map(|other| {
+            Some((
+                index_of(other)?,
+                !soft.get(other.as_str()).copied().unwrap_or(false),
+            ))
+        })
         .collect()
 }
 
@@ -270,13 +324,21 @@ fn gates(machine: &Machine, from: &Ingredients) -> Vec<PlannedGate> {
     } else {
         (machine.gates.clone(), false)
     };
-    gates.into_iter().map(|gate| planned(gate, learned, machine, from)).collect()
+    gates
+        .into_iter()
+        .map(|gate| planned(gate, learned, machine, from))
+        .collect()
 }
 
 /// The services that listened before, else an echo, else that it runs.
 fn learned_gates(machine: &Machine, order: &Order) -> Vec<Gate> {
-    let ports: BTreeSet<u16> =
-        order.gates.get(&machine.name).into_iter().flatten().map(|gate| gate.port).collect();
+    let ports: BTreeSet<u16> = order
+        .gates
+        .get(&machine.name)
+        .into_iter()
+        .flatten()
+        .map(|gate| gate.port)
+        .collect();
     let kinds: Vec<GateKind> = match (machine.addresses().is_empty(), ports.is_empty()) {
         (true, _) => vec![GateKind::Running],
         (false, true) => vec![GateKind::Icmp],
@@ -311,13 +373,22 @@ fn plan_lines(order: &Order) -> Vec<PlanLine> {
     order.plan.iter().map(line).collect()
 }
 
-fn switch_config(id: &str, run_dir: &Path, folder: &Path, from: &Ingredients, machines: &[MachinePlan]) -> SwitchConfig {
+fn switch_config(
+    id: &str,
+    run_dir: &Path,
+    folder: &Path,
+    from: &Ingredients,
+    machines: &[MachinePlan],
+) -> SwitchConfig {
     let network = |network: &crate::site::Network| NetworkConfig {
         name: network.name.clone(),
         cidr: network.cidr,
         gateway: network.gateway,
     };
-    let owner = Owner { uid: from.qemu_user.uid, gid: from.qemu_user.gid };
+    let owner = Owner {
+        uid: from.qemu_user.uid,
+        gid: from.qemu_user.gid,
+    };
     SwitchConfig {
         session: id.to_owned(),
         control_socket: run_dir.join("control.sock"),
@@ -330,12 +401,17 @@ fn switch_config(id: &str, run_dir: &Path, folder: &Path, from: &Ingredients, ma
 }
 
 fn ports(plan: &MachinePlan) -> impl Iterator<Item = PortConfig> + '_ {
-    plan.machine.nics.iter().zip(&plan.sockets).enumerate().map(|(number, (nic, socket))| PortConfig {
-        id: format!("{}-{number}", plan.machine.name),
-        machine: plan.machine.name.clone(),
-        network: nic.network.clone(),
-        mac: nic.mac,
-        address: nic.address,
-        socket: socket.clone(),
-    })
+    plan.machine
+        .nics
+        .iter()
+        .zip(&plan.sockets)
+        .enumerate()
+        .map(|(number, (nic, socket))| PortConfig {
+            id: format!("{}-{number}", plan.machine.name),
+            machine: plan.machine.name.clone(),
+            network: nic.network.clone(),
+            mac: nic.mac,
+            address: nic.address,
+            socket: socket.clone(),
+        })
 }

@@ -27,9 +27,14 @@ pub async fn recover(appliance: &Appliance) -> anyhow::Result<Vec<Recovered>> {
             (SessionState::Running, Mode::Test) => Some(remove(appliance, &record).await),
             (SessionState::Running, Mode::Recovery) => Some(go_on(appliance, &record).await),
             (SessionState::Kept, _) => Some(adopt(appliance, &record).await),
-            (SessionState::Ended | SessionState::Interrupted, _) => clean_rest(appliance, &record).await,
+            (SessionState::Ended | SessionState::Interrupted, _) => {
+                clean_rest(appliance, &record).await
+            }
         };
-        recovered.extend(what.map(|what| Recovered { session: record.id, what }));
+        recovered.extend(what.map(|what| Recovered {
+            session: record.id,
+            what,
+        }));
     }
     Ok(recovered)
 }
@@ -38,14 +43,19 @@ async fn remove(appliance: &Appliance, record: &SessionRecord) -> String {
     match teardown::tear_down(&appliance.store, &appliance.hypervisor, &record.id).await {
         Err(error) => format!("not torn down yet: {error:#}"),
         Ok(count) => {
-            let what = format!("interrupted by the end of the daemon; torn down ({count} things removed)");
+            let what =
+                format!("interrupted by the end of the daemon; torn down ({count} things removed)");
             interrupted(appliance, record, what).await
         }
     }
 }
 
 async fn interrupted(appliance: &Appliance, record: &SessionRecord, what: String) -> String {
-    match appliance.store.set_session_state(&record.id, SessionState::Interrupted, &what).await {
+    match appliance
+        .store
+        .set_session_state(&record.id, SessionState::Interrupted, &what)
+        .await
+    {
         Ok(()) => what,
         Err(error) => format!("{what}, but not recorded: {error}"),
     }
@@ -75,7 +85,11 @@ async fn go_on(appliance: &Appliance, record: &SessionRecord) -> String {
         let stop = appliance.register(&plan.id);
         let id = plan.id.clone();
         if let Err(error) = driver::run(&appliance, plan, &events, stop).await {
-            tracing::error!(session = id, error = format!("{error:#}"), "the resumed recovery failed");
+            tracing::error!(
+                session = id,
+                error = format!("{error:#}"),
+                "the resumed recovery failed"
+            );
         }
         appliance.unregister(&id);
     });

@@ -71,14 +71,25 @@ pub enum Action {
 /// Decides what may happen now. Applying the actions and asking again reaches
 /// the end of every plan without cycles.
 pub fn next(nodes: &[Node], budget: Budget) -> Vec<Action> {
-    let mut actions: Vec<_> = (0..nodes.len()).filter_map(|index| blocked(nodes, index)).collect();
+    let mut actions: Vec<_> = (0..nodes.len())
+        .filter_map(|index| blocked(nodes, index))
+        .collect();
     let remaining = remaining_paths(nodes);
-    let mut startable: Vec<_> = (0..nodes.len()).filter(|index| may_start(nodes, *index)).collect();
+    let mut startable: Vec<_> = (0..nodes.len())
+        .filter(|index| may_start(nodes, *index))
+        .collect();
     startable.sort_by(|a, b| {
-        remaining[*b].total_cmp(&remaining[*a]).then_with(|| nodes[*a].name.cmp(&nodes[*b].name))
+        remaining[*b]
+            .total_cmp(&remaining[*a])
+            .then_with(|| nodes[*a].name.cmp(&nodes[*b].name))
     });
     let mut room = Room::of(nodes, budget);
-    actions.extend(startable.into_iter().filter(|index| room.take(&nodes[*index])).map(Action::Start));
+    actions.extend(
+        startable
+            .into_iter()
+            .filter(|index| room.take(&nodes[*index]))
+            .map(Action::Start),
+    );
     actions
 }
 
@@ -90,10 +101,20 @@ struct Room {
 impl Room {
     fn of(nodes: &[Node], budget: Budget) -> Self {
         let running = |node: &&Node| {
-            matches!(node.standing, Standing::Booting | Standing::Ready | Standing::Failed)
+            matches!(
+                node.standing,
+                Standing::Booting | Standing::Ready | Standing::Failed
+            )
         };
-        let used = nodes.iter().filter(running).map(|node| node.memory_mib).sum();
-        let booting = nodes.iter().filter(|node| node.standing == Standing::Booting).count();
+        let used = nodes
+            .iter()
+            .filter(running)
+            .map(|node| node.memory_mib)
+            .sum();
+        let booting = nodes
+            .iter()
+            .filter(|node| node.standing == Standing::Booting)
+            .count();
         Self {
             memory_mib: budget.memory_mib.saturating_sub(used),
             booting: budget.booting.saturating_sub(booting),
@@ -118,7 +139,10 @@ fn blocked(nodes: &[Node], index: usize) -> Option<Action> {
     node.needs
         .iter()
         .find(|(other, need)| **need == Need::Hard && is_lost(nodes[**other].standing))
-        .map(|(other, _)| Action::Block { machine: index, because: *other })
+        .map(|(other, _)| Action::Block {
+            machine: index,
+            because: *other,
+        })
 }
 
 fn is_lost(standing: Standing) -> bool {
@@ -162,7 +186,9 @@ pub fn critical_path(nodes: &[Node], measured_s: &[Option<f64>]) -> (f64, Vec<us
     let mut best: Vec<Option<(f64, Option<usize>)>> = vec![None; nodes.len()];
     for _ in 0..nodes.len() {
         for index in 0..nodes.len() {
-            let Some(own) = measured_s[index] else { continue };
+            let Some(own) = measured_s[index] else {
+                continue;
+            };
             let before = nodes[index]
                 .needs
                 .keys()
@@ -177,7 +203,9 @@ pub fn critical_path(nodes: &[Node], measured_s: &[Option<f64>]) -> (f64, Vec<us
     let last = (0..nodes.len())
         .filter_map(|index| best[index].map(|(length, _)| (length, index)))
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    let Some((length, mut at)) = last else { return (0.0, Vec::new()) };
+    let Some((length, mut at)) = last else {
+        return (0.0, Vec::new());
+    };
     let mut chain = vec![at];
     while let Some((_, Some(before))) = best[at] {
         at = before;
@@ -202,7 +230,10 @@ mod tests {
         }
     }
 
-    const WIDE: Budget = Budget { memory_mib: 10_000, booting: 100 };
+    const WIDE: Budget = Budget {
+        memory_mib: 10_000,
+        booting: 100,
+    };
 
     #[test]
     fn figure_four_starts_one_after_the_other() {
@@ -239,14 +270,23 @@ mod tests {
             node("free", 1.0, &[]),
         ];
         nodes[0].standing = Standing::Failed;
-        let block = Action::Block { machine: 1, because: 0 };
-        assert_eq!(next(&nodes, WIDE), [block, Action::Start(3), Action::Start(2)]);
+        let block = Action::Block {
+            machine: 1,
+            because: 0,
+        };
+        assert_eq!(
+            next(&nodes, WIDE),
+            [block, Action::Start(3), Action::Start(2)]
+        );
     }
 
     #[test]
     fn memory_is_never_exceeded() {
         let mut nodes = [node("a", 1.0, &[]), node("b", 1.0, &[])];
-        let tight = Budget { memory_mib: 150, booting: 9 };
+        let tight = Budget {
+            memory_mib: 150,
+            booting: 9,
+        };
         assert_eq!(next(&nodes, tight), [Action::Start(0)]);
         nodes[0].standing = Standing::Ready;
         assert_eq!(next(&nodes, tight), []);
@@ -267,14 +307,27 @@ mod tests {
 
     fn any_plan() -> impl Strategy<Value = Vec<Node>> {
         (1usize..12).prop_flat_map(|count| {
-            let needs = proptest::collection::vec(proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..4), count);
+            let needs = proptest::collection::vec(
+                proptest::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..4),
+                count,
+            );
             needs.prop_map(|all| {
-                all.iter().enumerate().map(|(index, raw)| {
-                    let needs: Vec<_> = raw.iter().filter(|_| index > 0)
-                        .map(|(other, hard)| (other.index(index), if *hard { Need::Hard } else { Need::Soft }))
-                        .collect();
-                    node(&format!("m{index}"), 1.0, &needs)
-                }).collect()
+                all.iter()
+                    .enumerate()
+                    .map(|(index, raw)| {
+                        let needs: Vec<_> = raw
+                            .iter()
+                            .filter(|_| index > 0)
+                            .map(|(other, hard)| {
+                                (
+                                    other.index(index),
+                                    if *hard { Need::Hard } else { Need::Soft },
+                                )
+                            })
+                            .collect();
+                        node(&format!("m{index}"), 1.0, &needs)
+                    })
+                    .collect()
             })
         })
     }

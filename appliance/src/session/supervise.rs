@@ -23,7 +23,9 @@ pub fn supervise(appliance: Appliance, plan: Arc<SessionPlan>, events: Events) -
             match ensure_switch(&appliance, &plan).await {
                 Ok(false) => {}
                 Ok(true) => events.warning("the switch had ended; it was started again"),
-                Err(error) => tracing::error!(error = format!("{error:#}"), "failed to restart the switch"),
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "failed to restart the switch")
+                }
             }
         }
     })

@@ -16,7 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Removes everything that the session made, newest first. All failures are
 /// returned together; what could not be removed stays on the list.
-pub async fn tear_down(store: &Store, hypervisor: &Hypervisor, session: &str) -> anyhow::Result<usize> {
+pub async fn tear_down(
+    store: &Store,
+    hypervisor: &Hypervisor,
+    session: &str,
+) -> anyhow::Result<usize> {
     let resources = store.resources(session).await?;
     let count = resources.len();
     let mut failures = Vec::new();
@@ -29,14 +33,21 @@ pub async fn tear_down(store: &Store, hypervisor: &Hypervisor, session: &str) ->
     if failures.is_empty() {
         return Ok(count);
     }
-    anyhow::bail!("failed to remove all of session `{session}`: {}", failures.join("; "))
+    anyhow::bail!(
+        "failed to remove all of session `{session}`: {}",
+        failures.join("; ")
+    )
 }
 
 async fn remove(hypervisor: &Hypervisor, resource: &Resource) -> anyhow::Result<()> {
     match resource {
         Resource::Domain { name } => hypervisor.destroy(name).await.map(drop).map_err(Into::into),
         Resource::Switch { pid, start_time } => {
-            end_process(ProcessIdentity { pid: *pid, start_time: *start_time }).await
+            end_process(ProcessIdentity {
+                pid: *pid,
+                start_time: *start_time,
+            })
+            .await
         }
         Resource::RunDirectory { path } => absent_is_fine(std::fs::remove_dir_all(path), path),
         Resource::Overlay { path } => absent_is_fine(std::fs::remove_file(path), path),

@@ -52,9 +52,13 @@ struct DraftNetwork {
 /// Writes the draft.
 pub fn draft(site: &str, machines: &[FoundMachine]) -> String {
     let networks = networks(machines);
-    let mut out = String::from("# Drafted from the captured volumes. Lines marked GUESS could not be read from them.\n");
+    let mut out = String::from(
+        "# Drafted from the captured volumes. Lines marked GUESS could not be read from them.\n",
+    );
     let _ = writeln!(out, "[site]\nname = {}", quoted(site));
-    networks.iter().for_each(|network| write_network(&mut out, network));
+    networks
+        .iter()
+        .for_each(|network| write_network(&mut out, network));
     let names = unique_names(machines);
     for (machine, name) in machines.iter().zip(&names) {
         write_machine(&mut out, machine, name, &networks);
@@ -63,7 +67,12 @@ pub fn draft(site: &str, machines: &[FoundMachine]) -> String {
 }
 
 fn write_network(out: &mut String, network: &DraftNetwork) {
-    let _ = writeln!(out, "\n[[network]]\nname = {}\ncidr = \"{}\"", quoted(&network.name), network.cidr);
+    let _ = writeln!(
+        out,
+        "\n[[network]]\nname = {}\ncidr = \"{}\"",
+        quoted(&network.name),
+        network.cidr
+    );
     if let Some(gateway) = network.gateway {
         let _ = writeln!(out, "gateway = \"{gateway}\"");
     }
@@ -78,15 +87,31 @@ fn write_machine(out: &mut String, machine: &FoundMachine, name: &str, networks:
         Some(mib) => format!("memory_mib = {mib}"),
         None => "memory_mib = 1024  # GUESS".to_owned(),
     };
-    let volumes: Vec<_> = machine.volumes.iter().map(|volume| quoted(&volume.to_string_lossy())).collect();
+    let volumes: Vec<_> = machine
+        .volumes
+        .iter()
+        .map(|volume| quoted(&volume.to_string_lossy()))
+        .collect();
     let _ = writeln!(out, "\n# {}", comment(&machine.operating_system));
-    let _ = writeln!(out, "[[machine]]\nname = {}\nfirmware = \"{firmware}\"\n{memory}\nvcpus = 1", quoted(name));
+    let _ = writeln!(
+        out,
+        "[[machine]]\nname = {}\nfirmware = \"{firmware}\"\n{memory}\nvcpus = 1",
+        quoted(name)
+    );
     let _ = writeln!(out, "volumes = [{}]", volumes.join(", "));
-    let nics: Vec<_> = machine.interfaces.iter().filter(|interface| is_card(interface)).collect();
+    let nics: Vec<_> = machine
+        .interfaces
+        .iter()
+        .filter(|interface| is_card(interface))
+        .collect();
     for (number, interface) in nics.iter().enumerate() {
         write_nic(out, interface, name, number, networks);
     }
-    write_gates(out, machine, nics.iter().any(|nic| address_of(nic).is_some()));
+    write_gates(
+        out,
+        machine,
+        nics.iter().any(|nic| address_of(nic).is_some()),
+    );
 }
 
 /// A card has a hardware address, or an address of the site's network.
@@ -94,13 +119,24 @@ fn is_card(interface: &FoundInterface) -> bool {
     interface.name != "lo" && (interface.mac.is_some() || address_of(interface).is_some())
 }
 
-fn write_nic(out: &mut String, interface: &FoundInterface, machine: &str, number: usize, networks: &[DraftNetwork]) {
+fn write_nic(
+    out: &mut String,
+    interface: &FoundInterface,
+    machine: &str,
+    number: usize,
+    networks: &[DraftNetwork],
+) {
     let address = address_of(interface);
     let network = address
         .and_then(|net| networks.iter().find(|network| network.cidr == net.trunc()))
         .or(networks.first());
     let Some(network) = network else { return };
-    let _ = writeln!(out, "[[machine.nic]]  # {}\nnetwork = {}", comment(&interface.name), quoted(&network.name));
+    let _ = writeln!(
+        out,
+        "[[machine.nic]]  # {}\nnetwork = {}",
+        comment(&interface.name),
+        quoted(&network.name)
+    );
     match &interface.mac {
         Some(mac) => {
             let _ = writeln!(out, "mac = {}", quoted(&mac.to_ascii_lowercase()));
@@ -117,7 +153,11 @@ fn write_nic(out: &mut String, interface: &FoundInterface, machine: &str, number
 /// The services that listened become gates; they can be probed by address only.
 fn write_gates(out: &mut String, machine: &FoundMachine, addressed: bool) {
     for (port, service) in machine.services.iter().filter(|_| addressed) {
-        let _ = writeln!(out, "[[machine.gate]]  # {}\ntcp = {port}", comment(service));
+        let _ = writeln!(
+            out,
+            "[[machine.gate]]  # {}\ntcp = {port}",
+            comment(service)
+        );
     }
 }
 
@@ -132,17 +172,23 @@ fn address_of(interface: &FoundInterface) -> Option<Ipv4Net> {
 fn networks(machines: &[FoundMachine]) -> Vec<DraftNetwork> {
     let mut gateways: BTreeMap<Ipv4Net, Option<Ipv4Addr>> = BTreeMap::new();
     for interface in machines.iter().flat_map(|machine| &machine.interfaces) {
-        let Some(net) = address_of(interface) else { continue };
+        let Some(net) = address_of(interface) else {
+            continue;
+        };
         let entry = gateways.entry(net.trunc()).or_default();
-        if let Some(IpAddr::V4(gateway)) = interface.gateway {
-            if net.trunc().contains(&gateway) {
-                *entry = entry.or(Some(gateway));
-            }
+        if let Some(IpAddr::V4(gateway)) = interface.gateway
+            && net.trunc().contains(&gateway)
+        {
+            *entry = entry.or(Some(gateway));
         }
     }
     let one = gateways.len() == 1;
     let named = |(number, (cidr, gateway)): (usize, (Ipv4Net, Option<Ipv4Addr>))| DraftNetwork {
-        name: if one { "lan".to_owned() } else { format!("lan{}", number + 1) },
+        name: if one {
+            "lan".to_owned()
+        } else {
+            format!("lan{}", number + 1)
+        },
         cidr,
         gateway,
     };
@@ -153,9 +199,16 @@ fn unique_names(machines: &[FoundMachine]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (number, machine) in machines.iter().enumerate() {
         let short = machine.hostname.split('.').next().unwrap_or_default();
-        let base = if super::is_plain_name(short) { short.to_owned() } else { format!("machine{}", number + 1) };
+        let base = if super::is_plain_name(short) {
+            short.to_owned()
+        } else {
+            format!("machine{}", number + 1)
+        };
         let taken = |name: &String| names.iter().any(|other| other.eq_ignore_ascii_case(name));
-        let name = (2..).map(|n| format!("{base}-{n}")).find(|name| !taken(name)).unwrap_or_else(|| base.clone());
+        let name = (2..)
+            .map(|n| format!("{base}-{n}"))
+            .find(|name| !taken(name))
+            .unwrap_or_else(|| base.clone());
         names.push(if taken(&base) { name } else { base });
     }
     names
@@ -206,7 +259,13 @@ mod tests {
 
     #[test]
     fn a_draft_is_a_valid_site() {
-        let text = draft("figure4", &[machine("dir1.fig4.example", "10.20.0.10/24"), machine("web1", "10.20.0.30/24")]);
+        let text = draft(
+            "figure4",
+            &[
+                machine("dir1.fig4.example", "10.20.0.10/24"),
+                machine("web1", "10.20.0.30/24"),
+            ],
+        );
         let site = parsed(&text);
         assert_eq!(site.networks.len(), 1);
         assert_eq!(site.networks[0].gateway, "10.20.0.1".parse().ok());
@@ -217,7 +276,15 @@ mod tests {
 
     #[test]
     fn hostile_and_equal_names_become_plain_and_different() {
-        let text = draft("s", &[machine("../x", "10.0.0.1/8"), machine("a\"\n", "10.0.0.2/8"), machine("a", "10.0.0.3/8"), machine("A", "10.0.0.4/8")]);
+        let text = draft(
+            "s",
+            &[
+                machine("../x", "10.0.0.1/8"),
+                machine("a\"\n", "10.0.0.2/8"),
+                machine("a", "10.0.0.3/8"),
+                machine("A", "10.0.0.4/8"),
+            ],
+        );
         let names: Vec<_> = parsed(&text).machines.into_iter().map(|m| m.name).collect();
         assert_eq!(names, ["machine1", "machine2", "a", "A-2"]);
     }

@@ -42,7 +42,11 @@ pub enum GateKind {
 impl Gate {
     /// A gate with default address and timeout.
     pub fn new(kind: GateKind) -> Self {
-        Self { kind, address: None, timeout_s: None }
+        Self {
+            kind,
+            address: None,
+            timeout_s: None,
+        }
     }
 }
 

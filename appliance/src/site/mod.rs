@@ -134,9 +134,15 @@ pub enum SiteError {
 impl Site {
     /// Reads and validates a site file; `path` may be the file or its folder.
     pub fn load(path: &Path) -> Result<Self, SiteError> {
-        let file = if path.is_dir() { path.join("site.toml") } else { path.to_path_buf() };
-        let text = std::fs::read_to_string(&file)
-            .map_err(|source| SiteError::Read { file: file.clone(), source })?;
+        let file = if path.is_dir() {
+            path.join("site.toml")
+        } else {
+            path.to_path_buf()
+        };
+        let text = std::fs::read_to_string(&file).map_err(|source| SiteError::Read {
+            file: file.clone(),
+            source,
+        })?;
         let file = std::path::absolute(&file).unwrap_or(file);
         Self::parse(&file, &text)
     }
@@ -155,7 +161,11 @@ impl Site {
 impl Machine {
     /// Its static addresses.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        self.nics.iter().filter_map(|nic| nic.address).map(IpAddr::V4).collect()
+        self.nics
+            .iter()
+            .filter_map(|nic| nic.address)
+            .map(IpAddr::V4)
+            .collect()
     }
 }
 

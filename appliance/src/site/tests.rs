@@ -58,22 +58,72 @@ fn a_good_site_is_read_whole() {
 
 #[test]
 fn unknown_key_names_key_and_line() {
-    refused("volumes = [\"dc1.img\"]", "volumes = [\"dc1.img\"]\ncolour = 1", 10, &["colour"]);
+    refused(
+        "volumes = [\"dc1.img\"]",
+        "volumes = [\"dc1.img\"]\ncolour = 1",
+        10,
+        &["colour"],
+    );
 }
 
 #[test]
 fn bad_values_name_key_and_line() {
-    refused("10.20.0.0/24", "10.20.0/24", 5, &["network.cidr", "10.20.0.0/24"]);
-    refused("gateway = \"10.20.0.1\"", "gateway = \"10.9.0.1\"", 6, &["network.gateway", "10.20.0.0/24"]);
-    refused("address = \"10.20.0.10\"", "address = \"10.20.0.300\"", 13, &["machine.nic.address"]);
-    refused("address = \"10.20.0.10\"", "address = \"10.20.0.255\"", 13, &["not a host address"]);
-    refused("address = \"10.20.0.30\"", "address = \"10.20.0.10\"", 22, &["dc1"]);
-    refused("52:54:00:20:00:30", "52:54:00:20:00:10", 21, &["machine.nic.mac", "dc1"]);
+    refused(
+        "10.20.0.0/24",
+        "10.20.0/24",
+        5,
+        &["network.cidr", "10.20.0.0/24"],
+    );
+    refused(
+        "gateway = \"10.20.0.1\"",
+        "gateway = \"10.9.0.1\"",
+        6,
+        &["network.gateway", "10.20.0.0/24"],
+    );
+    refused(
+        "address = \"10.20.0.10\"",
+        "address = \"10.20.0.300\"",
+        13,
+        &["machine.nic.address"],
+    );
+    refused(
+        "address = \"10.20.0.10\"",
+        "address = \"10.20.0.255\"",
+        13,
+        &["not a host address"],
+    );
+    refused(
+        "address = \"10.20.0.30\"",
+        "address = \"10.20.0.10\"",
+        22,
+        &["dc1"],
+    );
+    refused(
+        "52:54:00:20:00:30",
+        "52:54:00:20:00:10",
+        21,
+        &["machine.nic.mac", "dc1"],
+    );
     refused("52:54:00:20:00:30", "52:54", 21, &["machine.nic.mac"]);
     refused("name = \"web1\"", "name = \"dc1\"", 17, &["used twice"]);
-    refused("name = \"web1\"", "name = \"../web1\"", 17, &["machine.name"]);
-    refused("before = \"dc1\"", "before = \"dc9\"", 26, &["dependency.before", "dc9"]);
-    refused("[\"web1.img\"]", "[\"absent.img\"]", 18, &["absent.img", "does not exist"]);
+    refused(
+        "name = \"web1\"",
+        "name = \"../web1\"",
+        17,
+        &["machine.name"],
+    );
+    refused(
+        "before = \"dc1\"",
+        "before = \"dc9\"",
+        26,
+        &["dependency.before", "dc9"],
+    );
+    refused(
+        "[\"web1.img\"]",
+        "[\"absent.img\"]",
+        18,
+        &["absent.img", "does not exist"],
+    );
     refused("tcp = 53", "tcp = 53\nicmp = true", 14, &["machine.gate"]);
 }
 

@@ -22,14 +22,23 @@ type Checked<T> = Result<T, SiteError>;
 
 impl<'a> Validator<'a> {
     pub fn new(file: &'a Path, text: &'a str) -> Self {
-        Self { file, text, macs: HashMap::new(), addresses: HashMap::new() }
+        Self {
+            file,
+            text,
+            macs: HashMap::new(),
+            addresses: HashMap::new(),
+        }
     }
 
     pub fn site(mut self, raw: RawSite) -> Checked<Site> {
         let name = self.name(&raw.site.name, "site.name")?;
         let networks = self.networks(&raw.network)?;
         if raw.machine.is_empty() {
-            return Err(self.value(0, "machine", "the site has no machine: add a [[machine]] table"));
+            return Err(self.value(
+                0,
+                "machine",
+                "the site has no machine: add a [[machine]] table",
+            ));
         }
         let machines = raw
             .machine
@@ -43,7 +52,13 @@ impl<'a> Validator<'a> {
             .map(|dependency| self.dependency(dependency, &machines))
             .collect::<Checked<Vec<_>>>()?;
         self.no_contradiction(&raw.dependency)?;
-        Ok(Site { name, file: self.file.to_path_buf(), networks, machines, dependencies })
+        Ok(Site {
+            name,
+            file: self.file.to_path_buf(),
+            networks,
+            machines,
+            dependencies,
+        })
     }
 
     fn networks(&self, raw: &[RawNetwork]) -> Checked<Vec<Network>> {
@@ -54,10 +69,22 @@ impl<'a> Validator<'a> {
     fn network(&self, raw: &RawNetwork) -> Checked<Network> {
         let name = self.name(&raw.name, "network.name")?;
         let cidr: Ipv4Net = raw.cidr.get_ref().parse().map_err(|_| {
-            self.at(&raw.cidr, "network.cidr", "not an IPv4 network: expected something like \"10.20.0.0/24\"")
+            self.at(
+                &raw.cidr,
+                "network.cidr",
+                "not an IPv4 network: expected something like \"10.20.0.0/24\"",
+            )
         })?;
-        let gateway = raw.gateway.as_ref().map(|text| self.gateway(text, &cidr)).transpose()?;
-        Ok(Network { name, cidr, gateway })
+        let gateway = raw
+            .gateway
+            .as_ref()
+            .map(|text| self.gateway(text, &cidr))
+            .transpose()?;
+        Ok(Network {
+            name,
+            cidr,
+            gateway,
+        })
     }
 
     fn gateway(&self, text: &Spanned<String>, cidr: &Ipv4Net) -> Checked<Ipv4Addr> {
@@ -66,14 +93,22 @@ impl<'a> Validator<'a> {
 
     fn address_in(&self, text: &Spanned<String>, cidr: &Ipv4Net, key: &str) -> Checked<Ipv4Addr> {
         let address: Ipv4Addr = text.get_ref().parse().map_err(|_| {
-            self.at(text, key, &format!("`{}` is not an IPv4 address", text.get_ref()))
+            self.at(
+                text,
+                key,
+                &format!("`{}` is not an IPv4 address", text.get_ref()),
+            )
         })?;
-        let usable = cidr.prefix_len() >= 31
-            || (address != cidr.network() && address != cidr.broadcast());
+        let usable =
+            cidr.prefix_len() >= 31 || (address != cidr.network() && address != cidr.broadcast());
         if cidr.contains(&address) && usable {
             return Ok(address);
         }
-        Err(self.at(text, key, &format!("`{address}` is not a host address of network {cidr}")))
+        Err(self.at(
+            text,
+            key,
+            &format!("`{address}` is not a host address of network {cidr}"),
+        ))
     }
 
     fn machine(&mut self, raw: &RawMachine, networks: &[Network]) -> Checked<Machine> {
@@ -86,17 +121,37 @@ impl<'a> Validator<'a> {
             .iter()
             .map(|nic| self.nic(nic, &name, networks))
             .collect::<Checked<Vec<_>>>()?;
-        let gates = raw.gate.iter().map(|gate| self.gate(gate)).collect::<Checked<Vec<_>>>()?;
+        let gates = raw
+            .gate
+            .iter()
+            .map(|gate| self.gate(gate))
+            .collect::<Checked<Vec<_>>>()?;
         self.gates_have_address(raw, &nics, &gates)?;
-        Ok(Machine { name, firmware: raw.firmware, memory_mib, vcpus, volumes, nics, gates })
+        Ok(Machine {
+            name,
+            firmware: raw.firmware,
+            memory_mib,
+            vcpus,
+            volumes,
+            nics,
+            gates,
+        })
     }
 
     fn volumes(&self, raw: &RawMachine) -> Checked<Vec<PathBuf>> {
         if raw.volumes.get_ref().is_empty() {
-            return Err(self.at(&raw.volumes, "machine.volumes", "name at least one captured volume"));
+            return Err(self.at(
+                &raw.volumes,
+                "machine.volumes",
+                "name at least one captured volume",
+            ));
         }
         let folder = self.file.parent().unwrap_or(Path::new("."));
-        raw.volumes.get_ref().iter().map(|volume| self.volume(volume, folder)).collect()
+        raw.volumes
+            .get_ref()
+            .iter()
+            .map(|volume| self.volume(volume, folder))
+            .collect()
     }
 
     fn volume(&self, volume: &Spanned<String>, folder: &Path) -> Checked<PathBuf> {
@@ -112,27 +167,42 @@ impl<'a> Validator<'a> {
     }
 
     fn nic(&mut self, raw: &RawNic, machine: &str, networks: &[Network]) -> Checked<Nic> {
-        let network = networks.iter().find(|n| &n.name == raw.network.get_ref()).ok_or_else(|| {
-            let known: Vec<_> = networks.iter().map(|n| n.name.as_str()).collect();
-            let problem = format!(
-                "no [[network]] has this name; known: {}",
-                if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-            );
-            self.at(&raw.network, "machine.nic.network", &problem)
-        })?;
+        let network = networks
+            .iter()
+            .find(|n| &n.name == raw.network.get_ref())
+            .ok_or_else(|| {
+                let known: Vec<_> = networks.iter().map(|n| n.name.as_str()).collect();
+                let problem = format!(
+                    "no [[network]] has this name; known: {}",
+                    if known.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        known.join(", ")
+                    }
+                );
+                self.at(&raw.network, "machine.nic.network", &problem)
+            })?;
         let mac = self.mac(&raw.mac, machine)?;
         let address = raw
             .address
             .as_ref()
             .map(|text| self.nic_address(text, network, machine))
             .transpose()?;
-        Ok(Nic { network: network.name.clone(), mac, address })
+        Ok(Nic {
+            network: network.name.clone(),
+            mac,
+            address,
+        })
     }
 
     fn mac(&mut self, raw: &Spanned<String>, machine: &str) -> Checked<MacAddr> {
         let key = "machine.nic.mac";
         let mac: MacAddr = raw.get_ref().parse().map_err(|_| {
-            self.at(raw, key, "not a MAC address: expected six bytes like \"52:54:00:20:00:10\"")
+            self.at(
+                raw,
+                key,
+                "not a MAC address: expected six bytes like \"52:54:00:20:00:10\"",
+            )
         })?;
         match self.macs.insert(mac, machine.to_owned()) {
             None => Ok(mac),
@@ -144,18 +214,28 @@ impl<'a> Validator<'a> {
         }
     }
 
-    fn nic_address(&mut self, text: &Spanned<String>, network: &Network, machine: &str) -> Checked<Ipv4Addr> {
+    fn nic_address(
+        &mut self,
+        text: &Spanned<String>,
+        network: &Network,
+        machine: &str,
+    ) -> Checked<Ipv4Addr> {
         let key = "machine.nic.address";
         let address = self.address_in(text, &network.cidr, key)?;
         if network.gateway == Some(address) {
             let problem = format!("{address} is the gateway of network `{}`", network.name);
             return Err(self.at(text, key, &problem));
         }
-        match self.addresses.insert((network.name.clone(), address), machine.to_owned()) {
+        match self
+            .addresses
+            .insert((network.name.clone(), address), machine.to_owned())
+        {
             None => Ok(address),
-            Some(other) => {
-                Err(self.at(text, key, &format!("address {address} is already used by `{other}`")))
-            }
+            Some(other) => Err(self.at(
+                text,
+                key,
+                &format!("address {address} is already used by `{other}`"),
+            )),
         }
     }
 
@@ -165,15 +245,19 @@ impl<'a> Validator<'a> {
             .address
             .as_ref()
             .map(|text| {
-                text.get_ref().parse().map_err(|_| {
-                    self.at(text, "machine.gate.address", "not an IPv4 address")
-                })
+                text.get_ref()
+                    .parse()
+                    .map_err(|_| self.at(text, "machine.gate.address", "not an IPv4 address"))
             })
             .transpose()?;
         let kind = gate_kind(gate).ok_or_else(|| {
             self.at(raw, "machine.gate", "expected exactly one of `icmp = true`, `tcp = PORT`, `http = { port, path, expect }`")
         })?;
-        Ok(Gate { kind, address, timeout_s: gate.timeout_s })
+        Ok(Gate {
+            kind,
+            address,
+            timeout_s: gate.timeout_s,
+        })
     }
 
     fn gates_have_address(&self, raw: &RawMachine, nics: &[Nic], gates: &[Gate]) -> Checked<()> {
@@ -189,21 +273,39 @@ impl<'a> Validator<'a> {
     }
 
     fn dependency(&self, raw: &RawDependency, machines: &[Machine]) -> Checked<Dependency> {
-        for (text, key) in [(&raw.before, "dependency.before"), (&raw.after, "dependency.after")] {
-            if !machines.iter().any(|machine| &machine.name == text.get_ref()) {
-                return Err(self.at(text, key, &format!("no machine is called `{}`", text.get_ref())));
+        for (text, key) in [
+            (&raw.before, "dependency.before"),
+            (&raw.after, "dependency.after"),
+        ] {
+            if !machines
+                .iter()
+                .any(|machine| &machine.name == text.get_ref())
+            {
+                return Err(self.at(
+                    text,
+                    key,
+                    &format!("no machine is called `{}`", text.get_ref()),
+                ));
             }
         }
         if raw.before.get_ref() == raw.after.get_ref() {
-            return Err(self.at(&raw.after, "dependency.after", "a machine cannot depend on itself"));
+            return Err(self.at(
+                &raw.after,
+                "dependency.after",
+                "a machine cannot depend on itself",
+            ));
         }
-        Ok(Dependency { before: raw.before.get_ref().clone(), after: raw.after.get_ref().clone() })
+        Ok(Dependency {
+            before: raw.before.get_ref().clone(),
+            after: raw.after.get_ref().clone(),
+        })
     }
 
     fn no_contradiction(&self, raw: &[RawDependency]) -> Checked<()> {
         let turned = raw.iter().enumerate().find(|(index, one)| {
             raw[..*index].iter().any(|other| {
-                other.before.get_ref() == one.after.get_ref() && other.after.get_ref() == one.before.get_ref()
+                other.before.get_ref() == one.after.get_ref()
+                    && other.after.get_ref() == one.before.get_ref()
             })
         });
         match turned {
@@ -227,11 +329,19 @@ impl<'a> Validator<'a> {
         ))
     }
 
-    fn unique_names<'r>(&self, names: impl Iterator<Item = &'r Spanned<String>>, key: &str) -> Checked<()> {
+    fn unique_names<'r>(
+        &self,
+        names: impl Iterator<Item = &'r Spanned<String>>,
+        key: &str,
+    ) -> Checked<()> {
         let mut seen = std::collections::HashSet::new();
         for name in names {
             if !seen.insert(name.get_ref().to_ascii_lowercase()) {
-                return Err(self.at(name, key, &format!("the name `{}` is used twice", name.get_ref())));
+                return Err(self.at(
+                    name,
+                    key,
+                    &format!("the name `{}` is used twice", name.get_ref()),
+                ));
             }
         }
         Ok(())
@@ -245,7 +355,11 @@ impl<'a> Validator<'a> {
         if number >= low && number <= high {
             return Ok(number);
         }
-        Err(self.at(value, key, &format!("{number} is out of range: expected {low} to {high}")))
+        Err(self.at(
+            value,
+            key,
+            &format!("{number} is out of range: expected {low} to {high}"),
+        ))
     }
 
     fn at<T>(&self, place: &Spanned<T>, key: &str, problem: &str) -> SiteError {
@@ -281,6 +395,8 @@ fn gate_kind(gate: &RawGate) -> Option<GateKind> {
 pub(crate) fn is_plain_name(name: &str) -> bool {
     let mut characters = name.chars();
     name.len() <= 63
-        && characters.next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && characters
+            .next()
+            .is_some_and(|first| first.is_ascii_alphanumeric())
         && characters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }

@@ -11,7 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 
 /// What the store could not do.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +69,9 @@ fn from_json<T: DeserializeOwned>(what: &'static str, text: &str) -> Stored<T> {
 
 /// The present moment, as stored: seconds since 1970 with milliseconds, UTC.
 pub fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     format!("{}.{:03}", since.as_secs(), since.subsec_millis())
 }
 
@@ -75,7 +79,10 @@ impl Store {
     /// Opens or creates the database in `state_dir`.
     pub async fn open(state_dir: &Path) -> Stored<Self> {
         let path = state_dir.join("lifeboat.db");
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open { path: path.clone(), source };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open {
+            path: path.clone(),
+            source,
+        };
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(true)
@@ -88,7 +95,10 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(|error| failed(error.into()))?;
-        sqlx::migrate!("./migrations").run(&pool).await.map_err(|error| failed(error.into()))?;
+        sqlx::migrate!("./migrations")
+            .run(&pool)
+            .await
+            .map_err(|error| failed(error.into()))?;
         Ok(Self { pool })
     }
 
@@ -174,16 +184,24 @@ impl Store {
 
     /// A prepared machine by its key.
     pub async fn prepared<T: DeserializeOwned>(&self, key: &str) -> Stored<Option<T>> {
-        let text: Option<String> = sqlx::query_scalar("SELECT prepared FROM prepared WHERE key = ?")
-            .bind(key)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(statement("look up a prepared machine"))?;
-        text.map(|text| from_json("prepared machine", &text)).transpose()
+        let text: Option<String> =
+            sqlx::query_scalar("SELECT prepared FROM prepared WHERE key = ?")
+                .bind(key)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(statement("look up a prepared machine"))?;
+        text.map(|text| from_json("prepared machine", &text))
+            .transpose()
     }
 
     /// Records a prepared machine.
-    pub async fn put_prepared<T: Serialize>(&self, key: &str, site: &str, machine: &str, value: &T) -> Stored<()> {
+    pub async fn put_prepared<T: Serialize>(
+        &self,
+        key: &str,
+        site: &str,
+        machine: &str,
+        value: &T,
+    ) -> Stored<()> {
         sqlx::query("INSERT OR REPLACE INTO prepared (key, site, machine, prepared, made_at) VALUES (?, ?, ?, ?, ?)")
             .bind(key)
             .bind(site)

@@ -115,7 +115,12 @@ impl Store {
     }
 
     /// Moves a session to `state`, with a word on why.
-    pub async fn set_session_state(&self, id: &str, state: SessionState, detail: &str) -> Stored<()> {
+    pub async fn set_session_state(
+        &self,
+        id: &str,
+        state: SessionState,
+        detail: &str,
+    ) -> Stored<()> {
         let ended = matches!(state, SessionState::Ended | SessionState::Interrupted).then(now);
         sqlx::query("UPDATE sessions SET state = ?, detail = ?, ended_at = ? WHERE id = ?")
             .bind(state.word())
@@ -141,12 +146,15 @@ impl Store {
 
     /// A session's report, when it has one.
     pub async fn report(&self, id: &str) -> Stored<Option<Report>> {
-        let text: Option<Option<String>> = sqlx::query_scalar("SELECT report FROM sessions WHERE id = ?")
-            .bind(id)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(statement("look up a report"))?;
-        text.flatten().map(|text| from_json("report", &text)).transpose()
+        let text: Option<Option<String>> =
+            sqlx::query_scalar("SELECT report FROM sessions WHERE id = ?")
+                .bind(id)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(statement("look up a report"))?;
+        text.flatten()
+            .map(|text| from_json("report", &text))
+            .transpose()
     }
 
     /// All sessions, newest first.
@@ -199,7 +207,12 @@ impl Store {
             .await
             .map_err(statement("list resources"))?;
         rows.iter()
-            .map(|row| Ok((row.get("seq"), from_json("resource", &row.get::<String, _>("resource"))?)))
+            .map(|row| {
+                Ok((
+                    row.get("seq"),
+                    from_json("resource", &row.get::<String, _>("resource"))?,
+                ))
+            })
             .collect()
     }
 }

@@ -20,7 +20,11 @@ const TAIL_LINES: usize = 20;
 const TAIL_BYTES: u64 = 16 << 10;
 
 impl Driver<'_> {
-    pub(super) async fn report(mut self, end: End, isolation: IsolationLine) -> anyhow::Result<Report> {
+    pub(super) async fn report(
+        mut self,
+        end: End,
+        isolation: IsolationLine,
+    ) -> anyhow::Result<Report> {
         self.tasks.shutdown().await;
         self.look_again().await;
         let network = self.network(isolation).await?;
@@ -29,7 +33,10 @@ impl Driver<'_> {
         let store = &self.appliance.store;
         let report = self.assemble(end, network, sources_unchanged);
         store.put_report(&report.session, &report).await?;
-        making::replace_file(&report.folder.join("report.json"), &serde_json::to_vec_pretty(&report)?)?;
+        making::replace_file(
+            &report.folder.join("report.json"),
+            &serde_json::to_vec_pretty(&report)?,
+        )?;
         Ok(report)
     }
 
@@ -42,9 +49,17 @@ impl Driver<'_> {
                 self.reports[index].console = None;
                 continue;
             }
-            let state = self.means.hypervisor.state(&self.plan.machines[index].domain).await;
+            let state = self
+                .means
+                .hypervisor
+                .state(&self.plan.machines[index].domain)
+                .await;
             if standing == Standing::Ready && !matches!(state, Ok(DomainState::Running)) {
-                self.failed(index, "it was ready, but its domain ended during the session".into()).await;
+                self.failed(
+                    index,
+                    "it was ready, but its domain ended during the session".into(),
+                )
+                .await;
                 self.reports[index].ok = false;
             }
             if self.reports[index].screenshot.is_none() {
@@ -72,17 +87,25 @@ impl Driver<'_> {
         let plan = self.plan.clone();
         let (events, site) = (self.events.clone(), self.plan.site.clone());
         let check = move || {
-            let progress = |done, total| events.progress("check captured volumes", &site, done, total);
+            let progress =
+                |done, total| events.progress("check captured volumes", &site, done, total);
             all_volumes_unchanged(&plan, &progress)
         };
         tokio::task::spawn_blocking(check).await.unwrap_or(false)
     }
 
     fn assemble(self, end: End, network: NetworkReport, sources_unchanged: bool) -> Report {
-        let measured: Vec<_> =
-            self.reports.iter().map(|report| Some(report.ready_s? - report.started_s?)).collect();
+        let measured: Vec<_> = self
+            .reports
+            .iter()
+            .map(|report| Some(report.ready_s? - report.started_s?))
+            .collect();
         let (critical_path_s, chain) = schedule::critical_path(&self.nodes, &measured);
-        let rta_s = self.reports.iter().filter_map(|report| report.ready_s).fold(0.0, f64::max);
+        let rta_s = self
+            .reports
+            .iter()
+            .filter_map(|report| report.ready_s)
+            .fold(0.0, f64::max);
         let problems = problems(&self, end, &network, sources_unchanged);
         let plan = &self.plan;
         let tcg = plan.verdict.accelerator == Accelerator::Tcg;
@@ -92,13 +115,22 @@ impl Driver<'_> {
             mode: plan.mode,
             accelerator: plan.verdict.accelerator,
             accelerator_reason: plan.verdict.reason.clone(),
-            isolation_note: tcg.then(|| "no isolation: emulated guests are not separated from the host by hardware".into()),
+            isolation_note: tcg.then(|| {
+                "no isolation: emulated guests are not separated from the host by hardware".into()
+            }),
             ok: problems.is_empty(),
             problems,
             rta_s: rounded(rta_s),
             critical_path_s: rounded(critical_path_s),
-            rta_over_critical_path: if critical_path_s > 0.0 { rounded(rta_s / critical_path_s) } else { 0.0 },
-            limiting_machines: chain.iter().map(|index| self.nodes[*index].name.clone()).collect(),
+            rta_over_critical_path: if critical_path_s > 0.0 {
+                rounded(rta_s / critical_path_s)
+            } else {
+                0.0
+            },
+            limiting_machines: chain
+                .iter()
+                .map(|index| self.nodes[*index].name.clone())
+                .collect(),
             plan: plan.order.clone(),
             warnings: plan.warnings.clone(),
             folder: plan.folder.clone(),
@@ -110,16 +142,34 @@ impl Driver<'_> {
 }
 
 fn unanswered_line(asked: Unanswered) -> UnansweredLine {
-    UnansweredLine { from: asked.from, to: asked.to.to_string(), protocol: asked.protocol, port: asked.port, count: asked.count }
+    UnansweredLine {
+        from: asked.from,
+        to: asked.to.to_string(),
+        protocol: asked.protocol,
+        port: asked.port,
+        count: asked.count,
+    }
 }
 
-fn problems(driver: &Driver, end: End, network: &NetworkReport, sources_unchanged: bool) -> Vec<String> {
+fn problems(
+    driver: &Driver,
+    end: End,
+    network: &NetworkReport,
+    sources_unchanged: bool,
+) -> Vec<String> {
     let mut problems = Vec::new();
     if end == End::Stopped {
         problems.push("the session was stopped before all machines were ready".to_owned());
     }
-    for report in driver.reports.iter().filter(|report| report.outcome != Outcome::Ready) {
-        let reason = report.reason.clone().unwrap_or_else(|| "not started".into());
+    for report in driver
+        .reports
+        .iter()
+        .filter(|report| report.outcome != Outcome::Ready)
+    {
+        let reason = report
+            .reason
+            .clone()
+            .unwrap_or_else(|| "not started".into());
         problems.push(format!("machine `{}`: {reason}", report.name));
     }
     if !sources_unchanged {
@@ -135,7 +185,9 @@ fn isolation_problems(isolation: &IsolationLine, mode: Mode) -> Vec<String> {
         problems.push("frames of the session could reach the host's network".into());
     }
     if !isolation.control_seen || isolation.canaries_sent == 0 {
-        problems.push("isolation is not proven: the control frame was not seen, or no canary was sent".into());
+        problems.push(
+            "isolation is not proven: the control frame was not seen, or no canary was sent".into(),
+        );
     }
     problems
 }
@@ -164,9 +216,16 @@ fn tail(path: &Path) -> Vec<String> {
     };
     let bytes = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<_> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
     let from = lines.len().saturating_sub(TAIL_LINES);
-    lines[from..].iter().map(|line| crate::report::printable(line)).collect()
+    lines[from..]
+        .iter()
+        .map(|line| crate::report::printable(line))
+        .collect()
 }
 
 fn rounded(value: f64) -> f64 {
