@@ -65,7 +65,7 @@ impl Machine<'_> {
     fn hardware(&self, arguments: &mut Arguments) {
         let (accelerator, processor) = match self.vm.accelerator {
             Accelerator::Kvm => ("kvm", "host"),
-            Accelerator::Tcg => ("tcg", "max"),
+            Accelerator::Tcg => ("tcg", "qemu64"),
         };
         arguments.text(
             "-machine",
