@@ -67,6 +67,7 @@ impl Refusal {
         }
     }
 
+    #[cfg(feature = "reader")]
     pub(crate) fn damaged(found: impl Into<String>) -> Self {
         Self::new(
             RefusalKind::Damaged,
@@ -75,6 +76,7 @@ impl Refusal {
         )
     }
 
+    #[cfg(feature = "reader")]
     pub(crate) fn truncated(found: impl Into<String>) -> Self {
         Self::new(
             RefusalKind::Truncated,
@@ -83,6 +85,7 @@ impl Refusal {
         )
     }
 
+    #[cfg(feature = "reader")]
     pub(crate) fn absurd(found: impl Into<String>) -> Self {
         Self::new(
             RefusalKind::AbsurdSize,

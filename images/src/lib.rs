@@ -9,23 +9,30 @@
 //!   image as an open descriptor and has no network, no files of the host, little memory and
 //!   little time. The parent only ever sees a bounded JSON answer.
 //!
-//! The child is the caller's own program: it calls [`confined_main`] from a hidden subcommand and
-//! names that subcommand to [`Confined::new`].
+//! The child is the program `lifeboat-image-reader` beside the caller's own
+//! ([`Confined::beside_this_program`]). Only it is built with the feature `reader`; without that
+//! this crate contains no parser and links none.
 
 pub mod confine;
+#[cfg(feature = "reader")]
 mod disk;
 mod error;
 mod format;
 mod inspection;
 mod integrity;
 mod overlay;
+#[cfg(feature = "reader")]
 mod partitions;
 mod printable;
+#[cfg(feature = "reader")]
 mod structure;
+#[cfg(feature = "reader")]
 mod superblock;
 mod volume;
 
-pub use confine::{Confined, Limits, Proof, Walls, confined_main};
+#[cfg(feature = "reader")]
+pub use confine::confined_main;
+pub use confine::{Confined, Limits, Proof, Walls};
 pub use error::{Changed, ImageError, Refusal, RefusalKind};
 pub use format::{Format, identify};
 pub use inspection::{

@@ -85,6 +85,39 @@ fn a_missing_reader_is_named() {
     assert!(matches!(error, ImageError::Confinement { .. }), "{error}");
 }
 
+const BESIDE: &str = "LIFEBOAT_IMAGE_FOR_THE_READER_BESIDE";
+
+/// Not a test of its own: the body of the copied program in the test below.
+#[test]
+fn inspection_by_the_reader_beside() {
+    if let Some(image) = std::env::var_os(BESIDE) {
+        inspect(&Confined::beside_this_program(), Path::new(&image), &[]).unwrap();
+    }
+}
+
+#[test]
+fn the_reader_is_found_beside_the_running_program() {
+    let directory = fixture::scratch();
+    let program = directory.path().join("program");
+    let image = directory.path().join("a.raw");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fixture::raw_disk(&image);
+    let run = || {
+        let mut command = Command::new(&program);
+        command
+            .args(["--exact", "inspection_by_the_reader_beside"])
+            .env(BESIDE, &image);
+        command.output().unwrap()
+    };
+    // The control: with no reader beside it the same program fails.
+    let alone = run();
+    assert!(!alone.status.success(), "{alone:?}");
+    let reader = env!("CARGO_BIN_EXE_lifeboat-image-reader");
+    std::fs::copy(reader, directory.path().join("lifeboat-image-reader")).unwrap();
+    let together = run();
+    assert!(together.status.success(), "{together:?}");
+}
+
 #[test]
 fn an_image_that_only_its_owner_may_read_is_read() {
     use std::os::unix::fs::PermissionsExt;

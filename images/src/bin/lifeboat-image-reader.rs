@@ -1,5 +1,5 @@
-//! The confined reader as a program of its own, for tests and for use of the crate without the
-//! appliance, which has it as a hidden subcommand.
+//! The confined reader: the one program of Lifeboat that parses images. It is started by the
+//! others, answers one question and ends.
 
 use std::process::ExitCode;
 

@@ -7,16 +7,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
-use super::walls::{self, Needs, Walls};
-use super::{Answer, Attempts, ChainLink, Findings, Proof, Question, Task};
+use super::walls::{self, Needs};
+use super::{Answer, Attempts, ChainLink, Findings, Proof, Question, Task, Walls};
 use crate::disk::{self, Disk, LayeredDisk, Qcow2Disk, QemuIoDisk, RawDisk};
 use crate::error::{Refusal, RefusalKind};
 use crate::format::Format;
 use crate::partitions;
 use crate::structure::{self, Facts};
 
-/// The hidden subcommand behind [`super::Confined`]. Call it first thing in `main`, before threads
-/// and other descriptors exist: it closes every descriptor but the standard ones and gives up all
+/// The program behind [`super::Confined`]. Call it first thing in `main`, before threads and other
+/// descriptors exist: it closes every descriptor but the standard ones and gives up all
 /// rights of the process. `args` is what follows the words given to [`super::Confined::new`].
 pub fn confined_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     close_inherited();
@@ -25,7 +25,7 @@ pub fn confined_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         .next()
         .and_then(|text| serde_json::from_slice::<Question>(text.as_encoded_bytes()).ok());
     let Some(question) = question else {
-        eprintln!("this subcommand is internal: it answers questions of the program itself");
+        eprintln!("this program is internal: it answers questions of Lifeboat itself");
         return ExitCode::from(2);
     };
     match write_answer(&answer(&question)) {

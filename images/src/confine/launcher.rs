@@ -19,6 +19,8 @@ use crate::error::ImageError;
 use crate::format::Format;
 use crate::printable::printable_bytes;
 
+/// The program that parses images.
+const READER: &str = "lifeboat-image-reader";
 const LONGEST_COMPLAINT: usize = 64 * 1024;
 
 /// Starts confined children: which program, with which words before the question. Every question
@@ -31,8 +33,8 @@ pub struct Confined {
 }
 
 impl Confined {
-    /// `program`, started with `words`, must call [`super::confined_main`] with the rest of its
-    /// arguments.
+    /// `program`, started with `words`, must call `confined_main` (feature `reader`) with the rest of
+    /// its arguments.
     pub fn new(
         program: impl Into<PathBuf>,
         words: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -45,8 +47,15 @@ impl Confined {
         }
     }
 
-    /// The running program itself, by its open file, so that an upgrade under a running daemon
-    /// does not mix versions.
+    /// The program `lifeboat-image-reader` in the folder of the running program.
+    pub fn beside_this_program() -> Self {
+        // Without `/proc` nothing is found; a bare name would be looked up in `PATH`.
+        let running = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/"));
+        let folder = running.parent().unwrap_or(Path::new("/"));
+        Self::new(folder.join(READER), [""; 0])
+    }
+
+    /// The running program itself, for programs that contain the reader.
     pub fn this_program(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         Self::new("/proc/self/exe", words)
     }
@@ -115,7 +124,7 @@ impl Confined {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
-            .map_err(|error| confinement(path, error.to_string()))?;
+            .map_err(|error| confinement(path, self.not_started(&error)))?;
         let mut group = ProcessGroup(child);
         let heard = self
             .listen(&mut group.0)
@@ -129,6 +138,14 @@ impl Confined {
             Answer::NoWalls(reason) => Err(confinement(path, reason)),
             answer => Ok(answer),
         }
+    }
+
+    fn not_started(&self, error: &io::Error) -> String {
+        let program = self.program.display();
+        if error.kind() == io::ErrorKind::NotFound {
+            return format!("the program `{program}` is missing; build it with `./setup`");
+        }
+        format!("the program `{program}` cannot be run ({error})")
     }
 
     fn judge(&self, path: &Path, heard: Heard, status: ExitStatus) -> Result<Answer, ImageError> {
@@ -278,5 +295,26 @@ fn confinement(path: &Path, reason: String) -> ImageError {
     ImageError::Confinement {
         path: path.to_owned(),
         reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_reader_is_named_with_what_to_do() {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        // Tests lie in a folder of their own, where no reader is.
+        let reader = Confined::beside_this_program();
+        let error = reader
+            .prove(image.path(), image.path(), address)
+            .unwrap_err();
+        assert!(matches!(error, ImageError::Confinement { .. }), "{error}");
+        let folder = std::env::current_exe().unwrap().with_file_name(READER);
+        for words in [&*folder.to_string_lossy(), "./setup"] {
+            assert!(error.to_string().contains(words), "{error}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! parent (Confined)                     child (confined_main)
 //!   opens the image O_RDONLY
-//!   starts its own program     ───►     stdin = the image, argv = the question
+//!   starts the reader          ───►     stdin = the image, argv = the question
 //!                                       opens what the operator named, nothing else
 //!                                       raises the walls, for itself and for qemu-io
 //!                                       parses
@@ -13,17 +13,19 @@
 //!
 //! A child that dies, hangs or talks too much is an answer as well: the image is refused.
 
+#[cfg(feature = "reader")]
 mod child;
 mod launcher;
+#[cfg(feature = "reader")]
 mod walls;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "reader")]
 pub use child::confined_main;
 pub use launcher::Confined;
-pub use walls::Walls;
 
 use crate::error::Refusal;
 use crate::format::Format;
@@ -130,4 +132,31 @@ pub struct Proof {
     pub connected: bool,
     /// It allocated more memory than it was given.
     pub exceeded_memory: bool,
+}
+
+/// Which walls stand around a child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Walls {
+    /// It has a network namespace of its own, without interfaces.
+    pub network_namespace: bool,
+    /// Landlock limits its files; `partly` on older kernels.
+    pub landlock: Landlock,
+    /// The user it runs as.
+    pub user: u32,
+    /// The group it runs as.
+    pub group: u32,
+    /// It holds no privilege over the host.
+    pub unprivileged: bool,
+}
+
+/// How far Landlock is enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Landlock {
+    /// All that was asked for.
+    Fully,
+    /// What this kernel knows.
+    Partly,
+    /// Not at all.
+    No,
 }

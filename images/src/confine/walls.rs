@@ -13,36 +13,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
-use serde::{Deserialize, Serialize};
 
-use super::Limits;
-
-/// Which walls stand around a child.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Walls {
-    /// It has a network namespace of its own, without interfaces.
-    pub network_namespace: bool,
-    /// Landlock limits its files; `partly` on older kernels.
-    pub landlock: Landlock,
-    /// The user it runs as.
-    pub user: u32,
-    /// The group it runs as.
-    pub group: u32,
-    /// It holds no privilege over the host.
-    pub unprivileged: bool,
-}
-
-/// How far Landlock is enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Landlock {
-    /// All that was asked for.
-    Fully,
-    /// What this kernel knows.
-    Partly,
-    /// Not at all.
-    No,
-}
+use super::{Landlock, Limits, Walls};
 
 /// What the child has to reach beyond its open descriptors.
 pub(super) enum Needs<'a> {
