@@ -190,11 +190,14 @@ start_libvirt() {
   done
 }
 
-# The injector runs inside the micro-VM, where there are no libraries: it is
-# linked statically and put beside the others.
+# The image reader is left out of the workspace build: its parsers and the
+# dependencies of the others cannot be built together, and the daemon is not to
+# contain them. The injector runs inside the micro-VM, where there are no
+# libraries: it is linked statically and put beside the others.
 build_all() {
   say "building (the first time takes some minutes)"
   cargo build --release --locked --workspace --bins >&2
+  cargo build --release --locked -p lifeboat-images --features reader --bin lifeboat-image-reader >&2
   local target=x86_64-unknown-linux-gnu
   RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" \
     -p lifeboat-drivers --no-default-features --bin lifeboat-injector >&2
