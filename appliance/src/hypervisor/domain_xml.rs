@@ -145,7 +145,7 @@ fn nics<'s>(spec: &'s DomainSpec) -> impl Iterator<Item = String> + 's {
         format!(
             "<interface type='vhostuser'><mac address='{}'/>\
              <source type='unix' path='{}' mode='client'><reconnect enabled='yes' timeout='1'/></source>\
-             <model type='virtio'/></interface>",
+             <model type='virtio'/><driver rx_queue_size='1024'/></interface>",
             nic.mac,
             escape(&nic.socket.to_string_lossy()),
         )
