@@ -8,13 +8,18 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU16, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use vhost_user_backend::{VringMutex, VringState, VringStateGuard, VringStateMutGuard, VringT};
-use virtio_queue::{DescriptorChain, Error as QueueError, QueueOwnedT, QueueT, Reader, Writer};
-use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryLoadGuard, GuestMemoryMmap};
+use virtio_queue::{
+    DescriptorChain, Error as QueueError, Queue, QueueOwnedT, QueueT, Reader, Writer,
+};
+use vm_memory::{
+    Address, Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryLoadGuard,
+    GuestMemoryMmap,
+};
 
 use crate::frame::{MAX_FRAME, OFFLOAD_HEADER, Offload};
 
@@ -23,6 +28,9 @@ pub type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 type Snapshot = GuestMemoryLoadGuard<GuestMemoryMmap>;
 type Chain = DescriptorChain<Snapshot>;
 type State = VringState<Memory>;
+
+/// The guest's wish for no interrupts, where event indices are not negotiated.
+const NO_INTERRUPT: u16 = 1;
 
 /// Largest ring offered to guests.
 pub const MAX_RING: usize = 1024;
@@ -42,6 +50,8 @@ pub struct Ring {
     state: VringMutex<Memory>,
     memory: Memory,
     kick: Arc<Mutex<Option<File>>>,
+    /// The used index at which the guest was last considered for an interrupt.
+    signalled: Arc<AtomicU16>,
 }
 
 /// What came out of a transmit ring.
@@ -99,11 +109,11 @@ impl Ring {
                 return placed;
             }
         }
-        for (head, length) in used {
-            // An index outside the ring: the guest broke its own ring and loses the entry.
-            let _ = state.get_queue_mut().add_used(&*memory, head, length);
+        match publish(state.get_queue_mut(), &memory, &used) {
+            Some(()) => Delivery::Done,
+            // The used ring is not in the guest's memory: its driver is beyond help.
+            None => Delivery::Down,
         }
-        Delivery::Done
     }
 
     /// Asks the guest to kick when it adds a buffer; true when there are new ones already.
@@ -126,10 +136,15 @@ impl Ring {
         more
     }
 
-    /// Interrupts the guest if it wants to know about used entries.
+    /// Interrupts the guest if it wants to know about what was delivered since the last call.
     pub fn signal(&self) {
-        let mut state = self.state.get_mut();
-        if usable(&state) && state.needs_notification().unwrap_or(true) {
+        let state = self.state.get_ref();
+        if !usable(&state) {
+            return;
+        }
+        let now = state.get_queue().next_used();
+        let before = self.signalled.swap(now, Ordering::Relaxed);
+        if wants_interrupt(state.get_queue(), &self.memory.memory(), before, now) {
             // A guest that is going away needs no interrupt.
             let _ = state.signal_used_queue();
         }
@@ -140,6 +155,47 @@ impl Ring {
     pub fn is_up(&self) -> bool {
         usable(&self.state.get_ref())
     }
+}
+
+/// Hands used entries to the guest, all at once: a driver that saw the first buffer of a merged
+/// frame without the others would drop the frame. (The crate's `add_used` shows them one by one.)
+fn publish(queue: &mut Queue, memory: &Snapshot, used: &[(u16, u32)]) -> Option<()> {
+    let (ring, size, first) = (
+        GuestAddress(queue.used_ring()),
+        queue.size(),
+        queue.next_used(),
+    );
+    let mut next = first;
+    for (head, length) in used {
+        let at = ring.checked_add(4 + u64::from(next % size) * 8)?;
+        let entry = u64::from(*head) | u64::from(*length) << 32;
+        memory.write_obj(entry.to_le(), at).ok()?;
+        next = next.wrapping_add(1);
+    }
+    memory
+        .store(next.to_le(), ring.checked_add(2)?, Ordering::Release)
+        .ok()?;
+    queue.set_next_used(next);
+    Some(())
+}
+
+/// Whether the guest asked to be interrupted somewhere between two used indices.
+fn wants_interrupt(queue: &Queue, memory: &Snapshot, before: u16, now: u16) -> bool {
+    fence(Ordering::SeqCst);
+    let available = GuestAddress(queue.avail_ring());
+    let read = |offset: u64| {
+        let at = available.checked_add(offset)?;
+        memory
+            .load::<u16>(at, Ordering::Relaxed)
+            .ok()
+            .map(u16::from_le)
+    };
+    if queue.event_idx_enabled() {
+        let event = read(4 + u64::from(queue.size()) * 2);
+        let since_event = event.map(|event| now.wrapping_sub(event).wrapping_sub(1));
+        return since_event.is_none_or(|since| since < now.wrapping_sub(before));
+    }
+    before != now && read(0).is_none_or(|flags| flags & NO_INTERRUPT == 0)
 }
 
 fn usable(state: &State) -> bool {
@@ -295,6 +351,7 @@ impl VringT<Memory> for Ring {
             state,
             memory,
             kick: Arc::default(),
+            signalled: Arc::default(),
         })
     }
 
@@ -348,6 +405,7 @@ impl VringT<Memory> for Ring {
     }
 
     fn set_queue_next_used(&self, index: u16) {
+        self.signalled.store(index, Ordering::Relaxed);
         self.state.set_queue_next_used(index);
     }
 

@@ -373,6 +373,29 @@ fn a_hung_receiver_costs_one_deadline() {
     });
 }
 
+#[test]
+fn the_buffers_of_a_merged_frame_appear_together() {
+    let bench = Bench::start();
+    let (mut sender, mut receiver) = (Driver::new(ALL_OFFLOADS), Driver::new(ALL_OFFLOADS));
+    receiver.plug(&bench.engine, 1);
+    sender.plug(&bench.engine, 0);
+    let large = ethernet(card(1), card(0), 0x88b5, &vec![7; 9000]);
+    for round in 1..=200u16 {
+        receiver.offer(5);
+        sender.send(Offload::default(), &large);
+        let before = receiver.receive.seen;
+        let shown = loop {
+            let used = receiver.receive.used(&receiver.memory);
+            if used != before {
+                break used.wrapping_sub(before);
+            }
+        };
+        assert_eq!(shown, 5, "round {round}");
+        assert_eq!(receiver.receive().unwrap().1.len(), large.len());
+        until("the sender's entry is free", || sender.sent() == round);
+    }
+}
+
 fn large_segment(payload: usize) -> (Offload, Vec<u8>) {
     let (from, to) = (Ipv4Addr::new(10, 0, 0, 10), Ipv4Addr::new(10, 0, 0, 11));
     let mut tcp = vec![0; 20 + payload];

@@ -97,7 +97,8 @@ fn download(cache: &Path, tree: &Path) -> Result<(), String> {
     fs::write(tree.join("complete"), "").map_err(|error| error.to_string())
 }
 
-fn output(command: &mut Command) -> Result<String, String> {
+/// Runs a program that must succeed; returns what it printed.
+pub fn output(command: &mut Command) -> Result<String, String> {
     let result = command
         .output()
         .map_err(|error| format!("{command:?}: {error}"))?;
@@ -145,8 +146,8 @@ fn build_initramfs(tree: &Path) -> Result<Vec<u8>, String> {
     Ok(archive)
 }
 
-/// One entry of a cpio archive in the `newc` format.
-fn add(archive: &mut Vec<u8>, name: &str, mode: u32, data: &[u8]) {
+/// Appends an entry to a cpio archive in the `newc` format.
+pub fn add(archive: &mut Vec<u8>, name: &str, mode: u32, data: &[u8]) {
     let fields = [
         archive.len() as u32 + 1,
         mode,
@@ -187,7 +188,7 @@ pub enum Plug {
         properties: &'static str,
     },
     /// To a tap device, for comparison.
-    #[allow(dead_code, reason = "the measurement uses it, the tests do not")]
+    #[allow(dead_code, reason = "only the measurement uses it")]
     Tap { name: String },
 }
 
@@ -203,7 +204,23 @@ pub struct Guest {
 impl Guest {
     /// Boots a guest with these cards; returns when its shell is ready.
     pub fn boot(name: &str, assets: &Assets, directory: &Path, cards: &[(&str, Plug)]) -> Self {
-        let mut command = Command::new("qemu-system-x86_64");
+        Self::boot_with(
+            Command::new("qemu-system-x86_64"),
+            name,
+            assets,
+            directory,
+            cards,
+        )
+    }
+
+    /// Like [`Self::boot`], with a command that ends in QEMU, such as `ip netns exec ...`.
+    pub fn boot_with(
+        mut command: Command,
+        name: &str,
+        assets: &Assets,
+        directory: &Path,
+        cards: &[(&str, Plug)],
+    ) -> Self {
         command.args([
             "-nodefaults",
             "-display",
