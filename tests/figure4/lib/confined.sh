@@ -5,10 +5,13 @@ CONFINED_PID=
 CONFINED_ALIVE=
 
 # Killing unshare kills its child, the first process of the namespace, and with it all the others;
-# the kernel does the same when this script itself is killed. Every process inside inherits a lock.
+# the kernel does the same when this script itself is killed. Every process inside inherits a lock
+# on a file in the working directory.
 run_confined() {
-    local status=0
-    CONFINED_ALIVE=$(mktemp)
+    local directory=$1 status=0
+    shift
+    CONFINED_ALIVE=$directory/.alive
+    touch "$CONFINED_ALIVE"
     FIGURE4_SECONDS=$SECONDS setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child=KILL \
         --mount-proc flock --shared "$CONFINED_ALIVE" "$@" </dev/null &
     CONFINED_PID=$!
@@ -16,7 +19,6 @@ run_confined() {
     trap 'end_confined; exit 143' TERM HUP
     wait "$CONFINED_PID" || status=$?
     trap - INT TERM HUP
-    rm -f "$CONFINED_ALIVE"
     return "$status"
 }
 
@@ -26,5 +28,4 @@ end_confined() {
     kill -KILL "$CONFINED_PID" 2>/dev/null || true
     wait "$CONFINED_PID" 2>/dev/null || true
     flock --exclusive "$CONFINED_ALIVE" true
-    rm -f "$CONFINED_ALIVE"
 }
