@@ -3,12 +3,18 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::command::Lifeboat;
 use crate::daemon::Daemon;
+use crate::host::{Process, processes};
 use crate::traces::Traces;
+use crate::waiting::soon;
+
+/// How long removing may take after a failure.
+const REMOVAL: Duration = Duration::from_secs(30);
 
 /// A fresh appliance; its folders vanish with it.
 pub struct Appliance {
@@ -99,6 +105,38 @@ impl Appliance {
     }
 }
 
+impl Appliance {
+    /// Ends and removes everything of it at once, whatever is on its way.
+    pub fn remove(&self) {
+        let place = self.folder.path().to_string_lossy().into_owned();
+        let clean = soon(REMOVAL, || {
+            processes(&place).iter().for_each(Process::kill);
+            let traces = self.traces();
+            traces.remove();
+            (traces.is_empty() && processes(&place).is_empty()).then_some(())
+        });
+        if clean.is_none() {
+            eprintln!("not everything could be removed: {}", self.traces());
+        }
+    }
+
+    /// The same, and its folder too.
+    pub fn remove_wholly(&self) {
+        self.remove();
+        if let Err(error) = std::fs::remove_dir_all(self.folder.path()) {
+            eprintln!(
+                "failed to remove `{}`: {error}",
+                self.folder.path().display()
+            );
+        }
+    }
+
+    /// All processes that have something to do with it.
+    pub fn processes(&self) -> Vec<Process> {
+        processes(&self.folder.path().to_string_lossy())
+    }
+}
+
 impl Default for Appliance {
     fn default() -> Self {
         Self::new()
@@ -107,6 +145,6 @@ impl Default for Appliance {
 
 impl Drop for Appliance {
     fn drop(&mut self) {
-        self.traces().remove();
+        self.remove();
     }
 }

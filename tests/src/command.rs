@@ -34,8 +34,10 @@ impl Lifeboat {
 
     /// The same through another program that gets `lifeboat`'s words appended.
     pub(crate) fn through(mut command: Command, state: &Path, run: &Path) -> Self {
+        // As a word, so that the process table shows whose process it is.
         command
-            .env("LIFEBOAT_STATE_DIR", state)
+            .arg("--state-dir")
+            .arg(state)
             .env("LIFEBOAT_RUN_DIR", run)
             .env_remove("LIFEBOAT_LOG")
             .stdin(Stdio::null());
@@ -158,8 +160,17 @@ impl Running {
     /// Waits until the session that it started has an id.
     #[track_caller]
     pub fn wait_for_session(&mut self, limit: Duration) -> String {
-        let line = self.wait_for("session 2", limit);
-        line.trim_start_matches("session ").trim().to_owned()
+        // A daemon that starts speaks of earlier sessions as `session ID: ...`.
+        let id_of = |line: &String| {
+            let id = line.strip_prefix("session ")?;
+            (!id.contains([':', ' '])).then(|| id.to_owned())
+        };
+        eventually("the id of a session", limit, || {
+            let id = self.said().iter().find_map(id_of);
+            let ended = id.is_none() && self.has_ended();
+            assert!(!ended, "it ended before its session: {:#?}", self.said());
+            id
+        })
     }
 
     /// Sends a signal.

@@ -106,7 +106,12 @@ pub fn sha256(path: &Path) -> String {
         .collect()
 }
 
-/// Processors of this host.
-pub fn cpu_count() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// So many seconds, on an idle host; more where others compete for its
+/// processors, as emulated guests feel it at once.
+pub fn seconds_on_this_host(idle: u64) -> u64 {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().and_then(|one| one.parse().ok());
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let crowd = load.unwrap_or(1.0) / processors as f64;
+    (idle as f64 * crowd.clamp(1.0, 6.0)) as u64
 }

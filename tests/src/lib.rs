@@ -16,7 +16,7 @@ pub use appliance::Appliance;
 pub use command::{Lifeboat, Outcome, Running};
 pub use daemon::Daemon;
 pub use figure4::Figure4;
-pub use host::{Process, cpu_count, domains, processes, run_tool, sha256};
+pub use host::{Process, domains, processes, run_tool, seconds_on_this_host, sha256};
 pub use programs::{missing_for_guests, program, require};
 pub use sites::SiteFile;
 pub use traces::Traces;

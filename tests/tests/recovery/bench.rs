@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use lifeboat_tests::{
-    Appliance, Figure4, Lifeboat, Process, SiteFile, Traces, missing_for_guests, processes, soon,
-};
+use lifeboat_tests::{Appliance, Figure4, Lifeboat, SiteFile, Traces, missing_for_guests, soon};
 use serde_json::Value;
 
 /// What a machine may take to boot on a busy host without KVM.
@@ -75,16 +73,6 @@ impl Bench {
     pub fn guard(&self) -> Guard<'_> {
         Guard { bench: self }
     }
-
-    /// All processes that have something to do with the appliance.
-    fn processes(&self) -> Vec<Process> {
-        processes(&self.appliance.path("").to_string_lossy())
-    }
-
-    pub fn remove(&self) {
-        self.processes().iter().for_each(Process::kill);
-        self.appliance.traces().remove();
-    }
 }
 
 /// Around one test.
@@ -97,7 +85,7 @@ impl Guard<'_> {
     pub fn expect_nothing_left(&self) {
         let traces = self.bench.appliance.traces();
         traces.expect_none();
-        assert_eq!(self.bench.processes(), [], "processes are left");
+        assert_eq!(self.bench.appliance.processes(), [], "processes are left");
         let domains = lifeboat_tests::domains();
         eprintln!("    nothing left ({} domains of others)", domains.len());
     }
@@ -106,7 +94,7 @@ impl Guard<'_> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.bench.remove();
+            self.bench.appliance.remove();
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use lifeboat_tests::seconds_on_this_host;
+
 use crate::bench::{Bench, machine, words};
 use crate::whole::files_are_there;
 
@@ -55,14 +57,17 @@ pub fn a_failed_machine_blocks_only_hard_dependents(bench: &Bench) {
 
 /// Without those it needs, web1 boots and asks: the report shows for whom.
 pub fn web1_alone_shows_whom_it_asked_for(bench: &Bench) {
-    let gates = "[[gate]]\ntcp = 80\ntimeout_s = 100\n\
-                 [[gate]]\nhttp = { port = 80, path = \"/index.php\", expect = \"lifeboat-row-42\" }\ntimeout_s = 100\n";
+    let timeout_s = seconds_on_this_host(75);
+    let gates = format!(
+        "[[gate]]\ntcp = 80\ntimeout_s = {timeout_s}\n[[gate]]\n\
+         http = {{ path = \"/index.php\", expect = \"lifeboat-row-42\" }}\ntimeout_s = {timeout_s}\n"
+    );
     let site = bench
         .figure4
         .site()
         .named("alone")
         .only(&["web1"])
-        .gates("web1", gates);
+        .gates("web1", &gates);
     let file = bench.appliance.path("alone.json");
     let outcome = bench
         .session("test", &site)

@@ -20,7 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bench::Bench;
 use libtest_mimic::{Arguments, Failed, Trial};
-use nix::sys::signal::{SigSet, Signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 type Test = fn(&Bench);
 
@@ -124,15 +125,14 @@ fn remove_bench() {
 
 /// An interrupt ends this program, and what it started must not survive that.
 fn remove_all_at_interrupt() {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
-    // Every thread inherits the block, and only the one below waits for them.
-    signals.thread_block().unwrap();
+    let mut signals = Signals::new([SIGINT, SIGTERM]).unwrap();
     std::thread::spawn(move || {
-        let signal = signals.wait().unwrap();
-        eprintln!("{signal}: removing what the tests made");
-        if let Some(bench) = &*BENCH.lock().unwrap_or_else(PoisonError::into_inner) {
-            bench.remove();
+        if signals.forever().next().is_some() {
+            eprintln!("interrupted: removing what the tests made");
+            if let Some(bench) = &*BENCH.lock().unwrap_or_else(PoisonError::into_inner) {
+                bench.appliance.remove_wholly();
+            }
+            std::process::exit(130);
         }
-        std::process::exit(130);
     });
 }

@@ -39,6 +39,7 @@ pub fn the_example_site_recovers(bench: &Bench) {
     assert_eq!(report["ok"], true, "{:#}", report["problems"]);
     assert_eq!(report["mode"], "test");
     assert_eq!(report["site"], "figure4");
+    the_contract_is_kept(&report);
     machines_are_ready(&report);
     the_plan_has_evidence_from_journals(&report);
     the_page_was_served(&report);
@@ -53,8 +54,60 @@ pub fn the_example_site_recovers(bench: &Bench) {
         .json()
         .run();
     assert_eq!(again.json(), report, "`report` tells another story");
+    the_console_is_shown(bench, report["session"].as_str().unwrap());
     let listed = bench.listed(report["session"].as_str().unwrap());
     assert_eq!(listed["state"], "ended", "{listed}");
+}
+
+/// Every key that users' programs may rely on.
+fn the_contract_is_kept(report: &Value) {
+    let expect = |object: &Value, keys: &str| {
+        for key in keys.split(' ') {
+            assert!(object.get(key).is_some(), "no `{key}` in {object:#}");
+        }
+    };
+    expect(
+        report,
+        "site session mode accelerator ok rta_s critical_path_s rta_over_critical_path",
+    );
+    expect(
+        report,
+        "limiting_machines plan machines network sources_unchanged",
+    );
+    expect(&report["plan"][0], "machine after evidence");
+    expect(
+        &report["machines"][0],
+        "name prepared inject_s started_s ready_s gates screenshot console",
+    );
+    expect(&report["machines"][0]["gates"][0], "kind port ready_s");
+    expect(
+        &report["network"],
+        "frames dropped uplink_frames unanswered isolation",
+    );
+    let isolation = &report["network"]["isolation"];
+    expect(isolation, "host_interfaces canaries_sent canaries_escaped");
+    assert!(["kvm", "tcg"].contains(&report["accelerator"].as_str().unwrap()));
+}
+
+/// What the guest said on its serial line, harmless for a terminal.
+fn the_console_is_shown(bench: &Bench, session: &str) {
+    let outcome = bench
+        .lifeboat(&["session", "console", session, "dir1"])
+        .run();
+    outcome.expect_code(0);
+    assert!(
+        outcome.stdout.contains("Debian GNU/Linux"),
+        "{}",
+        outcome.stdout
+    );
+    assert!(!outcome.stdout.contains('\u{1b}'));
+    let nobody = bench
+        .lifeboat(&["session", "console", session, "nobody"])
+        .run();
+    nobody
+        .expect_code(1)
+        .expect_one_error()
+        .expect_said(&["`nobody`"]);
 }
 
 fn machines_are_ready(report: &Value) {
