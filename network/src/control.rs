@@ -18,6 +18,8 @@ const MAX_REQUEST: u64 = 64 << 10;
 const MAX_CONNECTIONS: usize = 512;
 const MAX_TIMEOUT: Duration = Duration::from_secs(600);
 const MAX_TOKEN: usize = 1024;
+/// After a failure to accept, before the next attempt.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How much longer than the probe its requester waits for the engine.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -86,8 +88,9 @@ pub fn spawn(listener: UnixListener, engine: EngineHandle) -> io::Result<()> {
             match stream {
                 Ok(stream) => serve_apart(stream, &engine, &open),
                 Err(error) => {
+                    // Descriptors may be short for a moment.
                     tracing::error!(%error, "failed to accept a control connection");
-                    return;
+                    thread::sleep(PAUSE);
                 }
             }
         }

@@ -8,6 +8,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use std::{io, thread};
 
 use vhost::vhost_user::Listener;
@@ -182,8 +183,10 @@ pub fn spawn(
             let (stream, _) = match listener.accept() {
                 Ok(accepted) => accepted,
                 Err(error) => {
+                    // Descriptors may be short for a moment; QEMU tries again too.
                     tracing::error!(port = id, %error, "failed to accept a connection");
-                    return;
+                    thread::sleep(PAUSE);
+                    continue;
                 }
             };
             tracing::info!(port = id, connection, "QEMU connected");
@@ -205,6 +208,9 @@ pub fn spawn(
         .spawn(serve)
         .map(drop)
 }
+
+/// After a failure to accept, before the next attempt.
+const PAUSE: Duration = Duration::from_secs(1);
 
 type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 

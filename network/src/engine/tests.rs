@@ -379,9 +379,9 @@ fn the_buffers_of_a_merged_frame_appear_together() {
     let (mut sender, mut receiver) = (Driver::new(ALL_OFFLOADS), Driver::new(ALL_OFFLOADS));
     receiver.plug(&bench.engine, 1);
     sender.plug(&bench.engine, 0);
-    let large = ethernet(card(1), card(0), 0x88b5, &vec![7; 9000]);
-    for round in 1..=200u16 {
-        receiver.offer(5);
+    let large = ethernet(card(1), card(0), 0x88b5, &vec![7; 62_000]);
+    for round in 1..=1000u16 {
+        receiver.offer(31);
         sender.send(Offload::default(), &large);
         let before = receiver.receive.seen;
         let shown = loop {
@@ -390,7 +390,7 @@ fn the_buffers_of_a_merged_frame_appear_together() {
                 break used.wrapping_sub(before);
             }
         };
-        assert_eq!(shown, 5, "round {round}");
+        assert_eq!(shown, 31, "round {round}");
         assert_eq!(receiver.receive().unwrap().1.len(), large.len());
         until("the sender's entry is free", || sender.sent() == round);
     }
