@@ -57,6 +57,24 @@ fn config(directory: &Path) -> SwitchConfig {
     }
 }
 
+/// Ends the switch even when the test fails: dropping a [`SwitchProcess`] leaves it running.
+struct Ending(SwitchClient);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let client = self.0.clone();
+        let ask = async move {
+            // Ended already, when the test passed.
+            let _ = client.shutdown().await;
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _ = std::thread::spawn(move || runtime.block_on(ask)).join();
+    }
+}
+
 struct Site {
     switch: SwitchProcess,
     client: SwitchClient,
@@ -175,6 +193,7 @@ async fn whole_switch_with_real_guests() {
         Err(reason) => return guests::skip(&reason),
     };
     let directory = guests::directory();
+    let _ending = Ending(SwitchClient::new(&config(directory.path()).control_socket));
     let mut site = Site::start(&assets, directory.path()).await;
     the_process_has_no_rights(&site);
     machines_reach_each_other(&mut site).await;
