@@ -63,13 +63,21 @@ impl SiteFile {
         self
     }
 
+    /// Changes the hardware address of a machine's cards.
+    #[track_caller]
+    #[must_use]
+    pub fn mac(mut self, machine: &str, mac: &str) -> Self {
+        for nic in self.nics_mut(machine) {
+            nic.insert("mac".into(), mac.into());
+        }
+        self
+    }
+
     /// Takes the address of a machine's cards away.
     #[track_caller]
     #[must_use]
     pub fn without_address(mut self, machine: &str) -> Self {
-        let nics = self.machine_mut(machine).get_mut("nic");
-        let nics = nics.and_then(Value::as_array_mut).into_iter().flatten();
-        for nic in nics.filter_map(Value::as_table_mut) {
+        for nic in self.nics_mut(machine) {
             nic.remove("address");
         }
         self
@@ -135,6 +143,13 @@ impl SiteFile {
     fn machines_mut(&mut self) -> &mut Vec<Value> {
         let machines = self.table.get_mut("machine").and_then(Value::as_array_mut);
         machines.unwrap_or_else(|| panic!("no machines"))
+    }
+
+    #[track_caller]
+    fn nics_mut(&mut self, machine: &str) -> impl Iterator<Item = &mut Table> {
+        let nics = self.machine_mut(machine).get_mut("nic");
+        let nics = nics.and_then(Value::as_array_mut).into_iter().flatten();
+        nics.filter_map(Value::as_table_mut)
     }
 
     #[track_caller]

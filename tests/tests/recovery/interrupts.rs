@@ -1,9 +1,9 @@
 //! Daemon, command and switch die in the middle of a session.
 
-use lifeboat_tests::{eventually, processes};
+use lifeboat_tests::{Appliance, Process, SiteFile, eventually, processes};
 use nix::sys::signal::Signal;
 
-use crate::bench::{Bench, PROMPT, machine, wait_running};
+use crate::bench::{BOOT, Bench, PROMPT, machine, wait_running};
 
 const NO_WORDS: [&str; 0] = [];
 
@@ -31,6 +31,82 @@ pub fn a_killed_daemon_is_cleaned_up_by_the_next(bench: &Bench) {
     let listed = bench.listed(&session);
     assert_eq!(listed["state"], "interrupted", "{listed}");
     next.stop().expect_code(0);
+}
+
+/// `kill -9` at each step of the way: the next daemon finds and removes what
+/// that step had made, and the same work then succeeds.
+pub fn a_daemon_may_be_killed_at_any_step(shared: &Bench) {
+    // A state of its own, where nothing is imported and prepared yet.
+    let bench = &Bench {
+        appliance: Appliance::new(),
+        figure4: shared.figure4.clone(),
+    };
+    let begun = [
+        "import: ",
+        "inject drivers: ",
+        "start switch: ",
+        "dir1             starting",
+    ];
+    let ending = ["gate closed", "check captured volumes: ", "tear down: "];
+    for (number, step) in begun.into_iter().chain(ending).enumerate() {
+        eprintln!("    killed at `{}`", step.trim());
+        let site = closed_site(bench, number);
+        let daemon = bench.appliance.serve(NO_WORDS);
+        let mut client = bench.session("test", &site).start();
+        client.wait_for(step, BOOT);
+        let children = children_of(daemon.pid());
+        daemon.crash();
+        client.finish().expect_code(1);
+        let next = bench.appliance.serve(NO_WORDS);
+        bench.lifeboat(&["session", "list"]).run().expect_code(0);
+        bench.appliance.traces().expect_none();
+        let sessions = bench.lifeboat(&["session", "list"]).json().run().json();
+        for session in sessions.as_array().into_iter().flatten() {
+            let state = session["state"].as_str().unwrap();
+            assert!(["interrupted", "ended"].contains(&state), "{session}");
+        }
+        eventually("the end of its children", PROMPT, || {
+            children.iter().all(|child| !is_there(child)).then_some(())
+        });
+        next.stop().expect_code(0);
+    }
+    bench.prepare(&closed_site(bench, 0));
+}
+
+/// dir1 with a gate that fails at once; a different card each time, so that its
+/// preparation is not one of an earlier step.
+fn closed_site(bench: &Bench, number: usize) -> SiteFile {
+    let name = format!("step{number}");
+    let site = bench
+        .dir1(&name)
+        .gates("dir1", "[[gate]]\ntcp = 4711\ntimeout_s = 1\n");
+    // Later steps begin with a prepared machine.
+    if number > 1 {
+        site
+    } else {
+        site.mac("dir1", &format!("52:54:00:20:01:{number:02x}"))
+    }
+}
+
+fn children_of(pid: u32) -> Vec<Process> {
+    let parent = |process: &Process| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).ok()?;
+        stat.rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .nth(1)?
+            .parse::<u32>()
+            .ok()
+    };
+    let mut children = processes("");
+    // The switch outlives its daemon by design, until the next one comes.
+    children
+        .retain(|process| parent(process) == Some(pid) && process.program() != "lifeboat-switch");
+    children
+}
+
+fn is_there(process: &Process) -> bool {
+    processes(&process.command).contains(process)
 }
 
 pub fn an_interrupt_tears_down(bench: &Bench) {

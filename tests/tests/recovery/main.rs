@@ -26,7 +26,7 @@ use signal_hook::iterator::Signals;
 type Test = fn(&Bench);
 
 /// In the order in which they run: what is cheap and what others need first.
-const TESTS: [(&str, Test); 14] = [
+const TESTS: [(&str, Test); 15] = [
     (
         "the_draft_describes_the_example",
         preparing::the_draft_describes_the_example,
@@ -59,6 +59,10 @@ const TESTS: [(&str, Test); 14] = [
     (
         "a_killed_daemon_is_cleaned_up_by_the_next",
         interrupts::a_killed_daemon_is_cleaned_up_by_the_next,
+    ),
+    (
+        "a_daemon_may_be_killed_at_any_step",
+        interrupts::a_daemon_may_be_killed_at_any_step,
     ),
     (
         "an_interrupt_tears_down",
