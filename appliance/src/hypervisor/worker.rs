@@ -13,6 +13,7 @@ use super::{DomainStart, DomainState, HostCapabilities, HypervisorError, Request
 const URI: &str = "qemu:///system";
 /// A screenshot larger than this is refused: the guest chooses its resolution.
 const SCREENSHOT_LIMIT: usize = 64 << 20;
+const PNG_MAGIC: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 type Answer<T> = Result<T, HypervisorError>;
 
@@ -180,19 +181,28 @@ fn read_screen(connection: &Connect, name: &str) -> Result<Vec<u8>, Error> {
     Ok(picture)
 }
 
-/// QEMU hands the screen out as a binary portable pixmap (`P6`).
-fn write_png(pixmap: &[u8], path: &Path) -> std::io::Result<()> {
-    let (width, height, pixels) = parse_pixmap(pixmap)
-        .ok_or_else(|| std::io::Error::other("QEMU's picture is not a binary pixmap"))?;
+/// Newer QEMU hands the screen out as PNG, older as a binary portable pixmap.
+fn write_png(picture: &[u8], path: &Path) -> std::io::Result<()> {
     let temporary = path.with_extension("png.part");
-    let file = std::io::BufWriter::new(std::fs::File::create(&temporary)?);
+    if picture.starts_with(PNG_MAGIC) {
+        std::fs::write(&temporary, picture)?;
+    } else {
+        encode_pixmap(picture, &temporary)?;
+    }
+    std::fs::rename(&temporary, path)
+}
+
+fn encode_pixmap(pixmap: &[u8], path: &Path) -> std::io::Result<()> {
+    let (width, height, pixels) = parse_pixmap(pixmap).ok_or_else(|| {
+        std::io::Error::other("QEMU's picture is neither PNG nor a binary pixmap")
+    })?;
+    let file = std::io::BufWriter::new(std::fs::File::create(path)?);
     let mut encoder = png::Encoder::new(file, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(pixels)?;
-    writer.finish()?;
-    std::fs::rename(&temporary, path)
+    Ok(writer.finish()?)
 }
 
 pub(super) fn parse_pixmap(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
