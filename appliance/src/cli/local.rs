@@ -44,14 +44,7 @@ pub fn order_logs(logs: &Path, format: Format) -> anyhow::Result<bool> {
         .into());
     }
     let machines = lifeboat_bootorder::read_directory(logs)
-        .with_context(|| format!("failed to read `{}`", logs.display()))?;
-    if machines.is_empty() {
-        return Err(WrongUse(format!(
-            "`{}` holds no folders: give one that holds a folder for each machine",
-            logs.display()
-        ))
-        .into());
-    }
+        .map_err(|error| WrongUse(format!("`{}`: {error}", logs.display())))?;
     output::order(
         &lifeboat_bootorder::order(&machines, &[], &Options::default()),
         format,

@@ -272,8 +272,8 @@ fn console(session: &Value, machine: &str) -> anyhow::Result<bool> {
             path.display()
         )
     })?;
-    for line in String::from_utf8_lossy(&bytes).lines() {
-        println!("{}", crate::report::printable(line.trim_end_matches('\r')));
+    for line in crate::report::console_lines(&bytes) {
+        println!("{line}");
     }
     Ok(true)
 }

@@ -18,6 +18,15 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
+/// The lines of a serial console as they may be shown: without the sequences by
+/// which boot menus draw, and without empty lines.
+pub fn console_lines(bytes: &[u8]) -> Vec<String> {
+    let plain = strip_ansi_escapes::strip(bytes);
+    let text = String::from_utf8_lossy(&plain);
+    let lines = text.lines().map(|line| printable(line.trim_end()));
+    lines.filter(|line| !line.trim().is_empty()).collect()
+}
+
 /// The whole report.
 pub fn to_text(report: &Report) -> String {
     let mut out = String::new();
@@ -201,6 +210,12 @@ fn network(out: &mut String, report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn boot_menus_leave_only_their_words() {
+        let console = b"\x1b[2J\x1b[4;2H+----+\r\n\x1b[0m\r\n  Loading Linux \x07...\r\n";
+        assert_eq!(console_lines(console), ["+----+", "  Loading Linux ..."]);
+    }
 
     #[test]
     fn escape_sequences_of_a_guest_do_not_reach_the_terminal() {

@@ -215,17 +215,9 @@ fn tail(path: &Path) -> Vec<String> {
         Ok(bytes)
     };
     let bytes = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<_> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines = crate::report::console_lines(&bytes);
     let from = lines.len().saturating_sub(TAIL_LINES);
-    lines[from..]
-        .iter()
-        .map(|line| crate::report::printable(line))
-        .collect()
+    lines[from..].to_vec()
 }
 
 fn rounded(value: f64) -> f64 {
