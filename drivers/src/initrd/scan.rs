@@ -15,6 +15,8 @@ const MOST_ENTRIES: usize = 500_000;
 /// Files of interest are small.
 const LARGEST_KEPT: u32 = 16 << 20;
 
+/// All names and remembered files together.
+const MOST_KEPT: usize = 128 << 20;
 /// What a decompressor may allocate.
 const DECODER_MEMORY: u64 = 256 << 20;
 
@@ -84,6 +86,7 @@ pub struct InitrdContents {
     /// Compression of the last segment, which decides what may follow.
     pub compressor: Option<Compressor>,
     entries: usize,
+    kept: usize,
 }
 
 impl InitrdContents {
@@ -265,11 +268,15 @@ fn read_archive(input: &mut impl BufRead, contents: &mut InitrdContents) -> io::
     let mut reader = Reader::new(input);
     while let Some(entry) = reader.next_entry()? {
         contents.entries += 1;
-        if contents.entries > MOST_ENTRIES {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "too many entries",
-            ));
+        contents.kept += entry.name.len()
+            + if is_kept(&entry) {
+                entry.size as usize
+            } else {
+                0
+            };
+        if contents.entries > MOST_ENTRIES || contents.kept > MOST_KEPT {
+            let message = "it holds more than any initramfs does";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let content = if is_kept(&entry) {
             Some(reader.content(&entry)?)

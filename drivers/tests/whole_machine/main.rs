@@ -154,7 +154,7 @@ fn prepared_guest_boots(kind: &str) {
         "a second injection changes nothing"
     );
 
-    let seen = Boot::on_virtio(&overlay, MAC).until(&["GUEST-DONE", "panic"]);
+    let seen = Boot::on_virtio(&overlay, MAC).until(&["GUEST-DONE", "Kernel panic"]);
     check_booted(&seen);
     assert_eq!(hash(&base), before, "the captured volume is as it was");
 }
@@ -162,7 +162,7 @@ fn prepared_guest_boots(kind: &str) {
 /// What an initramfs without virtio says in the end.
 const NO_ROOT: [&str; 2] = [
     "does not exist.  Dropping to a shell",
-    "Warning: Not all disks",
+    "timeout, still waiting for following initqueue hooks",
 ];
 
 fn check_booted(seen: &Seen) {
