@@ -1,6 +1,6 @@
 //! Results on standard output.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 
 use lifeboat_bootorder::Order;
 use serde::Serialize;
@@ -19,8 +19,8 @@ pub fn print(
     text: impl FnOnce() -> String,
 ) -> anyhow::Result<bool> {
     match format {
-        Format::Text => print!("{}", text()),
-        Format::Json => println!("{}", serde_json::to_string_pretty(value)?),
+        Format::Text => write_out(&text())?,
+        Format::Json => write_out(&(serde_json::to_string_pretty(value)? + "\n"))?,
         Format::Dot => {
             return Err(WrongUse("`--format dot` is for `lifeboat order` only".into()).into());
         }
@@ -28,10 +28,23 @@ pub fn print(
     Ok(true)
 }
 
+/// Writes to standard output. A reader that has seen enough (`| head`) is no
+/// failure.
+pub fn write_out(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::from(error).context("failed to write to standard output"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Prints an order.
 pub fn order(order: &Order, format: Format) -> anyhow::Result<bool> {
     if format == Format::Dot {
-        print!("{}", order.to_dot());
+        write_out(&order.to_dot())?;
         return Ok(true);
     }
     print(format, order, || order.to_text())

@@ -272,8 +272,10 @@ fn console(session: &Value, machine: &str) -> anyhow::Result<bool> {
             path.display()
         )
     })?;
-    for line in crate::report::console_lines(&bytes) {
-        println!("{line}");
-    }
+    let text: String = crate::report::console_lines(&bytes)
+        .into_iter()
+        .map(|line| line + "\n")
+        .collect();
+    output::write_out(&text)?;
     Ok(true)
 }
