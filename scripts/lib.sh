@@ -7,16 +7,15 @@ export LIFEBOAT_KERNEL_DIR=$KERNEL_DIR
 BIN=$PWD/target/release
 
 BASE_PACKAGES=(qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients libvirt-dev ovmf
-  pkg-config gcc libc6-dev iproute2 kmod ca-certificates)
+  pkg-config gcc libc6-dev iproute2 kmod procps ca-certificates)
 GUEST_PACKAGES=(mmdebstrap grub-pc-bin fdisk e2fsprogs zstd cpio debian-archive-keyring)
-TEST_PACKAGES=(shellcheck busybox-static strace curl)
+TEST_PACKAGES=(shellcheck busybox-static strace curl git)
 BENCH_PACKAGES=(virt-v2v)
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 wrong_use() { printf 'error: %s\n' "$*" >&2; exit 2; }
 
-# Runs the calling script again as root, by sudo, when it is not.
 need_root() {
   [ "$(id -u)" = 0 ] || fail "root is needed (packages, libvirt, network namespaces): run it with sudo"
 }
@@ -43,6 +42,8 @@ packages_for() {
 install_missing() {
   local yes=$1 package missing=()
   shift
+  # Here, because wrong use inside a substitution would end only that.
+  packages_for "$@" >/dev/null
   while read -r package; do
     is_installed "$package" || missing+=("$package")
   done < <(packages_for "$@" | sort -u)
@@ -124,13 +125,14 @@ fetch_kernel() {
     (cd "$work" && apt-get download -qq "$package" >/dev/null 2>"$work/log") || fail "apt cannot download $package: $(cat "$work/log")"
   done < <(kernel_packages "$meta")
   for file in "$work"/*.deb; do dpkg-deb -x "$file" "$work/tree"; done
-  mkdir -p "$(dirname "$KERNEL_DIR")"
   rm -rf "$KERNEL_DIR.part"
-  mkdir "$KERNEL_DIR.part"
-  mv "$work/tree/boot" "$work/tree/lib" "$KERNEL_DIR.part/" 2>/dev/null ||
-    { mkdir -p "$KERNEL_DIR.part/lib"; mv "$work/tree/boot" "$KERNEL_DIR.part/"; mv "$work/tree/usr/lib/modules" "$KERNEL_DIR.part/lib/"; }
-  # Some releases keep modules under /usr.
-  if [ ! -d "$KERNEL_DIR.part/lib/modules" ]; then mv "$work/tree/usr/lib/modules" "$KERNEL_DIR.part/lib/"; fi
+  mkdir -p "$KERNEL_DIR.part/lib"
+  mv "$work/tree/boot" "$KERNEL_DIR.part/"
+  # Newer releases keep modules under /usr.
+  local modules
+  for modules in "$work/tree/lib/modules" "$work/tree/usr/lib/modules"; do
+    [ ! -d "$modules" ] || mv "$modules" "$KERNEL_DIR.part/lib/"
+  done
   depmod_kernel "$KERNEL_DIR.part"
   mv "$KERNEL_DIR.part" "$KERNEL_DIR"
   rm -rf "$work"
@@ -207,19 +209,31 @@ build_all() {
 # Runs a command as a child that gets the terminal's interrupt and is waited
 # for, so that its own clean-up finishes before ours begins.
 in_foreground() {
-  trap : INT TERM
+  trap : INT TERM HUP
   local status=0
   "$@" || status=$?
-  trap - INT TERM
+  trap - INT TERM HUP
   return "$status"
 }
 
-# libvirt that we started ends with us; a user's own goes on.
+# libvirt that we started ends with us, after those who use it; a user's own
+# goes on.
 stop_what_we_started() {
-  local name
-  for name in "${STARTED[@]:-}"; do
-    [ -n "$name" ] || continue
-    kill "$(cat "/run/$name.pid")" 2>/dev/null || true
+  [ ${#STARTED[@]} -gt 0 ] || return 0
+  local left=100 index pid
+  while pgrep -x lifeboat >/dev/null && [ "$left" -gt 0 ]; do
+    left=$((left - 1))
+    sleep 0.2
+  done
+  # libvirtd before the virtlogd that it writes through.
+  for ((index = ${#STARTED[@]} - 1; index >= 0; index--)); do
+    pid=$(cat "/run/${STARTED[index]}.pid" 2>/dev/null) || continue
+    kill "$pid" 2>/dev/null || continue
+    left=50
+    while [ -d "/proc/$pid" ] && [ "$left" -gt 0 ]; do
+      left=$((left - 1))
+      sleep 0.1
+    done
   done
 }
 

@@ -36,6 +36,15 @@ CREATE TABLE resources (
     resource TEXT NOT NULL,
     removed_at TEXT
 );
+-- What a session did, in order; with the resources, the log of its steps.
+CREATE TABLE steps (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    session TEXT NOT NULL REFERENCES sessions(id) ON DELETE CASCADE,
+    at TEXT NOT NULL,
+    step TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
 -- Who asked for what, written before it takes effect.
 CREATE TABLE audit (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,

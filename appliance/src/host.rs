@@ -132,6 +132,17 @@ impl ProcessIdentity {
         (state != "Z").then_some(Self { pid, start_time })
     }
 
+    /// All processes that carry this word in their command line, but for this
+    /// one. The word must be one that only ours carry: a path of a session.
+    pub fn with_argument(word: &std::ffi::OsStr) -> Vec<Self> {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten();
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|pid| *pid != std::process::id().cast_signed() && has_argument(*pid, word))
+            .filter_map(Self::of)
+            .collect()
+    }
+
     /// Whether it still runs.
     pub fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)
@@ -143,6 +154,14 @@ impl ProcessIdentity {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), signal);
         }
     }
+}
+
+fn has_argument(pid: i32, word: &std::ffi::OsStr) -> bool {
+    let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    arguments
+        .split(|byte| *byte == 0)
+        .skip(1)
+        .any(|argument| argument == word.as_encoded_bytes())
 }
 
 #[cfg(test)]

@@ -60,6 +60,18 @@ pub struct PreparedMachine {
     pub warnings: Vec<String>,
 }
 
+impl PreparedMachine {
+    /// The same prepared images over the volumes as they lie there now: a copy
+    /// has the same bytes under another inode and time.
+    fn for_volumes(mut self, machine: &str, captured: Vec<CapturedVolume>) -> Self {
+        machine.clone_into(&mut self.machine);
+        for (disk, captured) in self.disks.iter_mut().zip(captured) {
+            disk.captured = captured;
+        }
+        self
+    }
+}
+
 /// One disk of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PreparedDisk {
@@ -154,10 +166,7 @@ impl Work {
         if let Some(ready) = self.ready_before(&key).await? {
             self.events
                 .done("prepare", &self.machine.name, "was prepared before");
-            return Ok(PreparedMachine {
-                machine: self.machine.name.clone(),
-                ..ready
-            });
+            return Ok(ready.for_volumes(&self.machine.name, captured));
         }
         self.events.step("inject drivers", &self.machine.name);
         let verdict = self.appliance.verdict().await;
@@ -445,7 +454,8 @@ fn request(machine: &Machine) -> InjectRequest {
     }
 }
 
-fn require_checks(report: &PrepareReport) -> anyhow::Result<()> {
+/// An injection whose own look afterwards found a fault is a failure.
+pub fn require_checks(report: &PrepareReport) -> anyhow::Result<()> {
     let failed: Vec<_> = report
         .verified
         .iter()

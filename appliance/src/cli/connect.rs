@@ -5,10 +5,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use crate::daemon::client::Client;
-use crate::daemon::socket_path;
+use crate::daemon::{FAREWELL, socket_path};
 
 /// How long a daemon may take to listen: it may have to tear down what an
 /// earlier one left.
@@ -45,7 +46,10 @@ impl Connection {
     /// Lets a private daemon end, and waits for it.
     pub async fn close(mut self) {
         if let Some(daemon) = &mut self.private {
-            drop(daemon.stdin.take());
+            if let Some(mut input) = daemon.stdin.take() {
+                // A daemon that is gone already needs no farewell.
+                let _ = input.write_all(FAREWELL).await;
+            }
             drop(daemon.wait().await);
         }
     }

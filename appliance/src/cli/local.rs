@@ -154,45 +154,33 @@ fn inject_disk(
         .map(|nic| parse_nic(nic))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let captured = import(&inject.disk)?;
-    // Made beside its place and moved there whole.
-    let part = inject.overlay.with_extension("part");
-    drop(std::fs::remove_file(&part));
+    // Made in a scratch folder beside its place and moved there whole.
+    let place = std::path::absolute(&inject.overlay)?;
+    let beside = place.parent().unwrap_or(Path::new("/"));
+    let scratch = tempfile::Builder::new()
+        .prefix(".lifeboat-")
+        .tempdir_in(beside)
+        .with_context(|| format!("failed to write beside `{}`", place.display()))?;
+    let overlay = scratch.path().join("overlay.qcow2");
     lifeboat_images::create_overlay(
         &captured.path,
         captured.format,
         captured.virtual_size,
-        &part,
+        &overlay,
     )?;
-    let folder = scratch()?;
     let request = InjectRequest {
         machine: "disk".into(),
         nics,
         target: Bus::VirtioBlk,
     };
     let vm = prepare::micro_vm(host, verdict.accelerator);
-    let result = prepare::disk(&captured, &part).and_then(|disk| {
-        Ok(lifeboat_drivers::prepare(
-            &vm,
-            &[disk],
-            &request,
-            &folder.path().join("folder"),
-        )?)
-    });
-    match result {
-        Ok(report) => {
-            std::fs::rename(&part, &inject.overlay).with_context(|| {
-                format!(
-                    "failed to move the overlay to `{}`",
-                    inject.overlay.display()
-                )
-            })?;
-            Ok(report)
-        }
-        Err(error) => {
-            drop(std::fs::remove_file(&part));
-            Err(error)
-        }
-    }
+    let disk = prepare::disk(&captured, &overlay)?;
+    let folder = scratch.path().join("folder");
+    let report = lifeboat_drivers::prepare(&vm, &[disk], &request, &folder)?;
+    prepare::require_checks(&report)?;
+    std::fs::rename(&overlay, &place)
+        .with_context(|| format!("failed to move the overlay to `{}`", place.display()))?;
+    Ok(report)
 }
 
 fn import(path: &Path) -> anyhow::Result<lifeboat_images::CapturedVolume> {

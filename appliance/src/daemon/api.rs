@@ -185,9 +185,10 @@ async fn show_session(
         .into_iter()
         .map(|(_, resource)| resource)
         .collect();
+    let steps = appliance.store.steps(&id).await?;
     let folder = appliance.host.session_dir(&id);
     Ok(Json(
-        serde_json::json!({ "session": record, "resources": resources, "folder": folder }),
+        serde_json::json!({ "session": record, "resources": resources, "steps": steps, "folder": folder }),
     ))
 }
 

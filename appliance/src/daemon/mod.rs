@@ -7,19 +7,20 @@ mod operations;
 mod serve;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use tokio::sync::{OnceCell, watch};
-use tokio::task::JoinHandle;
 
-pub use serve::{ServeOptions, serve, socket_path};
+pub use serve::{FAREWELL, ServeOptions, serve, socket_path};
 
 use crate::accelerator::{self, Verdict};
 use crate::events::Events;
 use crate::host::Host;
 use crate::hypervisor::Hypervisor;
 use crate::session::SessionPlan;
+use crate::session::supervise::Supervisor;
 use crate::store::Store;
 
 /// The parts of a running appliance; cheap to clone.
@@ -35,9 +36,11 @@ pub struct Appliance {
     pub preparing: Arc<tokio::sync::Mutex<()>>,
     verdict: Arc<OnceCell<Verdict>>,
     /// Sessions with a driver, and how to stop them.
-    active: Arc<Mutex<HashMap<String, watch::Sender<bool>>>>,
+    active: Arc<Mutex<HashMap<String, watch::Sender<StopRequest>>>>,
+    /// The daemon is ending: nothing new may begin.
+    ending: Arc<AtomicBool>,
     /// Kept sessions whose switch is watched.
-    watched: Arc<Mutex<HashMap<String, JoinHandle<()>>>>,
+    watched: Arc<Mutex<HashMap<String, Supervisor>>>,
 }
 
 impl Appliance {
@@ -58,6 +61,7 @@ impl Appliance {
             preparing: Arc::default(),
             verdict: Arc::default(),
             active: Arc::default(),
+            ending: Arc::default(),
             watched: Arc::default(),
         })
     }
@@ -75,9 +79,9 @@ impl Appliance {
         self.verdict.get_or_init(detect).await.clone()
     }
 
-    /// Notes a session that begins; the receiver turns true when it is to stop.
-    pub fn register(&self, session: &str) -> watch::Receiver<bool> {
-        let (sender, receiver) = watch::channel(false);
+    /// Notes a session that begins; the receiver changes when it is to stop.
+    pub fn register(&self, session: &str) -> watch::Receiver<StopRequest> {
+        let (sender, receiver) = watch::channel(StopRequest::None);
         self.active
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -98,14 +102,20 @@ impl Appliance {
         let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         active
             .get(session)
-            .is_some_and(|stop| stop.send(true).is_ok())
+            .is_some_and(|stop| stop.send(StopRequest::Operator).is_ok())
     }
 
-    /// Asks all running sessions to stop.
-    pub fn stop_all(&self) {
+    /// Whether the daemon is ending.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// The daemon ends: running sessions stop, and none begins any more.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Release);
         let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         for stop in active.values() {
-            let _ = stop.send(true);
+            let _ = stop.send(StopRequest::DaemonEnds);
         }
     }
 
@@ -131,13 +141,22 @@ impl Appliance {
 
     /// Ends watching the switch of a session.
     pub fn stop_watching(&self, session: &str) {
-        let watching = self
-            .watched
+        self.watched
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(session);
-        watching.into_iter().for_each(|task| task.abort());
     }
+}
+
+/// Why a session is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopRequest {
+    /// It is not.
+    None,
+    /// The operator wants it gone.
+    Operator,
+    /// The daemon ends; a recovery goes on under the next one.
+    DaemonEnds,
 }
 
 /// The asker's mistake: wrong use rather than failed work.

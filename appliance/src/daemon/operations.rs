@@ -1,12 +1,12 @@
 //! What the daemon does when asked: the wiring of the crates.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
 use lifeboat_bootorder::{MachineFolder, OperatorWord, Options, Order, Verdict};
+use tokio::sync::watch;
 
-use super::{Appliance, WrongUse};
+use super::{Appliance, StopRequest, WrongUse};
 use crate::events::{Event, Events};
 use crate::host::QemuUser;
 use crate::prepare::{self, PrepareOptions, PreparedMachine};
@@ -126,22 +126,31 @@ impl Appliance {
 
     async fn drive(&self, plan: SessionPlan, events: &Events) -> anyhow::Result<Report> {
         let id = plan.id.clone();
+        let stop = self.register(&id);
+        let result = self.drive_registered(plan, events, stop).await;
+        self.unregister(&id);
+        result
+    }
+
+    async fn drive_registered(
+        &self,
+        plan: SessionPlan,
+        events: &Events,
+        stop: watch::Receiver<StopRequest>,
+    ) -> anyhow::Result<Report> {
+        // Registered first, so that an end from now on reaches the session.
+        anyhow::ensure!(
+            !self.is_ending(),
+            "the daemon is ending; nothing was started"
+        );
+        let id = &plan.id;
         self.store
             .audit(&format!("session {}", plan.mode.word()), &plan.site)
             .await?;
+        self.store.create_session(id, &plan.site, plan.mode).await?;
         making::write_plan(&plan)?;
-        self.store
-            .create_session(&id, &plan.site, plan.mode)
-            .await?;
         events.send(Event::Session { id: id.clone() });
-        let kept = (plan.mode == Mode::Recovery).then(|| Arc::new(plan.clone()));
-        let stop = self.register(&id);
-        let result = driver::run(self, plan, events, stop).await;
-        self.unregister(&id);
-        if let (Ok(_), Some(plan)) = (&result, kept) {
-            self.keep_watching(plan);
-        }
-        result
+        driver::run(self, plan, events, stop).await
     }
 
     /// Ends a session, running or kept; says what was done.

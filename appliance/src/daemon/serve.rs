@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{Mode, umask};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Appliance, WrongUse, api, https};
 use crate::host::Host;
+
+/// What a command tells its private daemon before it closes its input.
+pub const FAREWELL: &[u8] = b"done";
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -38,6 +42,9 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
 
 /// Serves until a signal, or until standard input ends for a private daemon.
 pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
+    // Guests' configuration, consoles and pictures are nobody else's. QEMU needs
+    // no way to them: it gets its disks as descriptors.
+    umask(Mode::from_bits_truncate(0o077));
     let host = Host::new(&options.state_dir)?;
     std::fs::create_dir_all(&host.state_dir).with_context(|| {
         format!(
@@ -103,17 +110,24 @@ async fn stopping(private: bool, appliance: Appliance) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = input_ends(), if private => {}
+        farewell = input_ends(), if private => {
+            if farewell {
+                // Sessions that still run belong to other commands.
+                wait_idle(&appliance).await;
+            }
+        }
     }
-    tracing::info!("the daemon ends; running sessions are stopped");
-    appliance.stop_all();
+    tracing::info!("the daemon ends");
+    appliance.end();
 }
 
-async fn input_ends() {
+/// Whether the command that started this private daemon took its leave, rather
+/// than being killed.
+async fn input_ends() -> bool {
     use tokio::io::AsyncReadExt;
-    let mut input = tokio::io::stdin();
-    let mut byte = [0];
-    while input.read(&mut byte).await.is_ok_and(|count| count > 0) {}
+    let mut said = Vec::new();
+    let read = tokio::io::stdin().take(16).read_to_end(&mut said).await;
+    read.is_ok() && said == FAREWELL
 }
 
 async fn wait_idle(appliance: &Appliance) {

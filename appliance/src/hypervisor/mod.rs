@@ -78,8 +78,10 @@ pub struct DomainStart {
 /// Whether a domain runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DomainState {
-    /// It runs (or is paused by us).
+    /// It runs.
     Running,
+    /// QEMU halted it, as on a full disk or a disk error of the host.
+    Paused,
     /// It crashed or was stopped by its guest.
     Ended,
     /// libvirt does not know it.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokio::sync::mpsc;
 use virt::connect::Connect;
-use virt::domain::Domain;
+use virt::domain::{Domain, DomainStateEnum};
 use virt::error::{Error, ErrorNumber};
 use virt::stream::Stream;
 
@@ -88,12 +88,13 @@ impl Worker {
 
     fn state(&mut self, name: &str) -> Answer<DomainState> {
         let connection = self.connection()?;
-        match lookup(&connection, name)? {
-            None => Ok(DomainState::Absent),
-            Some(domain) => match domain.is_active().map_err(call("query", name))? {
-                true => Ok(DomainState::Running),
-                false => Ok(DomainState::Ended),
-            },
+        let Some(domain) = lookup(&connection, name)? else {
+            return Ok(DomainState::Absent);
+        };
+        match domain.state() {
+            Ok((state, _)) => Ok(domain_state(state)),
+            Err(error) if is_absent(&error) => Ok(DomainState::Absent),
+            Err(error) => Err(call("query", name)(error)),
         }
     }
 
@@ -116,6 +117,18 @@ impl Worker {
             path: png.to_path_buf(),
             source,
         })
+    }
+}
+
+fn domain_state(state: DomainStateEnum) -> DomainState {
+    use virt::domain::DomainState as State;
+    let is = |other: State| state == other.into();
+    if is(State::Paused) {
+        DomainState::Paused
+    } else if is(State::Shutoff) || is(State::Crashed) {
+        DomainState::Ended
+    } else {
+        DomainState::Running
     }
 }
 

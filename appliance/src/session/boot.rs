@@ -20,6 +20,10 @@ use crate::report::Mode;
 /// Between two looks at whether a domain still runs.
 const WATCH: Duration = Duration::from_secs(1);
 
+/// Why a halted machine is not ready.
+pub const PAUSED: &str =
+    "QEMU halted the machine: a disk of this host is full or failing (see `lifeboat check`)";
+
 /// What a machine says to the driver.
 #[derive(Debug)]
 pub enum Said {
@@ -139,6 +143,7 @@ async fn domain_ends(means: &Means, index: usize) -> String {
         tokio::time::sleep(WATCH).await;
         match means.hypervisor.state(domain).await {
             Ok(DomainState::Running) => {}
+            Ok(DomainState::Paused) => return PAUSED.into(),
             Ok(DomainState::Ended | DomainState::Absent) => {
                 return "the machine ended by itself before its gates opened (powered off or crashed)".into();
             }

@@ -13,13 +13,13 @@ use super::isolation::Isolation;
 use super::plan::SessionPlan;
 use super::schedule::{self, Action, Node, Standing};
 use super::{Clock, making, supervise, teardown};
-use crate::daemon::Appliance;
+use crate::daemon::{Appliance, StopRequest};
 use crate::events::{Event, Events};
 use crate::hypervisor::{DomainState, Hypervisor};
 use crate::report::{
     GateReport, IsolationLine, MachineReport, Mode, NetworkReport, Outcome, Report,
 };
-use crate::store::SessionState;
+use crate::store::{Resource, SessionState};
 
 mod finish;
 
@@ -30,51 +30,112 @@ enum End {
     Stopped,
 }
 
-/// Runs a decided session to its report. A test is torn down, and so is
-/// whatever fails on the way; a recovery is kept.
+/// What becomes of what a session made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Disposition {
+    TearDown,
+    /// Its machines go on running; with a word on how it ended.
+    Keep(String),
+    /// The next daemon goes on with it.
+    Leave,
+}
+
+/// Decides it. What machines of a recovery wrote is production data: only the
+/// operator's word removes it.
+fn disposition(
+    mode: Mode,
+    stop: StopRequest,
+    result: Result<(), String>,
+    machines_began: bool,
+) -> Disposition {
+    match (mode, stop, result) {
+        (Mode::Test, ..) | (Mode::Recovery, StopRequest::Operator, _) => Disposition::TearDown,
+        (Mode::Recovery, StopRequest::DaemonEnds, _) => Disposition::Leave,
+        (Mode::Recovery, StopRequest::None, Ok(())) => Disposition::Keep("its machines run".into()),
+        (Mode::Recovery, StopRequest::None, Err(error)) if machines_began => {
+            Disposition::Keep(format!("its machines run, but: {error}"))
+        }
+        (Mode::Recovery, StopRequest::None, Err(_)) => Disposition::TearDown,
+    }
+}
+
+/// Runs a decided session to its report. A test is torn down; a recovery whose
+/// machines began is kept, whatever else failed.
 pub async fn run(
     appliance: &Appliance,
     plan: SessionPlan,
     events: &Events,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<StopRequest>,
 ) -> anyhow::Result<Report> {
     let plan = Arc::new(plan);
-    let result = run_made(appliance, &plan, events, stop).await;
-    let keep = plan.mode == Mode::Recovery && result.is_ok();
-    if keep {
-        appliance
-            .store
-            .set_session_state(&plan.id, SessionState::Kept, "its machines run")
-            .await?;
-        return result;
+    let result = run_made(appliance, &plan, events, stop.clone()).await;
+    let began = machines_began(appliance, &plan).await;
+    let outcome = result
+        .as_ref()
+        .map(drop)
+        .map_err(|error| format!("{error:#}"));
+    let stop = *stop.borrow();
+    match disposition(plan.mode, stop, outcome, began) {
+        Disposition::Leave => {}
+        Disposition::Keep(detail) => {
+            let store = &appliance.store;
+            store
+                .set_session_state(&plan.id, SessionState::Kept, &detail)
+                .await?;
+            appliance.keep_watching(plan);
+        }
+        Disposition::TearDown => remove_all(appliance, &plan, &result, events).await?,
     }
+    result
+}
+
+/// Unknown counts as begun: the careful answer.
+async fn machines_began(appliance: &Appliance, plan: &SessionPlan) -> bool {
+    let domain = |(_, resource): &(i64, Resource)| matches!(resource, Resource::Domain { .. });
+    let resources = appliance.store.resources(&plan.id).await;
+    resources.map_or(true, |resources| resources.iter().any(domain))
+}
+
+async fn remove_all(
+    appliance: &Appliance,
+    plan: &SessionPlan,
+    result: &anyhow::Result<Report>,
+    events: &Events,
+) -> anyhow::Result<()> {
     events.step("tear down", &plan.id);
-    let removed = teardown::tear_down(&appliance.store, &appliance.hypervisor, &plan.id).await;
-    let detail = match &result {
+    appliance
+        .store
+        .log_step(&plan.id, "tear down", "", "")
+        .await?;
+    let removed = teardown::tear_down(&appliance.store, &appliance.hypervisor, &plan.id).await?;
+    let detail = match result {
         Ok(report) if report.ok => "ok".to_owned(),
         Ok(report) => report.problems.join("; "),
         Err(error) => format!("{error:#}"),
     };
-    appliance
-        .store
+    let store = &appliance.store;
+    store
         .set_session_state(&plan.id, SessionState::Ended, &detail)
         .await?;
-    let removed = removed?;
     events.done(
         "tear down",
         &plan.id,
         format!("{removed} things removed, none left"),
     );
-    result
+    Ok(())
 }
 
 async fn run_made(
     appliance: &Appliance,
     plan: &Arc<SessionPlan>,
     events: &Events,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<StopRequest>,
 ) -> anyhow::Result<Report> {
     making::make_run_dir(&appliance.store, plan).await?;
+    appliance
+        .store
+        .log_step(&plan.id, "start switch", "", "")
+        .await?;
     events.step("start switch", &plan.id);
     supervise::ensure_switch(appliance, plan)
         .await
@@ -84,12 +145,12 @@ async fn run_made(
     let isolation = Isolation::start(client.clone())
         .await
         .context("failed to start the proof of isolation")?;
-    let supervisor = supervise::supervise(appliance.clone(), plan.clone(), events.clone());
+    // Watches until the report is written, which takes as long as hashing does.
+    let _supervisor = supervise::supervise(appliance.clone(), plan.clone(), events.clone());
     let mut driver = Driver::new(appliance, plan.clone(), client, events, stop).await?;
     let end = driver.drive().await;
     let isolation = isolation.finish().await;
-    supervisor.abort();
-    driver.report(end?, isolation?).await
+    driver.report(end?, isolation).await
 }
 
 struct Driver<'a> {
@@ -103,7 +164,7 @@ struct Driver<'a> {
     means: Means,
     said: mpsc::UnboundedReceiver<(usize, Said)>,
     tasks: JoinSet<()>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<StopRequest>,
 }
 
 impl<'a> Driver<'a> {
@@ -112,7 +173,7 @@ impl<'a> Driver<'a> {
         plan: Arc<SessionPlan>,
         client: SwitchClient,
         events: &'a Events,
-        stop: watch::Receiver<bool>,
+        stop: watch::Receiver<StopRequest>,
     ) -> anyhow::Result<Self> {
         let (says, said) = mpsc::unbounded_channel();
         let hypervisor = appliance.hypervisor.clone();
@@ -169,14 +230,14 @@ impl<'a> Driver<'a> {
             for action in actions {
                 match action {
                     Action::Start(index) => self.start(index).await?,
-                    Action::Block { machine, because } => self.block(machine, because),
+                    Action::Block { machine, because } => self.block(machine, because).await,
                 }
             }
         }
     }
 
     async fn start(&mut self, index: usize) -> anyhow::Result<()> {
-        let domain = crate::store::Resource::Domain {
+        let domain = Resource::Domain {
             name: self.plan.machines[index].domain.clone(),
         };
         let running = self.running_before[index];
@@ -188,35 +249,35 @@ impl<'a> Driver<'a> {
         }
         self.nodes[index].standing = Standing::Booting;
         self.reports[index].started_s = Some(self.means.clock.elapsed_s());
-        self.tell(index, "starting", "");
+        self.tell(index, "starting", "").await;
         self.tasks
             .spawn(boot::bring_up(self.means.clone(), index, running));
         Ok(())
     }
 
-    fn block(&mut self, machine: usize, because: usize) {
+    async fn block(&mut self, machine: usize, because: usize) {
         self.nodes[machine].standing = Standing::Blocked;
         let other = &self.plan.machines[because].machine.name;
         let reason = format!("not started, because it needs `{other}`, which is not ready");
         self.reports[machine].outcome = Outcome::Blocked;
         self.reports[machine].reason = Some(reason.clone());
-        self.tell(machine, "blocked", &reason);
+        self.tell(machine, "blocked", &reason).await;
     }
 
     async fn hear(&mut self, machine: usize, said: Said) {
         match said {
-            Said::Started => self.tell(machine, "booting", ""),
+            Said::Started => self.tell(machine, "booting", "").await,
             Said::Gate {
                 gate,
                 opening,
                 at_s,
-            } => self.hear_gate(machine, gate, &opening, at_s),
-            Said::Ready => self.ready(machine),
+            } => self.hear_gate(machine, gate, &opening, at_s).await,
+            Said::Ready => self.ready(machine).await,
             Said::Failed(reason) => self.failed(machine, reason).await,
         }
     }
 
-    fn hear_gate(
+    async fn hear_gate(
         &mut self,
         machine: usize,
         gate: usize,
@@ -245,10 +306,11 @@ impl<'a> Driver<'a> {
                 "gate closed"
             },
             words.trim(),
-        );
+        )
+        .await;
     }
 
-    fn ready(&mut self, machine: usize) {
+    async fn ready(&mut self, machine: usize) {
         self.nodes[machine].standing = Standing::Ready;
         let report = &mut self.reports[machine];
         let last = report
@@ -262,7 +324,7 @@ impl<'a> Driver<'a> {
             self.means.clock.elapsed_s()
         };
         (report.ready_s, report.ok, report.outcome) = (Some(at), true, Outcome::Ready);
-        self.tell(machine, "ready", "");
+        self.tell(machine, "ready", "").await;
     }
 
     async fn failed(&mut self, machine: usize, reason: String) {
@@ -270,7 +332,7 @@ impl<'a> Driver<'a> {
         self.reports[machine].outcome = Outcome::Failed;
         self.reports[machine].reason = Some(reason.clone());
         self.photograph(machine).await;
-        self.tell(machine, "failed", &reason);
+        self.tell(machine, "failed", &reason).await;
     }
 
     /// A picture of the screen; a machine without one is no failure.
@@ -288,7 +350,12 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn tell(&self, machine: usize, state: &str, detail: &str) {
+    async fn tell(&self, machine: usize, state: &str, detail: &str) {
+        let name = &self.plan.machines[machine].machine.name;
+        let store = &self.appliance.store;
+        if let Err(error) = store.log_step(&self.plan.id, state, name, detail).await {
+            tracing::error!(%error, "a step was not logged");
+        }
         self.events.send(Event::Machine {
             machine: self.plan.machines[machine].machine.name.clone(),
             state: state.into(),
@@ -328,5 +395,44 @@ fn empty_report(plan: &super::plan::MachinePlan) -> MachineReport {
             .file_name()
             .map(|name| name.to_string_lossy().into_owned()),
         ..MachineReport::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_machines_of_a_recovery_wrote_is_removed_by_the_operator_only() {
+        let failed = || Err("the disk is full".to_owned());
+        for (stop, result, began, expected) in [
+            (StopRequest::None, Ok(()), true, "keep"),
+            (StopRequest::None, failed(), true, "keep"),
+            (StopRequest::None, failed(), false, "tear down"),
+            (StopRequest::DaemonEnds, Ok(()), true, "leave"),
+            (StopRequest::DaemonEnds, failed(), true, "leave"),
+            (StopRequest::Operator, Ok(()), true, "tear down"),
+        ] {
+            let word = match disposition(Mode::Recovery, stop, result, began) {
+                Disposition::TearDown => "tear down",
+                Disposition::Keep(_) => "keep",
+                Disposition::Leave => "leave",
+            };
+            assert_eq!(word, expected, "{stop:?}, began: {began}");
+        }
+    }
+
+    #[test]
+    fn a_test_is_always_torn_down() {
+        for stop in [
+            StopRequest::None,
+            StopRequest::DaemonEnds,
+            StopRequest::Operator,
+        ] {
+            assert_eq!(
+                disposition(Mode::Test, stop, Ok(()), true),
+                Disposition::TearDown
+            );
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Making what a session needs; every thing is written to the store first.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -51,10 +51,20 @@ pub async fn make_run_dir(store: &Store, plan: &SessionPlan) -> anyhow::Result<(
             },
         )
         .await?;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o711)
-        .create(&plan.run_dir)
+    ensure_run_dir(plan)
+}
+
+/// Makes the folder of sockets where it is missing. Its mode is set, not asked
+/// for: a umask would keep QEMU's user out.
+pub fn ensure_run_dir(plan: &SessionPlan) -> anyhow::Result<()> {
+    let make = |folder: &Path| {
+        std::fs::create_dir_all(folder)?;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))
+    };
+    plan.run_dir
+        .parent()
+        .map_or(Ok(()), make)
+        .and_then(|()| make(&plan.run_dir))
         .with_context(|| format!("failed to make `{}`", plan.run_dir.display()))
 }
 
@@ -73,13 +83,14 @@ pub async fn start_switch(
         .plan_resource(
             &plan.id,
             &Resource::Switch {
+                config: switch_config_file(plan),
                 pid: 0,
                 start_time: 0,
             },
         )
         .await?;
     let switch = spawn_switch(host, plan).await?;
-    note_switch(store, number, &switch).await?;
+    note_switch(store, number, plan, &switch).await?;
     Ok(switch)
 }
 
@@ -90,10 +101,16 @@ async fn spawn_switch(host: &Host, plan: &SessionPlan) -> anyhow::Result<SwitchP
     Ok(SwitchProcess::start(&program, &file).await?)
 }
 
-async fn note_switch(store: &Store, number: i64, switch: &SwitchProcess) -> anyhow::Result<()> {
+async fn note_switch(
+    store: &Store,
+    number: i64,
+    plan: &SessionPlan,
+    switch: &SwitchProcess,
+) -> anyhow::Result<()> {
     let pid = i32::try_from(switch.pid()).context("the switch has an impossible process id")?;
     let identity = ProcessIdentity::of(pid).context("the switch ended at once")?;
     let known = Resource::Switch {
+        config: switch_config_file(plan),
         pid,
         start_time: identity.start_time,
     };

@@ -29,7 +29,7 @@ mod teardown;
 pub use plan::SessionPlan;
 pub use teardown::tear_down;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A new session id: the time in UTC, to the second, and a few random digits, so
 /// that ids sort by time and names made of them are unique.
@@ -39,26 +39,26 @@ pub fn new_id() -> String {
     format!("{stamp}-{}", &noise[..6])
 }
 
-/// Time since the session began, over restarts of the daemon.
+/// Time since the session began, over restarts of the daemon. Within one life of
+/// the daemon a step of the wall clock does not show.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    began: SystemTime,
+    before: Duration,
+    here: Instant,
 }
 
 impl Clock {
     /// A clock that began at this Unix time in milliseconds.
-    pub fn since(unix_ms: u64) -> Self {
+    pub fn since(began_ms: u64) -> Self {
         Self {
-            began: UNIX_EPOCH + Duration::from_millis(unix_ms),
+            before: Duration::from_millis(unix_ms().saturating_sub(began_ms)),
+            here: Instant::now(),
         }
     }
 
     /// Seconds since the session began.
     pub fn elapsed_s(self) -> f64 {
-        SystemTime::now()
-            .duration_since(self.began)
-            .unwrap_or_default()
-            .as_secs_f64()
+        (self.before + self.here.elapsed()).as_secs_f64()
     }
 }
 

@@ -133,6 +133,22 @@ pub struct SessionPlan {
     pub warnings: Vec<String>,
 }
 
+/// Warnings of the preparation and of the order.
+fn warnings(from: &Ingredients) -> Vec<String> {
+    let of_machine = |prepared: &PreparedMachine| {
+        let name = prepared.machine.clone();
+        prepared
+            .warnings
+            .clone()
+            .into_iter()
+            .map(move |warning| format!("{name}: {warning}"))
+    };
+    let prepared = from.prepared.iter().flat_map(of_machine);
+    prepared
+        .chain(from.order.warnings.iter().cloned())
+        .collect()
+}
+
 /// What a plan is made of.
 pub struct Ingredients<'a> {
     /// The site.
@@ -173,7 +189,7 @@ impl SessionPlan {
             memory_mib,
             folder,
             run_dir,
-            warnings: from.order.warnings.clone(),
+            warnings: warnings(from),
         })
     }
 
@@ -396,7 +412,8 @@ fn switch_config(
         ports: machines.iter().flat_map(ports).collect(),
         run_as: Some(from.host.switch_user()),
         socket_owner: Some(owner),
-        log: Some(folder.join("switch.log")),
+        // No machine's console has this name: theirs end in `.log`.
+        log: Some(folder.join("switch.txt")),
     }
 }
 

@@ -7,6 +7,7 @@ use super::plan::SessionPlan;
 use super::{driver, making, supervise, teardown};
 use crate::daemon::Appliance;
 use crate::events::Events;
+use crate::hypervisor::{DomainState, HypervisorError};
 use crate::report::Mode;
 use crate::store::{SessionRecord, SessionState};
 
@@ -76,13 +77,25 @@ async fn clean_rest(appliance: &Appliance, record: &SessionRecord) -> Option<Str
 
 /// A recovery goes on where it stood: its machines keep running.
 async fn go_on(appliance: &Appliance, record: &SessionRecord) -> String {
-    let plan = match making::read_plan(&appliance.host, &record.id) {
-        Ok(plan) => plan,
-        Err(_) => return remove(appliance, record).await,
-    };
+    match making::read_plan(&appliance.host, &record.id) {
+        Ok(plan) => {
+            resume(appliance, plan);
+            "the recovery goes on: machines that run are kept, the others are started".to_owned()
+        }
+        // Its disks may hold what its machines wrote, so nothing is removed.
+        Err(error) => format!(
+            "the recovery cannot go on, because its plan cannot be read ({error:#}); what it made stays until `lifeboat session stop {}`",
+            record.id
+        ),
+    }
+}
+
+fn resume(appliance: &Appliance, mut plan: SessionPlan) {
+    plan.warnings.push("the daemon ended during this recovery and another one went on with it: the times count from its first start".into());
     let (appliance, events) = (appliance.clone(), Events::channel().0);
+    // Before the task runs, so that a stop from now on reaches it.
+    let stop = appliance.register(&plan.id);
     tokio::spawn(async move {
-        let stop = appliance.register(&plan.id);
         let id = plan.id.clone();
         if let Err(error) = driver::run(&appliance, plan, &events, stop).await {
             tracing::error!(
@@ -93,7 +106,6 @@ async fn go_on(appliance: &Appliance, record: &SessionRecord) -> String {
         }
         appliance.unregister(&id);
     });
-    "the recovery goes on: machines that run are kept, the others are started".to_owned()
 }
 
 async fn adopt(appliance: &Appliance, record: &SessionRecord) -> String {
@@ -103,7 +115,35 @@ async fn adopt(appliance: &Appliance, record: &SessionRecord) -> String {
     }
 }
 
+/// A kept session with no machine running went down with its host: it is
+/// started again. One with some machines off is as its administrators left it.
 async fn adopt_plan(appliance: &Appliance, plan: SessionPlan) -> String {
+    match any_machine_runs(appliance, &plan).await {
+        Ok(false) => {
+            resume(appliance, plan);
+            "kept, but no machine of it runs (the host was started again?): they are started from their disks".to_owned()
+        }
+        Ok(true) => watch_switch(appliance, plan).await,
+        Err(error) => {
+            appliance.keep_watching(Arc::new(plan));
+            format!("kept, but libvirt does not tell whether its machines run: {error}")
+        }
+    }
+}
+
+async fn any_machine_runs(
+    appliance: &Appliance,
+    plan: &SessionPlan,
+) -> Result<bool, HypervisorError> {
+    for machine in &plan.machines {
+        if appliance.hypervisor.state(&machine.domain).await? != DomainState::Absent {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn watch_switch(appliance: &Appliance, plan: SessionPlan) -> String {
     let what = match supervise::ensure_switch(appliance, &plan).await {
         Ok(true) => "kept; its switch had ended and runs again".to_owned(),
         Ok(false) => "kept; its switch runs".to_owned(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
 use super::making;
 use super::plan::SessionPlan;
@@ -13,34 +13,67 @@ use crate::host::ProcessIdentity;
 use crate::store::Resource;
 
 const LOOK: Duration = Duration::from_millis(500);
+/// Longest pause between two tries to start a switch that does not start.
+const LONGEST: Duration = Duration::from_secs(60);
 
-/// Restarts the switch whenever it is gone, until the handle is aborted. The
-/// new process is written to the store like the first.
-pub fn supervise(appliance: Appliance, plan: Arc<SessionPlan>, events: Events) -> JoinHandle<()> {
+/// A running watch over a switch; it ends between two looks after this is
+/// dropped, never in the middle of a start.
+pub struct Supervisor {
+    _alive: watch::Sender<()>,
+}
+
+/// Restarts the switch whenever it is gone, until the supervisor is dropped.
+/// The new process is written to the store like the first.
+pub fn supervise(appliance: Appliance, plan: Arc<SessionPlan>, events: Events) -> Supervisor {
+    let (alive, mut dropped) = watch::channel(());
     tokio::spawn(async move {
+        let mut pause = LOOK;
         loop {
-            tokio::time::sleep(LOOK).await;
-            match ensure_switch(&appliance, &plan).await {
-                Ok(false) => {}
-                Ok(true) => events.warning("the switch had ended; it was started again"),
-                Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "failed to restart the switch")
-                }
+            tokio::select! {
+                _ = dropped.changed() => return,
+                () = tokio::time::sleep(pause) => {}
             }
+            pause = look(&appliance, &plan, &events, pause).await;
         }
-    })
+    });
+    Supervisor { _alive: alive }
+}
+
+/// Looks once; returns the pause until the next look.
+async fn look(
+    appliance: &Appliance,
+    plan: &SessionPlan,
+    events: &Events,
+    pause: Duration,
+) -> Duration {
+    match ensure_switch(appliance, plan).await {
+        Ok(false) => LOOK,
+        Ok(true) => {
+            events.warning("the switch had ended; it was started again");
+            LOOK
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "failed to restart the switch");
+            (pause * 2).min(LONGEST)
+        }
+    }
 }
 
 /// Starts the switch unless it runs; says whether it had to.
 pub async fn ensure_switch(appliance: &Appliance, plan: &SessionPlan) -> anyhow::Result<bool> {
     for (number, resource) in appliance.store.resources(&plan.id).await? {
-        if let Resource::Switch { pid, start_time } = resource {
+        if let Resource::Switch {
+            pid, start_time, ..
+        } = resource
+        {
             if (ProcessIdentity { pid, start_time }).is_alive() {
                 return Ok(false);
             }
             appliance.store.resource_removed(number).await?;
         }
     }
+    // After a reboot of the host the folder of sockets is gone.
+    making::ensure_run_dir(plan)?;
     making::start_switch(&appliance.store, &appliance.host, plan).await?;
     Ok(true)
 }

@@ -25,6 +25,10 @@ pub async fn tear_down(
     let count = resources.len();
     let mut failures = Vec::new();
     for (number, resource) in resources {
+        // A guest that may still run needs its network and its disks.
+        if !failures.is_empty() && !matches!(resource, Resource::Domain { .. }) {
+            continue;
+        }
         match remove(hypervisor, &resource).await {
             Ok(()) => store.resource_removed(number).await?,
             Err(error) => failures.push(crate::events::chain(&error).join(": ")),
@@ -42,15 +46,34 @@ pub async fn tear_down(
 async fn remove(hypervisor: &Hypervisor, resource: &Resource) -> anyhow::Result<()> {
     match resource {
         Resource::Domain { name } => hypervisor.destroy(name).await.map(drop).map_err(Into::into),
-        Resource::Switch { pid, start_time } => {
-            end_process(ProcessIdentity {
-                pid: *pid,
-                start_time: *start_time,
-            })
-            .await
+        // Found by its command line: a daemon that died while it started the
+        // switch never learned which process it is.
+        Resource::Switch { config, .. } => {
+            for process in ProcessIdentity::with_argument(config.as_os_str()) {
+                end_process(process).await?;
+            }
+            Ok(())
         }
         Resource::RunDirectory { path } => absent_is_fine(std::fs::remove_dir_all(path), path),
-        Resource::Overlay { path } => absent_is_fine(std::fs::remove_file(path), path),
+        Resource::Overlay { path } => {
+            remove_unfinished(path);
+            absent_is_fine(std::fs::remove_file(path), path)
+        }
+    }
+}
+
+/// An overlay whose making was cut off lies beside its place under a hidden name.
+fn remove_unfinished(overlay: &Path) {
+    let (Some(folder), Some(name)) = (overlay.parent(), overlay.file_name()) else {
+        return;
+    };
+    let prefix = format!(".{}.", name.to_string_lossy());
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    for entry in entries.filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            // What stays is a few hundred KiB in the session's own folder.
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

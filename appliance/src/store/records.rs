@@ -82,6 +82,8 @@ pub enum Resource {
     },
     /// The switch process; pid and start time are known once it runs.
     Switch {
+        /// Its configuration file, which its command line names.
+        config: PathBuf,
         /// Process id, 0 before it is known.
         pid: i32,
         /// Field 22 of `/proc/PID/stat`, which tells a process from a later
@@ -164,6 +166,39 @@ impl Store {
             .await
             .map_err(statement("list sessions"))?;
         Ok(rows.iter().map(session_record).collect())
+    }
+
+    /// Logs a step of a session.
+    pub async fn log_step(
+        &self,
+        session: &str,
+        step: &str,
+        subject: &str,
+        detail: &str,
+    ) -> Stored<()> {
+        sqlx::query("INSERT INTO steps (session, at, step, subject, detail) VALUES (?, ?, ?, ?, ?)")
+            .bind(session)
+            .bind(now())
+            .bind(step)
+            .bind(subject)
+            .bind(detail)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(statement("log a step"))
+    }
+
+    /// The steps of a session, oldest first: time, step, subject, detail.
+    pub async fn steps(&self, session: &str) -> Stored<Vec<[String; 4]>> {
+        let rows = sqlx::query(
+            "SELECT at, step, subject, detail FROM steps WHERE session = ? ORDER BY seq",
+        )
+        .bind(session)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(statement("list steps"))?;
+        let step = |row: &SqliteRow| ["at", "step", "subject", "detail"].map(|name| row.get(name));
+        Ok(rows.iter().map(step).collect())
     }
 
     /// Writes down what is about to be made; returns its number.

@@ -12,6 +12,8 @@ use crate::report::Outcome;
 
 const MOST_FILES: usize = 30_000;
 const LARGEST_REPORT: u64 = 32 << 20;
+/// Parts of a name; each may become a directory of this host.
+const DEEPEST: usize = 32;
 const LONGEST_NAME: u64 = 4096;
 
 /// A sparse file without a name beside the machine folder.
@@ -133,6 +135,7 @@ impl Unpacking {
 fn is_plain_path(path: &str) -> bool {
     !path.is_empty()
         && path.len() < LONGEST_NAME as usize
+        && path.split('/').count() <= DEEPEST
         && path
             .split('/')
             .all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0'))

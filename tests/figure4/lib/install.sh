@@ -47,8 +47,9 @@ merged_usr_hooks() {
 }
 
 bootstrap() {
-    local machine=$1 root=$2 packages=$3 suite options
+    local machine=$1 root=$2 packages=$3 suite source options
     suite=$(machine_suite "$machine")
+    source=$(package_source "$suite")
     mkdir -p "$packages"
     mapfile -t options < <(merged_usr_hooks; apt_options)
     LC_ALL=C.UTF-8 mmdebstrap --mode=root --variant=minbase --quiet \
@@ -62,28 +63,17 @@ bootstrap() {
         --setup-hook="'$FIGURE4/lib/install-hook' offer_archives '$packages' \"\$1\"" \
         --essential-hook="'$FIGURE4/lib/install-hook' prepare_root '$machine' \"\$1\"" \
         --customize-hook="'$FIGURE4/lib/install-hook' keep_archives '$packages' \"\$1\"" \
-        "$suite" "$root" "deb $(debian_mirror) $suite main"
+        "$suite" "$root" ${source:+"$source"}
 }
 
-# The neutral state in which an installer would have left apt; nothing of this host stays.
+# Nothing of this host stays: the machine lives on a network without package mirrors.
 forget_build_host() {
-    local machine=$1 root=$2 suite mirror
-    suite=$(machine_suite "$machine")
+    local root=$1
     rm -rf "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap \
         "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*.deb \
         "$root"/var/log/apt/* "$root"/var/log/dpkg.log "$root"/var/log/bootstrap.log \
         "$root"/var/log/alternatives.log "$root"/tmp/* "$root"/etc/apt/sources.list.d/*
-    echo "deb $DEFAULT_MIRROR $suite main" >"$root/etc/apt/sources.list"
-    mirror=$(debian_mirror)
-    [[ $mirror == "$DEFAULT_MIRROR" ]] || refuse_traces "$mirror" "$root"
-}
-
-refuse_traces() {
-    local mirror=$1 root=$2 host traces
-    host=${mirror#*://}
-    host=${host%%/*}
-    traces=$(grep --recursive --files-with-matches --fixed-strings "$host" "$root/etc" "$root/var/log" "$root/var/lib" || true)
-    [[ -z $traces || $host == deb.debian.org ]] || die "the package mirror is named inside the machine: $traces"
+    echo "# No package source: this network reaches no mirror." >"$root/etc/apt/sources.list"
 }
 
 name_machine() {
@@ -116,5 +106,5 @@ install_machine() {
     quiet_background "$root"
     "$FIGURE4/recipe/$machine/customise" "$root"
     umount "$root/proc" "$root/dev/shm"
-    forget_build_host "$machine" "$root"
+    forget_build_host "$root"
 }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Where Debian packages come from: whatever this machine's apt already uses.
+# Where Debian packages come from: whatever this machine's apt already uses, else
+# what mmdebstrap takes by itself.
 
-DEFAULT_MIRROR=http://deb.debian.org/debian
 : "${FIGURE4_KEYRING:=/usr/share/keyrings/debian-archive-keyring.gpg}"
 
 # Asks apt itself, so that one-line and deb822 sources are both understood.
@@ -13,10 +13,18 @@ configured_debian_mirror() {
              $4 ~ /^https?:/ && !found { sub(/\/$/, "", $4); print $4; found = 1 }'
 }
 
+# Empty when this machine's apt knows none.
 debian_mirror() {
     local mirror=${FIGURE4_MIRROR:-}
     [[ -n $mirror ]] || mirror=$(configured_debian_mirror)
-    echo "${mirror:-$DEFAULT_MIRROR}"
+    echo "$mirror"
+}
+
+# The source of a suite's packages as mmdebstrap's argument; nothing for its own default.
+package_source() {
+    local suite=$1 mirror
+    mirror=$(debian_mirror)
+    [[ -z $mirror ]] || echo "deb $mirror $suite main"
 }
 
 # Proxy and validity settings of this machine's apt, as mmdebstrap options.

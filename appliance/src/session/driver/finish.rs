@@ -4,16 +4,22 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use lifeboat_network::client::ClientError;
 use lifeboat_network::unanswered::Unanswered;
 
 use super::{Driver, End, IsolationLine, Mode, NetworkReport, Outcome, Report, Standing, schedule};
 use crate::accelerator::Accelerator;
 use crate::hypervisor::DomainState;
 use crate::report::UnansweredLine;
+use crate::session::boot::PAUSED;
 use crate::session::making;
 use crate::session::plan::SessionPlan;
 
+/// How often, and how far apart, the switch is asked for what it saw.
+const SWITCH_TRIES: u32 = 10;
+const SWITCH_PAUSE: Duration = Duration::from_millis(500);
 /// Lines of a console that a report shows.
 const TAIL_LINES: usize = 20;
 /// Bytes of a console that are looked at for them.
@@ -23,15 +29,16 @@ impl Driver<'_> {
     pub(super) async fn report(
         mut self,
         end: End,
-        isolation: IsolationLine,
+        isolation: anyhow::Result<IsolationLine>,
     ) -> anyhow::Result<Report> {
         self.tasks.shutdown().await;
         self.look_again().await;
-        let network = self.network(isolation).await?;
+        let (network, mut problems) = self.network(isolation).await;
         self.events.step("check captured volumes", &self.plan.site);
         let sources_unchanged = self.sources_unchanged().await;
+        problems.extend(self.problems(end, sources_unchanged));
         let store = &self.appliance.store;
-        let report = self.assemble(end, network, sources_unchanged);
+        let report = self.assemble(network, sources_unchanged, problems);
         store.put_report(&report.session, &report).await?;
         making::replace_file(
             &report.folder.join("report.json"),
@@ -49,18 +56,8 @@ impl Driver<'_> {
                 self.reports[index].console = None;
                 continue;
             }
-            let state = self
-                .means
-                .hypervisor
-                .state(&self.plan.machines[index].domain)
-                .await;
-            if standing == Standing::Ready && !matches!(state, Ok(DomainState::Running)) {
-                self.failed(
-                    index,
-                    "it was ready, but its domain ended during the session".into(),
-                )
-                .await;
-                self.reports[index].ok = false;
+            if standing == Standing::Ready {
+                self.still_ready(index).await;
             }
             if self.reports[index].screenshot.is_none() {
                 self.photograph(index).await;
@@ -71,7 +68,52 @@ impl Driver<'_> {
         }
     }
 
-    async fn network(&self, isolation: IsolationLine) -> anyhow::Result<NetworkReport> {
+    async fn still_ready(&mut self, index: usize) {
+        let domain = &self.plan.machines[index].domain;
+        let reason = match self.means.hypervisor.state(domain).await {
+            Ok(DomainState::Running) => return,
+            Ok(DomainState::Paused) => PAUSED.to_owned(),
+            Ok(DomainState::Ended | DomainState::Absent) => {
+                "it was ready, but its domain ended during the session".to_owned()
+            }
+            Err(error) => format!("it was ready, but libvirt does not tell its state: {error}"),
+        };
+        self.failed(index, reason).await;
+        self.reports[index].ok = false;
+    }
+
+    /// What the switch saw, and what could not be learned from it.
+    async fn network(
+        &self,
+        isolation: anyhow::Result<IsolationLine>,
+    ) -> (NetworkReport, Vec<String>) {
+        let mut problems = Vec::new();
+        let mut report = self.counters().await.unwrap_or_else(|error| {
+            problems.push(format!("the switch did not tell what it saw: {error}"));
+            NetworkReport::default()
+        });
+        match isolation {
+            Ok(line) => report.isolation = line,
+            Err(error) => problems.push(format!("the proof of isolation broke off: {error:#}")),
+        }
+        problems.extend(isolation_problems(&report.isolation, self.plan.mode));
+        (report, problems)
+    }
+
+    /// The switch may just be starting again, so it is asked a few times.
+    async fn counters(&self) -> Result<NetworkReport, ClientError> {
+        let mut tries = 0;
+        loop {
+            let asked = self.ask_switch().await;
+            tries += 1;
+            if asked.is_ok() || tries == SWITCH_TRIES {
+                return asked;
+            }
+            tokio::time::sleep(SWITCH_PAUSE).await;
+        }
+    }
+
+    async fn ask_switch(&self) -> Result<NetworkReport, ClientError> {
         let status = self.means.client.status().await?;
         let unanswered = self.means.client.unanswered().await?;
         Ok(NetworkReport {
@@ -79,8 +121,25 @@ impl Driver<'_> {
             dropped: status.dropped,
             uplink_frames: 0,
             unanswered: unanswered.into_iter().map(unanswered_line).collect(),
-            isolation,
+            isolation: IsolationLine::default(),
         })
+    }
+
+    fn problems(&self, end: End, sources_unchanged: bool) -> Vec<String> {
+        let mut problems = Vec::new();
+        if end == End::Stopped {
+            problems.push("the session was stopped before all machines were ready".to_owned());
+        }
+        for report in &self.reports {
+            if report.outcome != Outcome::Ready {
+                let reason = report.reason.as_deref().unwrap_or("it was not ready yet");
+                problems.push(format!("machine `{}`: {reason}", report.name));
+            }
+        }
+        if !sources_unchanged {
+            problems.push("a captured volume is not what it was at import".into());
+        }
+        problems
     }
 
     async fn sources_unchanged(&self) -> bool {
@@ -94,7 +153,12 @@ impl Driver<'_> {
         tokio::task::spawn_blocking(check).await.unwrap_or(false)
     }
 
-    fn assemble(self, end: End, network: NetworkReport, sources_unchanged: bool) -> Report {
+    fn assemble(
+        self,
+        network: NetworkReport,
+        sources_unchanged: bool,
+        problems: Vec<String>,
+    ) -> Report {
         let measured: Vec<_> = self
             .reports
             .iter()
@@ -106,7 +170,6 @@ impl Driver<'_> {
             .iter()
             .filter_map(|report| report.ready_s)
             .fold(0.0, f64::max);
-        let problems = problems(&self, end, &network, sources_unchanged);
         let plan = &self.plan;
         let tcg = plan.verdict.accelerator == Accelerator::Tcg;
         Report {
@@ -149,34 +212,6 @@ fn unanswered_line(asked: Unanswered) -> UnansweredLine {
         port: asked.port,
         count: asked.count,
     }
-}
-
-fn problems(
-    driver: &Driver,
-    end: End,
-    network: &NetworkReport,
-    sources_unchanged: bool,
-) -> Vec<String> {
-    let mut problems = Vec::new();
-    if end == End::Stopped {
-        problems.push("the session was stopped before all machines were ready".to_owned());
-    }
-    for report in driver
-        .reports
-        .iter()
-        .filter(|report| report.outcome != Outcome::Ready)
-    {
-        let reason = report
-            .reason
-            .clone()
-            .unwrap_or_else(|| "not started".into());
-        problems.push(format!("machine `{}`: {reason}", report.name));
-    }
-    if !sources_unchanged {
-        problems.push("a captured volume is not what it was at import".into());
-    }
-    problems.extend(isolation_problems(&network.isolation, driver.plan.mode));
-    problems
 }
 
 fn isolation_problems(isolation: &IsolationLine, mode: Mode) -> Vec<String> {
