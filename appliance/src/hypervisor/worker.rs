@@ -98,15 +98,18 @@ impl Worker {
         }
     }
 
+    /// Another daemon's last request may be ending the same domain just now, so
+    /// it may be gone at every step.
     fn destroy(&mut self, name: &str) -> Answer<bool> {
         let connection = self.connection()?;
         let Some(domain) = lookup(&connection, name)? else {
             return Ok(false);
         };
-        if domain.is_active().map_err(call("query", name))? {
-            gone_is_fine(domain.destroy()).map_err(call("destroy", name))?;
+        let active = gone_is_fine(domain.is_active(), false).map_err(call("query", name))?;
+        if active {
+            gone_is_fine(domain.destroy(), ()).map_err(call("destroy", name))?;
         }
-        gone_is_fine(undefine(&domain)).map_err(call("undefine", name))?;
+        gone_is_fine(undefine(&domain), ()).map_err(call("undefine", name))?;
         Ok(true)
     }
 
@@ -146,10 +149,12 @@ fn undefine(domain: &Domain) -> Result<(), Error> {
     Ok(())
 }
 
-fn gone_is_fine(result: Result<(), Error>) -> Result<(), Error> {
+/// The answer, or `gone` for a domain that ended or vanished in between.
+fn gone_is_fine<T>(result: Result<T, Error>, gone: T) -> Result<T, Error> {
     result.or_else(|error| {
-        if is_absent(&error) {
-            Ok(())
+        let ended = error.code() == ErrorNumber::OperationInvalid.into();
+        if is_absent(&error) || ended {
+            Ok(gone)
         } else {
             Err(error)
         }
