@@ -170,26 +170,31 @@ libvirt_answers() { virsh -q -c qemu:///system version >/dev/null 2>&1; }
 STARTED=()
 start_by_hand() {
   pgrep -x "$1" >/dev/null && return 0
-  "$1" -d --pid-file "/run/$1.pid"
+  "$1" -d --pid-file "/run/$1.pid" || return 0
   STARTED+=("$1")
 }
 
 start_libvirt() {
   libvirt_answers && return 0
+  [ -d /run/systemd/system ] || say "no service manager: starting virtlogd and libvirtd"
+  local left=150
+  until libvirt_answers; do
+    left=$((left - 1))
+    [ "$left" -gt 0 ] || fail "libvirt does not answer on qemu:///system"
+    # Each time: one that was just ending when we looked is gone now.
+    start_daemons
+    sleep 0.2
+  done
+}
+
+start_daemons() {
   if [ -d /run/systemd/system ]; then
     systemctl start libvirtd
   else
-    say "no service manager: starting virtlogd and libvirtd"
     mkdir -p /run/libvirt
     start_by_hand virtlogd
     start_by_hand libvirtd
   fi
-  local left=100
-  until libvirt_answers; do
-    left=$((left - 1))
-    [ "$left" -gt 0 ] || fail "libvirt does not answer on qemu:///system"
-    sleep 0.2
-  done
 }
 
 # The image reader is left out of the workspace build: its parsers and the
