@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::estimators::{Claim, Node, doubts};
 use crate::operator::{OperatorWord, Verdict};
-use crate::options::Options;
+use crate::options::{EstimatorName, Options};
 use crate::order::{Edge, Evidence, Kind, Source};
 use crate::services;
 use crate::site::Site;
@@ -94,9 +94,9 @@ fn name(site: &Site, node: &Node) -> String {
 }
 
 fn edge(claims: &[&Claim], (before, after): (String, String), options: &Options) -> Edge {
-    let mut best: BTreeMap<Source, (f64, usize)> = BTreeMap::new();
+    let mut best: BTreeMap<EstimatorName, (f64, usize)> = BTreeMap::new();
     for claim in claims {
-        let entry = best.entry(claim.source).or_insert((0.0, 0));
+        let entry = best.entry(claim.estimator).or_insert((0.0, 0));
         entry.0 = entry.0.max(claim.confidence);
         entry.1 += 1;
     }
@@ -111,7 +111,11 @@ fn edge(claims: &[&Claim], (before, after): (String, String), options: &Options)
         after,
         kind: kind(claims),
         confidence: rounded(1.0 - doubt),
-        source: best.keys().next_back().copied().unwrap_or(Source::Timing),
+        source: claims
+            .iter()
+            .map(|claim| claim.source)
+            .max()
+            .unwrap_or(Source::Timing),
         evidence: evidence(claims, options.evidence_per_edge),
     }
 }
@@ -173,7 +177,7 @@ fn evidence(claims: &[&Claim], limit: usize) -> Vec<Evidence> {
 }
 
 fn weigh_doubts(site: &Site, (before, after): (usize, usize), edge: &mut Edge, options: &Options) {
-    let doubts = doubts(site, before, after);
+    let doubts = doubts(site, before, after, options);
     let Some(first) = doubts.first() else { return };
     edge.kind = Kind::Soft;
     edge.confidence = rounded(edge.confidence * 0.9_f64.powi(doubts.len().min(5) as i32));

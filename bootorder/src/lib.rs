@@ -30,7 +30,7 @@ pub use estimators::reference::{
 pub use folder::{MachineFolder, read_directory};
 pub use identity::{Identity, Interface, machine_identity};
 pub use operator::{OperatorError, OperatorWord, Verdict, validate};
-pub use options::{Options, Recency, Threshold, Unit, Weighting};
+pub use options::{EstimatorName, Options, Recency, Threshold, Unit, Weighting};
 pub use order::{Edge, Evidence, Kind, LearnedGate, Order, PlanEntry, ServiceOrder, Source};
 
 use plan::{Link, break_cycles, topological};
@@ -70,6 +70,11 @@ pub fn order(machines: &[MachineFolder], operator: &[OperatorWord], options: &Op
         hints,
         warnings,
     }
+}
+
+/// Every start of a well-known service that the logs show: what the reference method reads.
+pub fn initializations(machines: &[MachineFolder]) -> Vec<Initialization> {
+    estimators::initializations(&Site::read(machines, &mut Vec::new()))
 }
 
 fn links(site: &Site, edges: &[Edge]) -> Vec<Link> {

@@ -1,5 +1,7 @@
 //! The knobs, above all those of the reference method.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// Weight of "A initialised this long after B", 0 to 1.
@@ -137,6 +139,48 @@ pub enum Unit {
     Machine,
 }
 
+/// The ways of looking at a site; each makes claims or weighs those of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EstimatorName {
+    /// Failures that name another machine.
+    Failures,
+    /// Configuration that names another machine.
+    Configuration,
+    /// Dependencies declared inside a machine.
+    Declared,
+    /// What the role of a machine usually needs.
+    RoleTable,
+    /// Start times.
+    Timing,
+    /// Boots that went well without the other machine.
+    Negative,
+}
+
+impl EstimatorName {
+    /// All of them, in the order in which they are listed to people.
+    pub const ALL: [Self; 6] = [
+        Self::Failures,
+        Self::Configuration,
+        Self::Declared,
+        Self::RoleTable,
+        Self::Timing,
+        Self::Negative,
+    ];
+
+    /// How people are told of it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failures => "failures",
+            Self::Configuration => "configuration",
+            Self::Declared => "declared",
+            Self::RoleTable => "role table",
+            Self::Timing => "timing",
+            Self::Negative => "negative evidence",
+        }
+    }
+}
+
 /// All knobs; the default is what the product uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
@@ -154,6 +198,9 @@ pub struct Options {
     pub majority_share: f64,
     /// Evidence lines kept for each edge.
     pub evidence_per_edge: usize,
+    /// Estimators left out, to see what each is worth.
+    #[serde(default)]
+    pub without: BTreeSet<EstimatorName>,
 }
 
 impl Default for Options {
@@ -166,6 +213,7 @@ impl Default for Options {
             unit: Unit::default(),
             majority_share: 0.7,
             evidence_per_edge: 8,
+            without: BTreeSet::new(),
         }
     }
 }

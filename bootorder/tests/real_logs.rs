@@ -150,6 +150,9 @@ fn event_logs() -> Vec<PathBuf> {
 #[test]
 fn windows_system_logs_give_services_gates_and_names() {
     let logs = event_logs();
+    if logs.is_empty() {
+        return;
+    }
     let root = TempDir::new().unwrap();
     for (number, log) in logs.iter().enumerate() {
         let folder = root.path().join(format!("win{number}"));

@@ -2,7 +2,7 @@
 
 use super::{Claim, Estimator, Node};
 use crate::facts::Reference;
-use crate::options::Options;
+use crate::options::{EstimatorName, Options};
 use crate::order::{Kind, Source};
 use crate::services;
 use crate::site::{Machine, Site};
@@ -69,6 +69,7 @@ fn claim(site: &Site, index: usize, target: usize, reference: &Reference) -> Cla
             .unwrap_or(Kind::Soft),
         confidence,
         source: Source::Configuration,
+        estimator: EstimatorName::Configuration,
         evidence: vec![site.file_evidence(index, reference, &remark)],
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Claim, Estimator, Node};
-use crate::options::Options;
+use crate::options::{EstimatorName, Options};
 use crate::order::{Evidence, Kind, Source};
 use crate::services;
 use crate::site::Site;
@@ -38,6 +38,7 @@ impl Estimator for Declared {
                         kind,
                         confidence: 0.9,
                         source: Source::Declared,
+                        estimator: EstimatorName::Declared,
                         evidence: vec![Evidence {
                             machine: machine.name.clone(),
                             file: file.clone(),

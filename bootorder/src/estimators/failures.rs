@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Claim, Estimator, Node};
 use crate::classify::{Failure, What};
 use crate::event::{Boot, Event};
-use crate::options::Options;
+use crate::options::{EstimatorName, Options};
 use crate::order::{Evidence, Kind, Source};
 use crate::services;
 use crate::site::Site;
@@ -112,6 +112,7 @@ fn claim(site: &Site, machine: usize, boot: &Boot, group: &Group, events: &[&Eve
             .unwrap_or(Kind::Soft),
         confidence,
         source: Source::Logs,
+        estimator: EstimatorName::Failures,
         evidence,
     }
 }

@@ -11,10 +11,9 @@ pub(crate) mod reference;
 mod role_table;
 mod timing;
 
-pub(crate) use negative::doubts;
-pub(crate) use timing::hints;
+pub(crate) use timing::initializations;
 
-use crate::options::Options;
+use crate::options::{EstimatorName, Options};
 use crate::order::{Evidence, Kind, Source};
 use crate::site::Site;
 
@@ -34,6 +33,7 @@ pub(crate) struct Claim {
     pub kind: Kind,
     pub confidence: f64,
     pub source: Source,
+    pub estimator: EstimatorName,
     pub evidence: Vec<Evidence>,
 }
 
@@ -43,17 +43,39 @@ pub(crate) trait Estimator {
     fn claims(&self, site: &Site, options: &Options) -> Vec<Claim>;
 }
 
-const CLAIMING: &[&dyn Estimator] = &[
-    &failures::Failures,
-    &configuration::Configuration,
-    &declared::Declared,
-    &role_table::RoleTable,
+const CLAIMING: &[(EstimatorName, &dyn Estimator)] = &[
+    (EstimatorName::Failures, &failures::Failures),
+    (EstimatorName::Configuration, &configuration::Configuration),
+    (EstimatorName::Declared, &declared::Declared),
+    (EstimatorName::RoleTable, &role_table::RoleTable),
 ];
 
 /// The claims of every estimator that may make edges.
 pub(crate) fn claims(site: &Site, options: &Options) -> Vec<Claim> {
     CLAIMING
         .iter()
-        .flat_map(|estimator| estimator.claims(site, options))
+        .filter(|(name, _)| !options.without.contains(name))
+        .flat_map(|(_, estimator)| estimator.claims(site, options))
         .collect()
+}
+
+/// What start times suggest; never enough for an edge.
+pub(crate) fn hints(site: &Site, options: &Options) -> Vec<Claim> {
+    if options.without.contains(&EstimatorName::Timing) {
+        return Vec::new();
+    }
+    timing::hints(site, options)
+}
+
+/// Reasons to doubt that `after` fails without `before`.
+pub(crate) fn doubts(
+    site: &Site,
+    before: usize,
+    after: usize,
+    options: &Options,
+) -> Vec<negative::Doubt> {
+    if options.without.contains(&EstimatorName::Negative) {
+        return Vec::new();
+    }
+    negative::doubts(site, before, after)
 }

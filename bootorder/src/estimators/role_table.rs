@@ -3,7 +3,7 @@
 //! Where configuration was readable it says better whom a machine needs, so this stays silent.
 
 use super::{Claim, Estimator, Node};
-use crate::options::Options;
+use crate::options::{EstimatorName, Options};
 use crate::order::{Evidence, Kind, Source};
 use crate::services::{self, Service};
 use crate::site::Site;
@@ -69,6 +69,7 @@ fn claim(site: &Site, before: usize, after: usize, service: &Service) -> Claim {
         kind: Kind::Soft,
         confidence: CONFIDENCE,
         source: Source::Table,
+        estimator: EstimatorName::RoleTable,
         evidence,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::reference::{Initialization, reference_method};
 use super::{Claim, Node};
 use crate::classify::What;
-use crate::options::{Options, Unit};
+use crate::options::{EstimatorName, Options, Unit};
 use crate::order::{Evidence, Kind, Source};
 use crate::services;
 use crate::site::{Machine, Site};
@@ -98,6 +98,7 @@ fn hint(site: &Site, before: usize, after: usize, confidence: f64, text: String)
         kind: Kind::Soft,
         confidence,
         source: Source::Timing,
+        estimator: EstimatorName::Timing,
         evidence: vec![Evidence {
             machine: site.machines[after].name.clone(),
             file: String::new(),
