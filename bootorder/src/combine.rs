@@ -10,7 +10,7 @@ use crate::services;
 use crate::site::Site;
 
 /// Below this a suspicion is not worth waiting for.
-const LEAST_CONFIDENCE: f64 = 0.25;
+pub(crate) const LEAST_CONFIDENCE: f64 = 0.25;
 /// What each further fact of the same family adds.
 const REPETITION: f64 = 0.02;
 const SUREST: f64 = 0.99;
@@ -34,13 +34,26 @@ pub(crate) fn machine_edges(
     for (pair, mut claims) in grouped {
         claims.extend(timing.get(&pair).into_iter().flatten());
         let (before, after) = pair;
-        let mut edge = edge(&claims, (name(site, &before), name(site, &after)), options);
-        weigh_doubts(site, (before.machine, after.machine), &mut edge, options);
+        let edge = weighed(site, (before.machine, after.machine), &claims, options);
         if edge.confidence >= LEAST_CONFIDENCE {
             edges.push(edge);
         }
     }
     edges
+}
+
+/// What all claims about a pair of machines and the doubts make together, however unsure.
+pub(crate) fn weighed(
+    site: &Site,
+    (before, after): (usize, usize),
+    claims: &[&Claim],
+    options: &Options,
+) -> Edge {
+    let names = [before, after].map(|at| site.machines[at].name.clone());
+    let [first, second] = names;
+    let mut edge = edge(claims, (first, second), options);
+    weigh_doubts(site, (before, after), &mut edge, options);
+    edge
 }
 
 /// Edges between services; a claim without a service stands for the whole machine.

@@ -1,8 +1,11 @@
 //! The operator's word: pins and rejections.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::event::printable;
 use crate::plan::{Link, break_cycles};
 
 /// What the operator says about one pair of machines.
@@ -24,6 +27,17 @@ pub enum Verdict {
     Pin,
     /// There is no such dependency.
     Reject,
+}
+
+impl fmt::Display for OperatorWord {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.verdict {
+            Verdict::Pin => "pinned",
+            Verdict::Reject => "rejected",
+        };
+        let (before, after) = (printable(&self.before), printable(&self.after));
+        write!(out, "{before} before {after}: {word}")
+    }
 }
 
 /// Why the operator's words cannot be followed.

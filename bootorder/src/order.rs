@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::event::printable;
+use crate::operator::OperatorWord;
+use crate::prediction::Prediction;
+use crate::schedule::Need;
 
 /// What happens to the later machine when the earlier one is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,6 +78,40 @@ pub struct PlanEntry {
     pub after: Vec<String>,
     /// One line for each fact that put it there.
     pub evidence: Vec<String>,
+    /// The same for people: one sentence for each machine that it waits for, the surest first.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+}
+
+/// Machines of one role that name each other: they start together, and what one of them needs
+/// is there before any of them starts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its machines, by name.
+    pub members: Vec<String>,
+    /// Human name of the role that they share.
+    pub role: String,
+    /// The dependencies among them, which order nothing.
+    pub edges: Vec<Edge>,
+}
+
+/// How long a machine took from boot to ready, as its logs tell.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Boots with a known delay.
+    pub boots: usize,
+    /// The middle one, seconds.
+    pub median_s: f64,
+    /// The quickest.
+    pub fastest_s: f64,
+    /// The slowest.
+    pub slowest_s: f64,
+    /// Median distance from the median.
+    pub spread_s: f64,
+    /// After so many seconds without its gates open something is wrong.
+    pub timeout_s: u64,
+    /// The delays themselves, shortest first; of many boots the last ones.
+    pub seconds: Vec<f64>,
 }
 
 /// The same dependencies between services ("dir1: DNS server").
@@ -110,7 +147,25 @@ pub struct Order {
     pub gates: BTreeMap<String, Vec<LearnedGate>>,
     /// Median seconds from boot to ready, where the logs tell.
     pub ready_delays_s: BTreeMap<String, f64>,
-    /// What did not become an edge: timing alone, and edges given up to break a cycle.
+    /// Boot-to-ready delays with their spread, where the logs tell.
+    #[serde(default)]
+    pub ready: BTreeMap<String, Readiness>,
+    /// Boots in the logs of each machine.
+    #[serde(default)]
+    pub boots: BTreeMap<String, usize>,
+    /// Machines that start together.
+    #[serde(default)]
+    pub groups: Vec<Group>,
+    /// Edges that gave way because they closed a circle.
+    #[serde(default)]
+    pub given_up: Vec<Edge>,
+    /// The operator's words that were followed.
+    #[serde(default)]
+    pub operator: Vec<OperatorWord>,
+    /// How long a recovery will take on a host that carries all machines at once.
+    #[serde(default)]
+    pub prediction: Prediction,
+    /// What timing alone suggests; never an edge.
     pub hints: Vec<Edge>,
     /// What went wrong or stays uncertain, naming machine and file.
     pub warnings: Vec<String>,
@@ -128,6 +183,15 @@ impl Evidence {
         match &self.time {
             Some(time) => format!("{place} {time} {}", self.text),
             None => format!("{place} {}", self.text),
+        }
+    }
+}
+
+impl From<Kind> for Need {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Soft => Self::Soft,
+            Kind::Hard => Self::Hard,
         }
     }
 }
@@ -167,59 +231,6 @@ impl Edge {
 }
 
 impl Order {
-    /// The plan and its evidence for a terminal.
-    pub fn to_text(&self) -> String {
-        let mut out = String::new();
-        for (position, entry) in self.plan.iter().enumerate() {
-            out.push_str(&format!(
-                "{:>3}. {}",
-                position + 1,
-                printable(&entry.machine)
-            ));
-            if !entry.after.is_empty() {
-                let names: Vec<_> = entry.after.iter().map(|n| printable(n)).collect();
-                out.push_str(&format!("  after {}", names.join(", ")));
-            }
-            if let Some(delay) = self.ready_delays_s.get(&entry.machine) {
-                out.push_str(&format!("  (ready {delay:.0} s after boot in its logs)"));
-            }
-            out.push('\n');
-            for edge in self.edges.iter().filter(|edge| edge.after == entry.machine) {
-                out.push_str(&format!("       {}\n", edge.headline()));
-                for fact in &edge.evidence {
-                    out.push_str(&format!("         {}\n", fact.line()));
-                }
-            }
-        }
-        for warning in &self.warnings {
-            out.push_str(&format!("warning: {warning}\n"));
-        }
-        out
-    }
-
-    /// The dependency graph for Graphviz, transitively reduced for the eye.
-    pub fn to_dot(&self) -> String {
-        let mut out = String::from("digraph order {\n  rankdir=LR;\n");
-        for machine in &self.machines {
-            out.push_str(&format!("  {};\n", dot_name(machine)));
-        }
-        for edge in self.reduced_edges() {
-            let style = match edge.kind {
-                Kind::Hard => "solid",
-                Kind::Soft => "dashed",
-            };
-            out.push_str(&format!(
-                "  {} -> {} [style={style}, label=\"{} {:.2}\"];\n",
-                dot_name(&edge.before),
-                dot_name(&edge.after),
-                edge.source.word(),
-                edge.confidence
-            ));
-        }
-        out.push_str("}\n");
-        out
-    }
-
     /// The edges that are not implied by a longer path.
     pub fn reduced_edges(&self) -> Vec<&Edge> {
         let mut next: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -230,6 +241,12 @@ impl Order {
             .iter()
             .filter(|edge| !has_detour(&next, edge))
             .collect()
+    }
+
+    /// The group that a machine starts together with.
+    pub fn group_of(&self, machine: &str) -> Option<&Group> {
+        let mut groups = self.groups.iter();
+        groups.find(|group| group.members.iter().any(|member| member == machine))
     }
 }
 
@@ -250,9 +267,4 @@ fn has_detour(next: &BTreeMap<&str, BTreeSet<&str>>, edge: &Edge) -> bool {
         }
     }
     false
-}
-
-fn dot_name(name: &str) -> String {
-    let escaped = printable(name).replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{escaped}\"")
 }

@@ -1,9 +1,10 @@
 //! The one task that owns a running session: it waits for what machines say,
-//! changes their standing, asks the [`schedule`] and acts on its answer.
+//! changes their standing, asks the [schedule](lifeboat_bootorder::schedule) and acts on its answer.
 
 use std::sync::Arc;
 
 use anyhow::Context;
+use lifeboat_bootorder::schedule::{self, Action, Node, Standing};
 use lifeboat_network::client::SwitchClient;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -11,7 +12,6 @@ use tokio::task::JoinSet;
 use super::boot::{self, Means, Said};
 use super::isolation::Isolation;
 use super::plan::SessionPlan;
-use super::schedule::{self, Action, Node, Standing};
 use super::{Clock, making, supervise, teardown};
 use crate::daemon::{Appliance, StopRequest};
 use crate::events::{Event, Events};

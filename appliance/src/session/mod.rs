@@ -22,7 +22,7 @@ mod isolation;
 pub mod making;
 pub mod plan;
 pub mod recover;
-pub mod schedule;
+
 pub mod supervise;
 mod teardown;
 

@@ -1,15 +1,15 @@
 //! Everything a session needs, decided before it makes anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use lifeboat_bootorder::{Kind, Order};
+use lifeboat_bootorder::Order;
+use lifeboat_bootorder::schedule::{Budget, Need, Node, Standing};
 use lifeboat_images::{CapturedVolume, Format};
 use lifeboat_network::config::{NetworkConfig, Owner, PortConfig, SwitchConfig};
 use serde::{Deserialize, Serialize};
 
-use super::schedule::{Budget, Need, Node, Standing};
 use crate::accelerator::{Accelerator, Verdict};
 use crate::host::{Host, QemuUser};
 use crate::prepare::PreparedMachine;
@@ -67,6 +67,9 @@ pub struct MachinePlan {
     pub gates: Vec<PlannedGate>,
     /// Machines it needs, by index.
     pub needs: Vec<(usize, bool)>,
+    /// Number of the group that it starts together with.
+    #[serde(default)]
+    pub group: Option<usize>,
     /// Expected seconds from start to ready.
     pub expected_s: f64,
     /// Seconds of its preparation.
@@ -225,6 +228,7 @@ fn node(plan: &MachinePlan) -> Node {
             .iter()
             .map(|(other, hard)| (*other, need(*hard)))
             .collect(),
+        group: plan.group,
         standing: Standing::Waiting,
     }
 }
@@ -293,45 +297,27 @@ fn machine_plan(
             .collect(),
         gates: gates(&machine, from),
         needs: needs(&machine.name, from),
-        expected_s: from
-            .order
-            .ready_delays_s
-            .get(&machine.name)
-            .copied()
-            .unwrap_or(30.0),
+        group: group(&machine.name, from.order),
+        expected_s: from.order.expected_s(&machine.name),
         inject_s: prepared.inject_s,
         console: folder.join(format!("{}.log", machine.name)),
         machine,
     }
 }
 
-/// Machines that this one waits for: the plan's, hard unless every edge that
-/// says so is soft.
+/// Machines that this one waits for, and whether it cannot do without.
 fn needs(name: &str, from: &Ingredients) -> Vec<(usize, bool)> {
-    let after = from
-        .order
-        .plan
-        .iter()
-        .find(|entry| entry.machine == name)
-        .map(|entry| entry.after.as_slice());
     let index_of = |other: &String| from.site.machines.iter().position(|m| &m.name == other);
-    let soft: BTreeMap<&str, bool> = from
-        .order
-        .edges
+    let needs = from.order.needs(name);
+    needs
         .iter()
-        .filter(|edge| edge.after == name)
-        .map(|edge| (edge.before.as_str(), edge.kind == Kind::Soft))
-        .collect();
-    after
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|other| {
-            Some((
-                index_of(other)?,
-                !soft.get(other.as_str()).copied().unwrap_or(false),
-            ))
-        })
+        .filter_map(|(other, need)| Some((index_of(other)?, *need == Need::Hard)))
         .collect()
+}
+
+fn group(name: &String, order: &Order) -> Option<usize> {
+    let mut groups = order.groups.iter();
+    groups.position(|group| group.members.contains(name))
 }
 
 fn gates(machine: &Machine, from: &Ingredients) -> Vec<PlannedGate> {
@@ -368,16 +354,25 @@ fn planned(gate: Gate, learned: bool, machine: &Machine, from: &Ingredients) -> 
         Some(address) => machine.nics.iter().find(|nic| nic.address == Some(address)),
         None => machine.nics.iter().find(|nic| nic.address.is_some()),
     };
-    let default = match from.verdict.accelerator {
-        Accelerator::Kvm => 240,
-        Accelerator::Tcg => 600,
-    };
+    let learned_s = from.order.ready.get(&machine.name).map(|r| r.timeout_s);
     PlannedGate {
         address: gate.address.or(nic.and_then(|nic| nic.address)),
-        timeout_s: gate.timeout_s.unwrap_or(default),
+        timeout_s: gate
+            .timeout_s
+            .unwrap_or_else(|| timeout_s(learned_s, from.verdict.accelerator)),
         gate,
         learned,
     }
+}
+
+/// What the slowest boot seen leads to, with a floor: drivers are new, and an emulated machine is
+/// several times slower than the one that wrote the logs.
+fn timeout_s(learned_s: Option<u64>, accelerator: Accelerator) -> u64 {
+    let (floor, slowdown) = match accelerator {
+        Accelerator::Kvm => (240, 1),
+        Accelerator::Tcg => (600, 3),
+    };
+    floor.max(learned_s.unwrap_or(0).saturating_mul(slowdown))
 }
 
 fn plan_lines(order: &Order) -> Vec<PlanLine> {
@@ -431,4 +426,23 @@ fn ports(plan: &MachinePlan) -> impl Iterator<Item = PortConfig> + '_ {
             address: nic.address,
             socket: socket.clone(),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_outs_are_learned_above_a_floor() {
+        use Accelerator::{Kvm, Tcg};
+        for (learned, accelerator, expected) in [
+            (None, Kvm, 240),
+            (Some(120), Kvm, 240),
+            (Some(900), Kvm, 900),
+            (Some(120), Tcg, 600),
+            (Some(900), Tcg, 2700),
+        ] {
+            assert_eq!(timeout_s(learned, accelerator), expected, "{learned:?}");
+        }
+    }
 }

@@ -2,9 +2,10 @@
 //!
 //! A machine starts the moment everything it needs is ready. Among those that
 //! may start, the one at the head of the longest remaining path goes first, so
-//! that the critical path never waits for a machine beside it.
+//! that the critical path never waits for a machine beside it. The members of a
+//! group start in one step wherever the host can carry them at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How strongly a machine needs another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,17 +42,27 @@ pub struct Node {
     pub expected_s: f64,
     /// Indices of the machines it needs.
     pub needs: BTreeMap<usize, Need>,
+    /// Number of the group that it starts together with.
+    pub group: Option<usize>,
     /// Where it stands.
     pub standing: Standing,
 }
 
 /// What the host can carry.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Memory for all guests together, MiB.
     pub memory_mib: u64,
     /// Machines that may boot at the same time.
     pub booting: usize,
+}
+
+impl Budget {
+    /// A host that carries everything at once.
+    pub const UNLIMITED: Self = Self {
+        memory_mib: u64::MAX,
+        booting: usize::MAX,
+    };
 }
 
 /// What to do next.
@@ -71,10 +82,25 @@ pub enum Action {
 /// Decides what may happen now. Applying the actions and asking again reaches
 /// the end of every plan without cycles.
 pub fn next(nodes: &[Node], budget: Budget) -> Vec<Action> {
+    decide(nodes, &remaining_paths(nodes), budget)
+}
+
+/// The same with paths that were measured before; they stay the same while machines start.
+pub(crate) fn decide(nodes: &[Node], remaining: &[f64], budget: Budget) -> Vec<Action> {
     let mut actions: Vec<_> = (0..nodes.len())
         .filter_map(|index| blocked(nodes, index))
         .collect();
-    let remaining = remaining_paths(nodes);
+    let mut room = Room::of(nodes, budget);
+    for unit in startable_units(nodes, remaining) {
+        let taken = room.take(nodes, &unit);
+        actions.extend(taken.into_iter().map(Action::Start));
+    }
+    actions
+}
+
+/// Machines that may start, longest remaining path first; the startable members of a group are
+/// one unit.
+fn startable_units(nodes: &[Node], remaining: &[f64]) -> Vec<Vec<usize>> {
     let mut startable: Vec<_> = (0..nodes.len())
         .filter(|index| may_start(nodes, *index))
         .collect();
@@ -83,19 +109,27 @@ pub fn next(nodes: &[Node], budget: Budget) -> Vec<Action> {
             .total_cmp(&remaining[*a])
             .then_with(|| nodes[*a].name.cmp(&nodes[*b].name))
     });
-    let mut room = Room::of(nodes, budget);
-    actions.extend(
-        startable
-            .into_iter()
-            .filter(|index| room.take(&nodes[*index]))
-            .map(Action::Start),
-    );
-    actions
+    let mut units: Vec<Vec<usize>> = Vec::new();
+    let mut of_group: BTreeMap<usize, usize> = BTreeMap::new();
+    for index in startable {
+        match nodes[index].group {
+            Some(group) => {
+                let unit = *of_group.entry(group).or_insert_with(|| {
+                    units.push(Vec::new());
+                    units.len() - 1
+                });
+                units[unit].push(index);
+            }
+            None => units.push(vec![index]),
+        }
+    }
+    units
 }
 
 struct Room {
     memory_mib: u64,
     booting: usize,
+    idle: bool,
 }
 
 impl Room {
@@ -109,8 +143,7 @@ impl Room {
         let used = nodes
             .iter()
             .filter(running)
-            .map(|node| node.memory_mib)
-            .sum();
+            .fold(0_u64, |sum, node| sum.saturating_add(node.memory_mib));
         let booting = nodes
             .iter()
             .filter(|node| node.standing == Standing::Booting)
@@ -118,10 +151,30 @@ impl Room {
         Self {
             memory_mib: budget.memory_mib.saturating_sub(used),
             booting: budget.booting.saturating_sub(booting),
+            idle: booting == 0,
         }
     }
 
-    fn take(&mut self, node: &Node) -> bool {
+    /// All members of the unit, or none while the host is busy; on an idle host as many as fit,
+    /// because waiting would not make more room.
+    fn take(&mut self, nodes: &[Node], unit: &[usize]) -> Vec<usize> {
+        let memory = unit
+            .iter()
+            .fold(0_u64, |sum, at| sum.saturating_add(nodes[*at].memory_mib));
+        let fits = unit.len() <= self.booting && memory <= self.memory_mib;
+        if !fits && !self.idle {
+            return Vec::new();
+        }
+        let taken: Vec<usize> = unit
+            .iter()
+            .copied()
+            .filter(|at| self.take_one(&nodes[*at]))
+            .collect();
+        self.idle &= taken.is_empty();
+        taken
+    }
+
+    fn take_one(&mut self, node: &Node) -> bool {
         let fits = self.booting > 0 && node.memory_mib <= self.memory_mib;
         if fits {
             self.booting -= 1;
@@ -158,47 +211,71 @@ fn may_start(nodes: &[Node], index: usize) -> bool {
 }
 
 /// For each machine, the longest expected time from its start to the end of
-/// the session along those that need it.
-fn remaining_paths(nodes: &[Node]) -> Vec<f64> {
+/// the session along those that need it; members of a group share the longest.
+pub(crate) fn remaining_paths(nodes: &[Node]) -> Vec<f64> {
     let mut remaining: Vec<f64> = nodes.iter().map(|node| node.expected_s).collect();
-    // One pass a level is enough; a plan has at most as many levels as machines.
-    for _ in 0..nodes.len() {
-        let mut changed = false;
-        for node_index in 0..nodes.len() {
-            for other in nodes[node_index].needs.keys() {
-                let through = nodes[*other].expected_s + remaining[node_index];
-                if through > remaining[*other] {
-                    remaining[*other] = through;
-                    changed = true;
-                }
-            }
-        }
-        if !changed {
-            break;
+    for index in sequence(nodes).into_iter().rev() {
+        for other in nodes[index].needs.keys() {
+            let through = nodes[*other].expected_s + remaining[index];
+            remaining[*other] = remaining[*other].max(through);
         }
     }
+    let mut longest: BTreeMap<usize, f64> = BTreeMap::new();
+    for (node, own) in nodes.iter().zip(&remaining) {
+        if let Some(group) = node.group {
+            let entry = longest.entry(group).or_insert(*own);
+            *entry = entry.max(*own);
+        }
+    }
+    for (node, own) in nodes.iter().zip(&mut remaining) {
+        *own = node
+            .group
+            .and_then(|group| longest.get(&group).copied())
+            .unwrap_or(*own);
+    }
     remaining
+}
+
+/// Machines so that each comes after all it needs; those in a circle are left out.
+pub(crate) fn sequence(nodes: &[Node]) -> Vec<usize> {
+    let mut missing: Vec<usize> = nodes.iter().map(|node| node.needs.len()).collect();
+    let mut next = vec![Vec::new(); nodes.len()];
+    for (index, node) in nodes.iter().enumerate() {
+        for other in node.needs.keys() {
+            next[*other].push(index);
+        }
+    }
+    let mut startable: BTreeSet<usize> = (0..nodes.len()).filter(|at| missing[*at] == 0).collect();
+    let mut order = Vec::with_capacity(nodes.len());
+    while let Some(index) = startable.pop_first() {
+        order.push(index);
+        for after in &next[index] {
+            missing[*after] -= 1;
+            if missing[*after] == 0 {
+                startable.insert(*after);
+            }
+        }
+    }
+    order
 }
 
 /// The longest chain of measured boot-to-ready times along the needs: its
 /// length in seconds and its machines, first to last.
 pub fn critical_path(nodes: &[Node], measured_s: &[Option<f64>]) -> (f64, Vec<usize>) {
     let mut best: Vec<Option<(f64, Option<usize>)>> = vec![None; nodes.len()];
-    for _ in 0..nodes.len() {
-        for index in 0..nodes.len() {
-            let Some(own) = measured_s[index] else {
-                continue;
-            };
-            let before = nodes[index]
-                .needs
-                .keys()
-                .filter_map(|other| best[*other].map(|(length, _)| (length, *other)))
-                .max_by(|a, b| a.0.total_cmp(&b.0));
-            best[index] = Some(match before {
-                Some((length, other)) => (length + own, Some(other)),
-                None => (own, None),
-            });
-        }
+    for index in sequence(nodes) {
+        let Some(own) = measured_s[index] else {
+            continue;
+        };
+        let before = nodes[index]
+            .needs
+            .keys()
+            .filter_map(|other| best[*other].map(|(length, _)| (length, *other)))
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        best[index] = Some(match before {
+            Some((length, other)) => (length + own, Some(other)),
+            None => (own, None),
+        });
     }
     let last = (0..nodes.len())
         .filter_map(|index| best[index].map(|(length, _)| (length, index)))
@@ -226,6 +303,7 @@ mod tests {
             memory_mib: 100,
             expected_s,
             needs: needs.iter().copied().collect(),
+            group: None,
             standing: Standing::Waiting,
         }
     }
@@ -305,6 +383,27 @@ mod tests {
         assert_eq!(critical_path(&nodes, &[None; 4]), (0.0, vec![]));
     }
 
+    #[test]
+    fn a_group_starts_in_one_step_unless_the_host_is_too_small_for_it() {
+        let mut nodes = [
+            node("slow", 90.0, &[]),
+            node("dc1", 10.0, &[]),
+            node("dc2", 10.0, &[]),
+        ];
+        nodes[1].group = Some(0);
+        nodes[2].group = Some(0);
+        let two = Budget { booting: 2, ..WIDE };
+        assert_eq!(
+            next(&nodes, two),
+            [Action::Start(0)],
+            "one slot is too few for the group"
+        );
+        nodes[0].standing = Standing::Ready;
+        assert_eq!(next(&nodes, two), [Action::Start(1), Action::Start(2)]);
+        let one = Budget { booting: 1, ..WIDE };
+        assert_eq!(next(&nodes, one), [Action::Start(1)]);
+    }
+
     fn any_plan() -> impl Strategy<Value = Vec<Node>> {
         (1usize..12).prop_flat_map(|count| {
             let needs = proptest::collection::vec(
@@ -325,7 +424,10 @@ mod tests {
                                 )
                             })
                             .collect();
-                        node(&format!("m{index}"), 1.0, &needs)
+                        let mut node = node(&format!("m{index}"), 1.0, &needs);
+                        // Neighbours without needs among themselves make groups.
+                        node.group = (index % 3 != 0 && needs.is_empty()).then_some(index / 3);
+                        node
                     })
                     .collect()
             })

@@ -1,0 +1,5 @@
+//! The dependencies as pictures.
+
+mod dot;
+mod layout;
+mod svg;
