@@ -38,7 +38,8 @@ packages_for() {
   done
 }
 
-# install_missing YES PART...
+# install_missing YES PART...: packages and the Rust toolchain; asks once, for
+# all of it, before anything is changed.
 install_missing() {
   local yes=$1 package missing=()
   shift
@@ -47,10 +48,14 @@ install_missing() {
   while read -r package; do
     is_installed "$package" || missing+=("$package")
   done < <(packages_for "$@" | sort -u)
-  [ ${#missing[@]} -gt 0 ] || return 0
-  say "missing packages: ${missing[*]}"
-  ask "$yes" "install them with apt?"
-  apt_install "${missing[@]}"
+  find_rust
+  local wanted="${missing[*]}"
+  rust_is_new_enough || wanted="${wanted:+$wanted, and }a Rust toolchain of at least $(wanted_rust) by rustup"
+  [ -n "$wanted" ] || return 0
+  say "missing: $wanted"
+  ask "$yes" "install it?"
+  [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+  rust_is_new_enough || install_rust
 }
 
 ask() {
@@ -89,19 +94,23 @@ enable_backports() {
     "$mirror" "$1" >/etc/apt/sources.list.d/lifeboat-backports.sources
 }
 
+# Where rustup puts it, also for a shell that does not know yet.
+find_rust() {
+  [ ! -d "${HOME:-/root}/.cargo/bin" ] || PATH=${HOME:-/root}/.cargo/bin:$PATH
+  export PATH
+}
+
+wanted_rust() { sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml; }
+
 rust_is_new_enough() {
   command -v cargo >/dev/null || return 1
   local have want
   have=$(rustc --version 2>/dev/null | awk '{print $2}')
-  want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  want=$(wanted_rust)
   [ "$(printf '%s\n%s\n' "$want" "$have" | sort -V | head -n 1)" = "$want" ]
 }
 
 install_rust() {
-  [ -d "${HOME:-/root}/.cargo/bin" ] && PATH=${HOME:-/root}/.cargo/bin:$PATH
-  export PATH
-  rust_is_new_enough && return 0
-  ask "$1" "a Rust toolchain of at least $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) is needed; install it with rustup?"
   if [ -n "$(apt-cache search --names-only '^rustup$')" ]; then
     apt_install rustup
   else
@@ -170,7 +179,7 @@ libvirt_answers() { virsh -q -c qemu:///system version >/dev/null 2>&1; }
 STARTED=()
 start_by_hand() {
   pgrep -x "$1" >/dev/null && return 0
-  "$1" -d --pid-file "/run/$1.pid" || return 0
+  "$1" -d --pid-file "/run/$1.pid" 2>"/run/$1.start.log" || return 0
   STARTED+=("$1")
 }
 
@@ -180,7 +189,7 @@ start_libvirt() {
   local left=150
   until libvirt_answers; do
     left=$((left - 1))
-    [ "$left" -gt 0 ] || fail "libvirt does not answer on qemu:///system"
+    [ "$left" -gt 0 ] || fail "libvirt does not answer on qemu:///system; $(cat /run/libvirtd.start.log 2>/dev/null || true)"
     # Each time: one that was just ending when we looked is gone now.
     start_daemons
     sleep 0.2

@@ -123,8 +123,10 @@ pub fn boot_tiny_guest(kernel_dir: &Path, accelerator: Accelerator, limit: Durat
 }
 
 fn tiny_guest_command(kernel: &Path, accelerator: Accelerator) -> Command {
-    let mut command = Command::new("qemu-system-x86_64");
+    // A guest that hangs must not outlive this program, however that ends.
+    let mut command = Command::new("setpriv");
     command
+        .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
         .args([
             "-machine",
             "q35",

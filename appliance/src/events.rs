@@ -83,6 +83,11 @@ impl Events {
         (Self { sender }, receiver)
     }
 
+    /// Whether nobody listens any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Says something.
     pub fn send(&self, event: Event) {
         drop(self.sender.send(event));

@@ -74,10 +74,26 @@ impl Host {
         self.program_dir.join(name)
     }
 
+    /// Tells this boot of the host from all others.
+    pub fn boot_id(&self) -> String {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        id.unwrap_or_default().trim().to_owned()
+    }
+
     /// Memory that guests may use now, MiB.
     pub fn memory_for_guests_mib(&self) -> u64 {
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        available_mib(&meminfo).saturating_sub(RESERVED_MIB)
+        field_mib(&meminfo, "MemAvailable:").saturating_sub(RESERVED_MIB)
+    }
+
+    /// Memory that the QEMU process of a domain holds, MiB; 0 without one.
+    pub fn resident_mib(&self, domain: &str) -> u64 {
+        let named = format!("guest={domain},");
+        let is_its = |argument: &[u8]| argument.starts_with(named.as_bytes());
+        processes()
+            .find(|pid| any_argument(*pid, is_its))
+            .and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok())
+            .map_or(0, |status| field_mib(&status, "VmRSS:"))
     }
 
     /// Free space of the state directory, MiB.
@@ -103,10 +119,10 @@ impl Host {
     }
 }
 
-fn available_mib(meminfo: &str) -> u64 {
-    meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))
+/// A field of a file of `/proc` that is given in kB.
+fn field_mib(text: &str, name: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
         .map_or(0, |kib| kib >> 10)
 }
@@ -135,10 +151,10 @@ impl ProcessIdentity {
     /// All processes that carry this word in their command line, but for this
     /// one. The word must be one that only ours carry: a path of a session.
     pub fn with_argument(word: &std::ffi::OsStr) -> Vec<Self> {
-        let entries = std::fs::read_dir("/proc").into_iter().flatten();
-        entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .filter(|pid| *pid != std::process::id().cast_signed() && has_argument(*pid, word))
+        let is_word = |argument: &[u8]| argument == word.as_encoded_bytes();
+        processes()
+            .filter(|pid| *pid != std::process::id().cast_signed())
+            .filter(|pid| any_argument(*pid, is_word))
             .filter_map(Self::of)
             .collect()
     }
@@ -156,12 +172,14 @@ impl ProcessIdentity {
     }
 }
 
-fn has_argument(pid: i32, word: &std::ffi::OsStr) -> bool {
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn any_argument(pid: i32, is_it: impl Fn(&[u8]) -> bool) -> bool {
     let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    arguments
-        .split(|byte| *byte == 0)
-        .skip(1)
-        .any(|argument| argument == word.as_encoded_bytes())
+    arguments.split(|byte| *byte == 0).skip(1).any(is_it)
 }
 
 #[cfg(test)]
@@ -171,10 +189,13 @@ mod tests {
     #[test]
     fn memory_is_read_in_mib() {
         assert_eq!(
-            available_mib("MemTotal: 1 kB\nMemAvailable:    2097152 kB\n"),
+            field_mib(
+                "MemTotal: 1 kB\nMemAvailable:    2097152 kB\n",
+                "MemAvailable:"
+            ),
             2_048
         );
-        assert_eq!(available_mib("nothing"), 0);
+        assert_eq!(field_mib("nothing", "MemAvailable:"), 0);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use guests::{Assets, Guest, Plug};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
 use lifeboat_network::{
     CanaryWatcher, NetworkConfig, PortConfig, Probe, ProbeResult, SwitchClient, SwitchConfig,
     SwitchProcess, SwitchStatus,
@@ -57,22 +60,40 @@ fn config(directory: &Path) -> SwitchConfig {
     }
 }
 
-/// Ends the switch even when the test fails: dropping a [`SwitchProcess`] leaves it running.
+/// Ends the switch even when the test fails or is interrupted: dropping a [`SwitchProcess`]
+/// leaves it running, and the terminal's interrupt does not reach it.
 struct Ending(SwitchClient);
+
+impl Ending {
+    fn new(client: SwitchClient) -> Self {
+        let mut signals = Signals::new([SIGINT, SIGTERM]).unwrap();
+        let at_interrupt = client.clone();
+        std::thread::spawn(move || {
+            if signals.forever().next().is_some() {
+                end(at_interrupt);
+                std::process::exit(130);
+            }
+        });
+        Self(client)
+    }
+}
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let client = self.0.clone();
-        let ask = async move {
-            // Ended already, when the test passed.
-            let _ = client.shutdown().await;
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let _ = std::thread::spawn(move || runtime.block_on(ask)).join();
+        end(self.0.clone());
     }
+}
+
+fn end(client: SwitchClient) {
+    let ask = async move {
+        // Ended already, when the test passed.
+        let _ = client.shutdown().await;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _ = std::thread::spawn(move || runtime.block_on(ask)).join();
 }
 
 struct Site {
@@ -193,7 +214,7 @@ async fn whole_switch_with_real_guests() {
         Err(reason) => return guests::skip(&reason),
     };
     let directory = guests::directory();
-    let _ending = Ending(SwitchClient::new(&config(directory.path()).control_socket));
+    let _ending = Ending::new(SwitchClient::new(&config(directory.path()).control_socket));
     let mut site = Site::start(&assets, directory.path()).await;
     the_process_has_no_rights(&site);
     machines_reach_each_other(&mut site).await;

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use crate::daemon::client::Client;
-use crate::daemon::{FAREWELL, socket_path};
+use crate::daemon::{FAREWELL, IN_USE, socket_path};
 
 /// How long a daemon may take to listen: it may have to tear down what an
 /// earlier one left.
@@ -35,12 +35,8 @@ impl Connection {
                 private: None,
             });
         }
-        let mut daemon = spawn(&state_dir)?;
-        wait_served(&client, &mut daemon).await?;
-        Ok(Self {
-            client,
-            private: Some(daemon),
-        })
+        let private = start(&client, &state_dir).await?;
+        Ok(Self { client, private })
     }
 
     /// Lets a private daemon end, and waits for it.
@@ -53,6 +49,34 @@ impl Connection {
             drop(daemon.wait().await);
         }
     }
+}
+
+/// Starts a private daemon; none is left where another one serves by now.
+async fn start(client: &Client, state_dir: &Path) -> anyhow::Result<Option<Child>> {
+    let deadline = tokio::time::Instant::now() + START;
+    loop {
+        let mut daemon = spawn(state_dir)?;
+        match wait_served(client, &mut daemon).await? {
+            Served::ByOurs => return Ok(Some(daemon)),
+            Served::ByAnother => return Ok(None),
+            // The daemon of a command that was killed is still tidying up.
+            Served::InUse if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Served::InUse => anyhow::bail!(
+                "another daemon uses the state directory `{}` and does not answer",
+                state_dir.display()
+            ),
+        }
+    }
+}
+
+/// Who answers on the socket.
+enum Served {
+    ByOurs,
+    ByAnother,
+    /// Nobody, but the state directory is taken.
+    InUse,
 }
 
 fn spawn(state_dir: &Path) -> anyhow::Result<Child> {
@@ -69,10 +93,16 @@ fn spawn(state_dir: &Path) -> anyhow::Result<Child> {
         .context("failed to start a private daemon")
 }
 
-async fn wait_served(client: &Client, daemon: &mut Child) -> anyhow::Result<()> {
+async fn wait_served(client: &Client, daemon: &mut Child) -> anyhow::Result<Served> {
     let deadline = tokio::time::Instant::now() + START;
     while !client.is_served().await {
         if let Some(status) = daemon.try_wait()? {
+            if client.is_served().await {
+                return Ok(Served::ByAnother);
+            }
+            if status.code() == Some(i32::from(IN_USE)) {
+                return Ok(Served::InUse);
+            }
             anyhow::bail!("the private daemon ended at once ({status}); its own words are above");
         }
         anyhow::ensure!(
@@ -82,5 +112,9 @@ async fn wait_served(client: &Client, daemon: &mut Child) -> anyhow::Result<()> 
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    Ok(())
+    // It may have answered in the moment in which ours found the place taken.
+    Ok(match daemon.try_wait()? {
+        None => Served::ByOurs,
+        Some(_) => Served::ByAnother,
+    })
 }

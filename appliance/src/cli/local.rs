@@ -1,12 +1,14 @@
 //! Commands that need no daemon.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use lifeboat_bootorder::{MachineFolder, Options, machine_identity};
 use lifeboat_drivers::{Bus, GuestReport, InjectRequest, NicIdentity};
 use lifeboat_images::{Filesystem, Inspection};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::progress::Progress;
 use super::{Format, Inject, output};
@@ -98,12 +100,36 @@ fn filesystem_text(filesystem: &Filesystem) -> String {
     )
 }
 
+/// Scratch folders in use: an interrupt ends this program without unwinding.
+static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
 /// Scratch space of one command, removed at its end.
-fn scratch() -> anyhow::Result<tempfile::TempDir> {
-    tempfile::Builder::new()
-        .prefix("lifeboat-")
-        .tempdir()
-        .context("failed to make a scratch folder")
+fn scratch(beside: &Path, prefix: &str) -> anyhow::Result<tempfile::TempDir> {
+    let folder = tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir_in(beside)
+        .with_context(|| format!("failed to write to `{}`", beside.display()))?;
+    let mut scratch = SCRATCH.lock().unwrap_or_else(PoisonError::into_inner);
+    scratch.push(folder.path().to_path_buf());
+    Ok(folder)
+}
+
+/// Works until done or interrupted; guests' files do not stay behind.
+pub async fn interruptible(
+    work: impl Future<Output = anyhow::Result<bool>>,
+) -> anyhow::Result<bool> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = work => return result,
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    let folders = std::mem::take(&mut *SCRATCH.lock().unwrap_or_else(PoisonError::into_inner));
+    for folder in folders.iter().filter(|folder| folder.exists()) {
+        std::fs::remove_dir_all(folder)
+            .with_context(|| format!("interrupted, and failed to remove `{}`", folder.display()))?;
+    }
+    anyhow::bail!("interrupted; nothing was left behind")
 }
 
 /// `lifeboat inject`.
@@ -157,10 +183,7 @@ fn inject_disk(
     // Made in a scratch folder beside its place and moved there whole.
     let place = std::path::absolute(&inject.overlay)?;
     let beside = place.parent().unwrap_or(Path::new("/"));
-    let scratch = tempfile::Builder::new()
-        .prefix(".lifeboat-")
-        .tempdir_in(beside)
-        .with_context(|| format!("failed to write beside `{}`", place.display()))?;
+    let scratch = scratch(beside, ".lifeboat-")?;
     let overlay = scratch.path().join("overlay.qcow2");
     lifeboat_images::create_overlay(
         &captured.path,
@@ -251,7 +274,7 @@ pub async fn draft(
 
 /// Looks at the volumes of one machine in the micro-VM, without writing.
 fn examine(host: &Host, verdict: &Verdict, volumes: Vec<PathBuf>) -> anyhow::Result<FoundMachine> {
-    let scratch = scratch()?;
+    let scratch = scratch(&std::env::temp_dir(), "lifeboat-")?;
     let mut disks = Vec::new();
     for volume in &volumes {
         let captured = import(volume)?;

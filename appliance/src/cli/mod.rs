@@ -162,6 +162,11 @@ enum SessionCommand {
         /// The machine.
         machine: String,
     },
+    /// Start the machines of a kept recovery that are off, in order.
+    Start {
+        /// Its id.
+        session: String,
+    },
     /// End a session and remove everything it made.
     Stop {
         /// Its id.
@@ -200,7 +205,11 @@ pub fn main() -> ExitCode {
         }
     };
     start_log(&cli.command);
+    let is_private = matches!(cli.command, Command::Serve(Serve { private: true, .. }));
     match run(cli) {
+        Err(error) if is_private && error.is::<crate::daemon::InUse>() => {
+            ExitCode::from(crate::daemon::IN_USE)
+        }
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => fail(&error),
@@ -273,7 +282,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
             crate::daemon::serve(options).await.map(|()| true)
         }
         Command::Site(SiteCommand::Draft { volumes, name }) => {
-            local::draft(&state_dir, &name, &volumes, format).await
+            local::interruptible(local::draft(&state_dir, &name, &volumes, format)).await
         }
         Command::Site(command) => remote.site(command).await,
         Command::Prepare(Prepare {
@@ -291,7 +300,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
         Command::Session(command) => remote.sessions(command).await,
         Command::Report { session } => remote.report(&session).await,
         Command::Image(ImageCommand::Inspect { file }) => local::inspect(&file, format),
-        Command::Inject(inject) => local::inject(&state_dir, inject, format).await,
+        Command::Inject(inject) => {
+            local::interruptible(local::inject(&state_dir, inject, format)).await
+        }
     }
 }
 

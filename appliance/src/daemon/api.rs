@@ -57,6 +57,7 @@ pub fn router(appliance: Appliance) -> Router {
         .route("/sites/{name}/sessions", post(session))
         .route("/sessions", get(list_sessions))
         .route("/sessions/{id}", get(show_session))
+        .route("/sessions/{id}/start", post(start_session))
         .route("/sessions/{id}/stop", post(stop_session))
         .route("/sessions/{id}/report", get(report));
     Router::new().nest("/api/v1", v1).with_state(appliance)
@@ -129,7 +130,7 @@ async fn prepare(
     Path(name): Path<String>,
     Json(options): Json<PrepareOptions>,
 ) -> Response {
-    stream(move |events| async move {
+    stream(&appliance.clone(), move |events| async move {
         let site = appliance.site(&name).await?;
         let prepared = appliance.prepare(&site, options, &events).await?;
         Ok(serde_json::to_value(prepared)?)
@@ -141,7 +142,7 @@ async fn order(
     Path(name): Path<String>,
     Json(options): Json<PrepareOptions>,
 ) -> Response {
-    stream(move |events| async move {
+    stream(&appliance.clone(), move |events| async move {
         let site = appliance.site(&name).await?;
         let prepared = appliance.prepare(&site, options, &events).await?;
         Ok(serde_json::to_value(
@@ -155,7 +156,7 @@ async fn session(
     Path(name): Path<String>,
     Json(request): Json<SessionRequest>,
 ) -> Response {
-    stream(move |events| async move {
+    stream(&appliance.clone(), move |events| async move {
         let site = appliance.site(&name).await?;
         let report = appliance
             .run_session(&site, request.mode, request.prepare, &events)
@@ -192,6 +193,13 @@ async fn show_session(
     ))
 }
 
+async fn start_session(State(appliance): State<Appliance>, Path(id): Path<String>) -> Response {
+    stream(&appliance.clone(), move |events| async move {
+        let report = crate::session::recover::start_again(&appliance, &id, &events).await?;
+        Ok(serde_json::to_value(report)?)
+    })
+}
+
 async fn stop_session(
     State(appliance): State<Appliance>,
     Path(id): Path<String>,
@@ -220,15 +228,17 @@ fn no_session(id: &str) -> Failure {
 
 /// Runs `work` in a task of its own, so that it goes on when the asker leaves,
 /// and streams what it says.
-fn stream<F, W>(work: F) -> Response
+fn stream<F, W>(appliance: &Appliance, work: F) -> Response
 where
     F: FnOnce(Events) -> W,
     W: Future<Output = anyhow::Result<serde_json::Value>> + Send + 'static,
 {
     let (events, receiver) = Events::channel();
-    let working = work(events.clone());
+    let work = work(events.clone());
+    let working = appliance.begin_work();
     tokio::spawn(async move {
-        events.send(match working.await {
+        let _working = working;
+        events.send(match work.await {
             Ok(value) => Event::Result { value },
             Err(error) => Event::Failed {
                 chain: chain(&error),

@@ -7,13 +7,13 @@ mod operations;
 mod serve;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use tokio::sync::{OnceCell, watch};
 
-pub use serve::{FAREWELL, ServeOptions, serve, socket_path};
+pub use serve::{FAREWELL, IN_USE, InUse, ServeOptions, serve, socket_path};
 
 use crate::accelerator::{self, Verdict};
 use crate::events::Events;
@@ -41,6 +41,17 @@ pub struct Appliance {
     ending: Arc<AtomicBool>,
     /// Kept sessions whose switch is watched.
     watched: Arc<Mutex<HashMap<String, Supervisor>>>,
+    /// Requests that are being worked on.
+    working: Arc<AtomicUsize>,
+}
+
+/// Work for one command.
+pub struct Working(Arc<AtomicUsize>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Appliance {
@@ -63,6 +74,7 @@ impl Appliance {
             active: Arc::default(),
             ending: Arc::default(),
             watched: Arc::default(),
+            working: Arc::default(),
         })
     }
 
@@ -140,11 +152,26 @@ impl Appliance {
     }
 
     /// Ends watching the switch of a session.
-    pub fn stop_watching(&self, session: &str) {
-        self.watched
+    pub async fn stop_watching(&self, session: &str) {
+        let watching = self
+            .watched
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(session);
+        if let Some(watching) = watching {
+            watching.end().await;
+        }
+    }
+
+    /// Notes work for a command that goes on until the answer is dropped.
+    pub fn begin_work(&self) -> Working {
+        self.working.fetch_add(1, Ordering::AcqRel);
+        Working(self.working.clone())
+    }
+
+    /// Whether any command waits for work.
+    pub fn is_working(&self) -> bool {
+        self.working.load(Ordering::Acquire) > 0
     }
 }
 
@@ -166,7 +193,7 @@ pub struct WrongUse(pub String);
 
 /// Whether an error is the asker's mistake.
 pub fn is_wrong_use(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|cause| cause.is::<WrongUse>() || cause.is::<crate::site::SiteError>())
+    error.chain().any(|cause| {
+        cause.is::<WrongUse>() || cause.is::<InUse>() || cause.is::<crate::site::SiteError>()
+    })
 }

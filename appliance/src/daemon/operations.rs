@@ -103,7 +103,7 @@ impl Appliance {
         );
         let qemu_user = QemuUser::find()
             .context("libvirt's user for QEMU (`libvirt-qemu` or `qemu`) does not exist: install the package libvirt-daemon-system")?;
-        session::plan::admit(site, &self.host)?;
+        session::plan::admit(site, &self.host, self.promised_mib().await?)?;
         let prepared = self.prepare(site, options, events).await?;
         let order = self.order(site, &prepared, events).await?;
         let verdict = self.verdict().await;
@@ -118,10 +118,22 @@ impl Appliance {
                 prepared: &prepared,
                 order: &order,
                 host,
+                promised_mib: self.promised_mib().await?,
                 qemu_user,
             },
         )?;
         self.drive(plan, events).await
+    }
+
+    /// Memory that machines of other sessions may still take, MiB.
+    async fn promised_mib(&self) -> anyhow::Result<u64> {
+        let sessions = self.store.sessions().await?;
+        let alive = sessions
+            .iter()
+            .filter(|record| matches!(record.state, SessionState::Running | SessionState::Kept));
+        // A session without a readable plan has no machines that we could count.
+        let plans = alive.filter_map(|record| making::read_plan(&self.host, &record.id).ok());
+        Ok(plans.map(|plan| plan.untouched_mib(&self.host)).sum())
     }
 
     async fn drive(&self, plan: SessionPlan, events: &Events) -> anyhow::Result<Report> {
@@ -142,6 +154,10 @@ impl Appliance {
         anyhow::ensure!(
             !self.is_ending(),
             "the daemon is ending; nothing was started"
+        );
+        anyhow::ensure!(
+            !events.is_abandoned(),
+            "the command that asked for the session is gone; nothing was started"
         );
         let id = &plan.id;
         self.store
@@ -166,16 +182,17 @@ impl Appliance {
         if self.stop_active(id) {
             return Ok("it is being stopped".into());
         }
-        self.stop_watching(id);
-        let removed = session::tear_down(&self.store, &self.hypervisor, id).await?;
-        if !matches!(
+        self.stop_watching(id).await;
+        let (store, hypervisor) = (&self.store, &self.hypervisor);
+        let is_over = matches!(
             record.state,
             SessionState::Ended | SessionState::Interrupted
-        ) {
-            self.store
-                .set_session_state(id, SessionState::Ended, "stopped by the operator")
-                .await?;
-        }
+        );
+        let removed = if is_over {
+            session::tear_down(store, hypervisor, id).await?
+        } else {
+            session::end_session(store, hypervisor, id, "stopped by the operator").await?
+        };
         Ok(format!("torn down: {removed} things removed"))
     }
 }

@@ -12,11 +12,21 @@ use nix::sys::stat::{Mode, umask};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Appliance, WrongUse, api, https};
+use super::{Appliance, api, https};
 use crate::host::Host;
 
 /// What a command tells its private daemon before it closes its input.
 pub const FAREWELL: &[u8] = b"done";
+
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How a private daemon ends whose place is taken: its command may try again.
+pub const IN_USE: u8 = 75;
+
+/// The state directory has a daemon already.
+#[derive(Debug, thiserror::Error)]
+#[error("another `lifeboat serve` uses the state directory `{}`", .0.display())]
+pub struct InUse(PathBuf);
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -80,13 +90,8 @@ fn lock(state_dir: &Path) -> anyhow::Result<Flock<File>> {
     let path = state_dir.join("lock");
     let file =
         File::create(&path).with_context(|| format!("failed to create `{}`", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-        WrongUse(format!(
-            "another `lifeboat serve` uses the state directory `{}`",
-            state_dir.display()
-        ))
-        .into()
-    })
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| InUse(state_dir.to_path_buf()).into())
 }
 
 fn listen(socket: &Path) -> anyhow::Result<UnixListener> {
@@ -112,8 +117,10 @@ async fn stopping(private: bool, appliance: Appliance) {
         _ = interrupt.recv() => {}
         farewell = input_ends(), if private => {
             if farewell {
-                // Sessions that still run belong to other commands.
-                wait_idle(&appliance).await;
+                // What still goes on belongs to other commands.
+                while appliance.is_working() || appliance.is_busy() {
+                    tokio::time::sleep(LOOK).await;
+                }
             }
         }
     }
@@ -132,6 +139,6 @@ async fn input_ends() -> bool {
 
 async fn wait_idle(appliance: &Appliance) {
     while appliance.is_busy() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }

@@ -98,6 +98,10 @@ enum Request {
         String,
         oneshot::Sender<Result<DomainState, HypervisorError>>,
     ),
+    Adopt(
+        String,
+        oneshot::Sender<Result<DomainState, HypervisorError>>,
+    ),
     Destroy(String, oneshot::Sender<Result<bool, HypervisorError>>),
     Screenshot(
         String,
@@ -138,6 +142,13 @@ impl Hypervisor {
     /// State of a domain.
     pub async fn state(&self, domain: &str) -> Result<DomainState, HypervisorError> {
         self.ask(|answer| Request::State(domain.to_owned(), answer))
+            .await
+    }
+
+    /// Finishes a start that the end of an earlier daemon cut off: one that runs
+    /// becomes transient, one that does not is forgotten. The state after that.
+    pub async fn adopt(&self, domain: &str) -> Result<DomainState, HypervisorError> {
+        self.ask(|answer| Request::Adopt(domain.to_owned(), answer))
             .await
     }
 

@@ -37,6 +37,7 @@ impl Worker {
             Request::Capabilities(answer) => drop(answer.send(self.capabilities())),
             Request::Start(start, answer) => drop(answer.send(self.start(&start))),
             Request::State(name, answer) => drop(answer.send(self.state(&name))),
+            Request::Adopt(name, answer) => drop(answer.send(self.adopt(&name))),
             Request::Destroy(name, answer) => drop(answer.send(self.destroy(&name))),
             Request::Screenshot(name, png, answer) => {
                 drop(answer.send(self.screenshot(&name, &png)))
@@ -75,6 +76,8 @@ impl Worker {
     }
 
     fn start(&mut self, start: &DomainStart) -> Answer<()> {
+        // A definition that was left behind has another identity and is in the way.
+        self.adopt(&start.name)?;
         let connection = self.connection()?;
         let domain = connection
             .define_domain_xml(&start.xml)
@@ -96,6 +99,14 @@ impl Worker {
             Err(error) if is_absent(&error) => Ok(DomainState::Absent),
             Err(error) => Err(call("query", name)(error)),
         }
+    }
+
+    fn adopt(&mut self, name: &str) -> Answer<DomainState> {
+        let connection = self.connection()?;
+        if let Some(domain) = lookup(&connection, name)? {
+            gone_is_fine(undefine(&domain), ()).map_err(call("undefine", name))?;
+        }
+        self.state(name)
     }
 
     /// Another daemon's last request may be ending the same domain just now, so

@@ -100,7 +100,10 @@ async fn all_gates(means: &Means, index: usize) -> Said {
         waiting.spawn(async move { (number, gates::wait_open(&client, &gate, deadline).await) });
     }
     let mut closed = Vec::new();
-    while let Some(Ok((gate, opening))) = waiting.join_next().await {
+    while let Some(probed) = waiting.join_next().await {
+        let Ok((gate, opening)) = probed else {
+            return Said::Failed("probing a gate broke off".into());
+        };
         if !opening.open {
             closed.push(closed_gate(&means.plan.machines[index], gate, &opening));
         }

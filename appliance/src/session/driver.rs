@@ -1,6 +1,7 @@
 //! The one task that owns a running session: it waits for what machines say,
 //! changes their standing, asks the [schedule](lifeboat_bootorder::schedule) and acts on its answer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -107,16 +108,13 @@ async fn remove_all(
         .store
         .log_step(&plan.id, "tear down", "", "")
         .await?;
-    let removed = teardown::tear_down(&appliance.store, &appliance.hypervisor, &plan.id).await?;
     let detail = match result {
         Ok(report) if report.ok => "ok".to_owned(),
         Ok(report) => report.problems.join("; "),
         Err(error) => format!("{error:#}"),
     };
-    let store = &appliance.store;
-    store
-        .set_session_state(&plan.id, SessionState::Ended, &detail)
-        .await?;
+    let removed =
+        teardown::end_session(&appliance.store, &appliance.hypervisor, &plan.id, &detail).await?;
     events.done(
         "tear down",
         &plan.id,
@@ -146,7 +144,21 @@ async fn run_made(
         .await
         .context("failed to start the proof of isolation")?;
     // Watches until the report is written, which takes as long as hashing does.
-    let _supervisor = supervise::supervise(appliance.clone(), plan.clone(), events.clone());
+    let supervisor = supervise::supervise(appliance.clone(), plan.clone(), events.clone());
+    let result = run_watched(appliance, plan, client, isolation, events, stop).await;
+    // Awaited: a switch that a last look starts must be known to the tear-down.
+    supervisor.end().await;
+    result
+}
+
+async fn run_watched(
+    appliance: &Appliance,
+    plan: &Arc<SessionPlan>,
+    client: SwitchClient,
+    isolation: Isolation,
+    events: &Events,
+    stop: watch::Receiver<StopRequest>,
+) -> anyhow::Result<Report> {
     let mut driver = Driver::new(appliance, plan.clone(), client, events, stop).await?;
     let end = driver.drive().await;
     let isolation = isolation.finish().await;
@@ -164,6 +176,8 @@ struct Driver<'a> {
     means: Means,
     said: mpsc::UnboundedReceiver<(usize, Said)>,
     tasks: JoinSet<()>,
+    /// Which machine a task brings up.
+    machine_of: HashMap<tokio::task::Id, usize>,
     stop: watch::Receiver<StopRequest>,
 }
 
@@ -198,6 +212,7 @@ impl<'a> Driver<'a> {
             means,
             said,
             tasks: JoinSet::new(),
+            machine_of: HashMap::new(),
             stop,
         })
     }
@@ -211,6 +226,12 @@ impl<'a> Driver<'a> {
             tokio::select! {
                 _ = self.stop.changed() => return Ok(End::Stopped),
                 Some((machine, said)) = self.said.recv() => self.hear(machine, said).await,
+                Some(Err(error)) = self.tasks.join_next_with_id() => {
+                    if let Some(machine) = self.machine_of.get(&error.id()) {
+                        let reason = format!("bringing it up broke off: {error}");
+                        self.failed(*machine, reason).await;
+                    }
+                }
             }
         }
     }
@@ -250,8 +271,10 @@ impl<'a> Driver<'a> {
         self.nodes[index].standing = Standing::Booting;
         self.reports[index].started_s = Some(self.means.clock.elapsed_s());
         self.tell(index, "starting", "").await;
-        self.tasks
+        let task = self
+            .tasks
             .spawn(boot::bring_up(self.means.clone(), index, running));
+        self.machine_of.insert(task.id(), index);
         Ok(())
     }
 
@@ -368,7 +391,8 @@ impl<'a> Driver<'a> {
 async fn running(hypervisor: &Hypervisor, plan: &SessionPlan) -> anyhow::Result<Vec<bool>> {
     let mut running = Vec::new();
     for machine in &plan.machines {
-        running.push(hypervisor.state(&machine.domain).await? == DomainState::Running);
+        let state = hypervisor.adopt(&machine.domain).await?;
+        running.push(matches!(state, DomainState::Running | DomainState::Paused));
     }
     Ok(running)
 }

@@ -120,21 +120,43 @@ async fn note_switch(
 /// Makes the run overlay of every disk. A recovery that resumes keeps those
 /// that exist: they hold what its machines wrote.
 pub async fn make_run_overlays(store: &Store, plan: &SessionPlan) -> anyhow::Result<()> {
+    let known = store.resources(&plan.id).await?;
     for disk in plan.machines.iter().flat_map(|machine| &machine.disks) {
         if !disk.run.exists() {
-            store
-                .plan_resource(
-                    &plan.id,
-                    &Resource::Overlay {
-                        path: disk.run.clone(),
-                    },
-                )
-                .await?;
-            let disk = disk.clone();
-            tokio::task::spawn_blocking(move || make_overlay(&disk)).await??;
+            never_made(&known, &disk.run)?;
+            make_run_overlay(store, plan, disk).await?;
         }
     }
     Ok(())
+}
+
+/// An empty overlay in the place of one that is gone would take its machine
+/// back to the time of its capture, and nobody would notice.
+fn never_made(known: &[(i64, Resource)], overlay: &Path) -> anyhow::Result<()> {
+    let lost = known.iter().any(
+        |(_, resource)| matches!(resource, Resource::Overlay { path, made: true } if path == overlay),
+    );
+    anyhow::ensure!(
+        !lost,
+        "run overlay `{}` is gone, and with it what its machine wrote: put it back, or give the session up with `lifeboat session stop`",
+        overlay.display()
+    );
+    Ok(())
+}
+
+async fn make_run_overlay(
+    store: &Store,
+    plan: &SessionPlan,
+    disk: &DiskPlan,
+) -> anyhow::Result<()> {
+    let overlay = |made| Resource::Overlay {
+        path: disk.run.clone(),
+        made,
+    };
+    let number = store.plan_resource(&plan.id, &overlay(false)).await?;
+    let planned = disk.clone();
+    tokio::task::spawn_blocking(move || make_overlay(&planned)).await??;
+    Ok(store.update_resource(number, &overlay(true)).await?)
 }
 
 fn make_overlay(disk: &DiskPlan) -> anyhow::Result<()> {
@@ -145,4 +167,21 @@ fn make_overlay(disk: &DiskPlan) -> anyhow::Result<()> {
         &disk.run,
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_was_lost_is_not_made_anew() {
+        let path = PathBuf::from("web1-0.qcow2");
+        let overlay = |made| {
+            let path = path.clone();
+            [(1, Resource::Overlay { path, made })]
+        };
+        assert!(never_made(&overlay(true), &path).is_err());
+        assert!(never_made(&overlay(false), &path).is_ok());
+        assert!(never_made(&overlay(true), Path::new("db1-0.qcow2")).is_ok());
+    }
 }

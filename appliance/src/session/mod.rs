@@ -27,7 +27,7 @@ pub mod supervise;
 mod teardown;
 
 pub use plan::SessionPlan;
-pub use teardown::tear_down;
+pub use teardown::{end_session, tear_down};
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -132,6 +132,9 @@ pub struct SessionPlan {
     pub folder: PathBuf,
     /// Folder of sockets.
     pub run_dir: PathBuf,
+    /// Which boot of this host its machines were started in.
+    #[serde(default)]
+    pub host_boot: String,
     /// Warnings so far.
     pub warnings: Vec<String>,
 }
@@ -166,6 +169,8 @@ pub struct Ingredients<'a> {
     pub order: &'a Order,
     /// The host.
     pub host: &'a Host,
+    /// Memory that machines of other sessions may still take, MiB.
+    pub promised_mib: u64,
     /// User of QEMU processes.
     pub qemu_user: QemuUser,
 }
@@ -175,7 +180,7 @@ impl SessionPlan {
     pub fn decide(id: String, began_ms: u64, from: &Ingredients) -> Result<Self, AdmissionError> {
         let folder = from.host.session_dir(&id);
         let run_dir = from.host.run_dir.join(&id);
-        let memory_mib = admit(from.site, from.host)?;
+        let memory_mib = admit(from.site, from.host, from.promised_mib)?;
         let machines: Vec<_> = (0..from.site.machines.len())
             .map(|index| machine_plan(&id, &folder, &run_dir, index, from))
             .collect();
@@ -183,6 +188,7 @@ impl SessionPlan {
         Ok(Self {
             id,
             began_ms,
+            host_boot: from.host.boot_id(),
             mode: from.mode,
             site: from.site.name.clone(),
             verdict: from.verdict.clone(),
@@ -199,6 +205,16 @@ impl SessionPlan {
     /// The nodes of the schedule, all waiting.
     pub fn nodes(&self) -> Vec<Node> {
         self.machines.iter().map(node).collect()
+    }
+
+    /// Memory that its machines were given and have not touched yet, MiB: the
+    /// host still counts that as free.
+    pub fn untouched_mib(&self, host: &Host) -> u64 {
+        let untouched = |machine: &MachinePlan| {
+            let whole = machine.machine.memory_mib + QEMU_OVERHEAD_MIB;
+            whole.saturating_sub(host.resident_mib(&machine.domain))
+        };
+        self.machines.iter().map(untouched).sum()
     }
 
     /// What the host can carry.
@@ -236,14 +252,14 @@ fn node(plan: &MachinePlan) -> Node {
 /// Whether the host has room for a session of the site; returns the memory that
 /// guests may use, MiB. Asked before anything is prepared, and again when the
 /// session is decided.
-pub fn admit(site: &Site, host: &Host) -> Result<u64, AdmissionError> {
+pub fn admit(site: &Site, host: &Host, promised_mib: u64) -> Result<u64, AdmissionError> {
     admit_disk(site, host)?;
     let needed_mib = site
         .machines
         .iter()
         .map(|machine| machine.memory_mib + QEMU_OVERHEAD_MIB)
         .sum();
-    let available_mib = host.memory_for_guests_mib();
+    let available_mib = host.memory_for_guests_mib().saturating_sub(promised_mib);
     if needed_mib <= available_mib {
         return Ok(available_mib);
     }

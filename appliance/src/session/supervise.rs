@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::making;
 use super::plan::SessionPlan;
@@ -19,14 +20,24 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// A running watch over a switch; it ends between two looks after this is
 /// dropped, never in the middle of a start.
 pub struct Supervisor {
-    _alive: watch::Sender<()>,
+    alive: watch::Sender<()>,
+    looking: JoinHandle<()>,
+}
+
+impl Supervisor {
+    /// Ends the watch; no switch is started after this returns.
+    pub async fn end(self) {
+        drop(self.alive);
+        // A watch that broke off looks no more either.
+        let _ = self.looking.await;
+    }
 }
 
 /// Restarts the switch whenever it is gone, until the supervisor is dropped.
 /// The new process is written to the store like the first.
 pub fn supervise(appliance: Appliance, plan: Arc<SessionPlan>, events: Events) -> Supervisor {
     let (alive, mut dropped) = watch::channel(());
-    tokio::spawn(async move {
+    let looking = tokio::spawn(async move {
         let mut pause = LOOK;
         loop {
             tokio::select! {
@@ -36,7 +47,7 @@ pub fn supervise(appliance: Appliance, plan: Arc<SessionPlan>, events: Events) -
             pause = look(&appliance, &plan, &events, pause).await;
         }
     });
-    Supervisor { _alive: alive }
+    Supervisor { alive, looking }
 }
 
 /// Looks once; returns the pause until the next look.

@@ -9,10 +9,27 @@ use nix::sys::signal::Signal;
 
 use crate::host::ProcessIdentity;
 use crate::hypervisor::Hypervisor;
-use crate::store::{Resource, Store};
+use crate::store::{Resource, SessionState, Store};
 
 /// How long a process may take to end after the polite signal.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Ends a session: from here on every daemon only removes what it made.
+pub async fn end_session(
+    store: &Store,
+    hypervisor: &Hypervisor,
+    session: &str,
+    detail: &str,
+) -> anyhow::Result<usize> {
+    store
+        .set_session_state(session, SessionState::Stopping, detail)
+        .await?;
+    let removed = tear_down(store, hypervisor, session).await?;
+    store
+        .set_session_state(session, SessionState::Ended, detail)
+        .await?;
+    Ok(removed)
+}
 
 /// Removes everything that the session made, newest first. All failures are
 /// returned together; what could not be removed stays on the list.
@@ -21,7 +38,9 @@ pub async fn tear_down(
     hypervisor: &Hypervisor,
     session: &str,
 ) -> anyhow::Result<usize> {
-    let resources = store.resources(session).await?;
+    let mut resources = store.resources(session).await?;
+    // Guests first: a switch that was started again is newer than they are.
+    resources.sort_by_key(|(_, resource)| !matches!(resource, Resource::Domain { .. }));
     let count = resources.len();
     let mut failures = Vec::new();
     for (number, resource) in resources {
@@ -55,7 +74,7 @@ async fn remove(hypervisor: &Hypervisor, resource: &Resource) -> anyhow::Result<
             Ok(())
         }
         Resource::RunDirectory { path } => absent_is_fine(std::fs::remove_dir_all(path), path),
-        Resource::Overlay { path } => {
+        Resource::Overlay { path, .. } => {
             remove_unfinished(path);
             absent_is_fine(std::fs::remove_file(path), path)
         }

@@ -128,7 +128,11 @@ fn write_nic(
 ) {
     let address = address_of(interface);
     let network = address
-        .and_then(|net| networks.iter().find(|network| network.cidr == net.trunc()))
+        .and_then(|net| {
+            networks
+                .iter()
+                .find(|network| network.cidr.contains(&net.addr()))
+        })
         .or(networks.first());
     let Some(network) = network else { return };
     let _ = writeln!(
@@ -163,7 +167,14 @@ fn write_gates(out: &mut String, machine: &FoundMachine, addressed: bool) {
 
 fn address_of(interface: &FoundInterface) -> Option<Ipv4Net> {
     interface.addresses.iter().find_map(|net| match net {
-        IpNet::V4(net) if !net.addr().is_loopback() && !net.addr().is_link_local() => Some(*net),
+        // A host route ("/32") tells of no network.
+        IpNet::V4(net)
+            if !net.addr().is_loopback()
+                && !net.addr().is_link_local()
+                && net.prefix_len() <= 30 =>
+        {
+            Some(*net)
+        }
         _ => None,
     })
 }
@@ -182,6 +193,20 @@ fn networks(machines: &[FoundMachine]) -> Vec<DraftNetwork> {
             *entry = entry.or(Some(gateway));
         }
     }
+    // What a machine answers for itself is not the switch's to answer.
+    let taken = |address: &Ipv4Addr| {
+        let interfaces = machines.iter().flat_map(|machine| &machine.interfaces);
+        interfaces
+            .filter_map(address_of)
+            .any(|net| net.addr() == *address)
+    };
+    gateways
+        .values_mut()
+        .for_each(|gateway| *gateway = gateway.filter(|address| !taken(address)));
+    let all: Vec<Ipv4Net> = gateways.keys().copied().collect();
+    let inside_another =
+        |net: &Ipv4Net| all.iter().any(|other| other != net && other.contains(net));
+    gateways.retain(|net, _| !inside_another(net));
     let one = gateways.len() == 1;
     let named = |(number, (cidr, gateway)): (usize, (Ipv4Net, Option<Ipv4Addr>))| DraftNetwork {
         name: if one {
@@ -287,5 +312,28 @@ mod tests {
         );
         let names: Vec<_> = parsed(&text).machines.into_iter().map(|m| m.name).collect();
         assert_eq!(names, ["machine1", "machine2", "a", "A-2"]);
+    }
+
+    #[test]
+    fn what_cannot_stand_in_a_site_is_left_out_of_its_draft() {
+        let mut router = machine("router", "10.20.0.1/24");
+        router.interfaces.push(FoundInterface {
+            name: "eth1".into(),
+            mac: Some("52:54:00:00:00:09".into()),
+            addresses: vec!["192.0.2.7/32".parse().unwrap()],
+            gateway: None,
+        });
+        let text = draft(
+            "s",
+            &[
+                router,
+                machine("a", "10.20.0.9/24"),
+                machine("b", "10.0.0.4/8"),
+            ],
+        );
+        let site = parsed(&text);
+        assert_eq!(site.networks.len(), 1, "{text}");
+        assert_eq!(site.networks[0].gateway, None, "a machine answers for it");
+        assert_eq!(site.machines[0].nics[1].address, None);
     }
 }

@@ -130,7 +130,12 @@ fn bad_values_name_key_and_line() {
 #[test]
 fn opposite_dependencies_are_refused() {
     let text = format!("{GOOD}[[dependency]]\nbefore = \"web1\"\nafter = \"dc1\"\n");
-    assert!(parse(&text).unwrap_err().to_string().contains("opposite"));
+    assert!(
+        parse(&text)
+            .unwrap_err()
+            .to_string()
+            .contains("form a circle")
+    );
 }
 
 proptest::proptest! {
@@ -146,4 +151,51 @@ proptest::proptest! {
         bytes[index] = byte;
         let _ = Site::parse(Path::new("site.toml"), &String::from_utf8(bytes).unwrap());
     }
+}
+
+#[test]
+fn what_the_switch_would_refuse_later_is_refused_at_once() {
+    refused(
+        "10.20.0.0/24",
+        "10.20.0.10/31",
+        5,
+        &["network.cidr", "no room", "at most 30"],
+    );
+    refused(
+        "52:54:00:20:00:30",
+        "01:54:00:20:00:30",
+        21,
+        &["machine.nic.mac", "single NIC"],
+    );
+    refused(
+        "[[machine]]\nname = \"dc1\"",
+        "[[network]]\nname = \"wide\"\ncidr = \"10.0.0.0/8\"\n[[machine]]\nname = \"dc1\"",
+        9,
+        &["network.cidr", "overlaps", "lan"],
+    );
+}
+
+#[test]
+fn gates_that_could_never_be_probed_are_refused() {
+    for (gate, words) in [
+        ("tcp = 53\naddress = \"10.9.0.9\"", "no network of the site"),
+        ("tcp = 53\ntimeout_s = 0", "1 to 86400"),
+        ("tcp = 53\ntimeout_s = 9223372036854775807", "1 to 86400"),
+        ("http = { path = \"index.php\" }", "must start with `/`"),
+    ] {
+        let message = parse(&GOOD.replacen("tcp = 53", gate, 1))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains(words),
+            "{words:?} is missing in: {message}"
+        );
+    }
+}
+
+#[test]
+fn longer_circles_are_refused_too() {
+    let third = "[[machine]]\nname = \"db1\"\nvolumes = [\"web1.img\"]\n[[dependency]]\nbefore = \"web1\"\nafter = \"db1\"\n[[dependency]]\nbefore = \"db1\"\nafter = \"dc1\"\n";
+    let message = parse(&format!("{GOOD}{third}")).unwrap_err().to_string();
+    assert!(message.contains("form a circle"), "{message}");
 }

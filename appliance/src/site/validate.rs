@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
+use lifeboat_bootorder::{OperatorError, OperatorWord, Verdict};
 use lifeboat_network::MacAddr;
 use toml::Spanned;
 
@@ -17,6 +18,9 @@ pub(super) struct Validator<'a> {
     macs: HashMap<MacAddr, String>,
     addresses: HashMap<(String, Ipv4Addr), String>,
 }
+
+/// A day: longer than any machine boots.
+const MAX_TIMEOUT_S: u64 = 86_400;
 
 type Checked<T> = Result<T, SiteError>;
 
@@ -51,7 +55,7 @@ impl<'a> Validator<'a> {
             .iter()
             .map(|dependency| self.dependency(dependency, &machines))
             .collect::<Checked<Vec<_>>>()?;
-        self.no_contradiction(&raw.dependency)?;
+        self.no_contradiction(&raw.dependency, &machines)?;
         Ok(Site {
             name,
             file: self.file.to_path_buf(),
@@ -63,7 +67,28 @@ impl<'a> Validator<'a> {
 
     fn networks(&self, raw: &[RawNetwork]) -> Checked<Vec<Network>> {
         self.unique_names(raw.iter().map(|n| &n.name), "network.name")?;
-        raw.iter().map(|network| self.network(network)).collect()
+        let networks = raw
+            .iter()
+            .map(|network| self.network(network))
+            .collect::<Checked<Vec<_>>>()?;
+        self.no_overlap(raw, &networks)?;
+        Ok(networks)
+    }
+
+    fn no_overlap(&self, raw: &[RawNetwork], networks: &[Network]) -> Checked<()> {
+        for (index, (one, place)) in networks.iter().zip(raw).enumerate() {
+            let overlaps = |other: &&Network| {
+                one.cidr.contains(&other.cidr.network()) || other.cidr.contains(&one.cidr.network())
+            };
+            if let Some(other) = networks[..index].iter().find(overlaps) {
+                let problem = format!(
+                    "{} overlaps {} of network `{}`: no router could tell them apart",
+                    one.cidr, other.cidr, other.name
+                );
+                return Err(self.at(&place.cidr, "network.cidr", &problem));
+            }
+        }
+        Ok(())
     }
 
     fn network(&self, raw: &RawNetwork) -> Checked<Network> {
@@ -75,6 +100,12 @@ impl<'a> Validator<'a> {
                 "not an IPv4 network: expected something like \"10.20.0.0/24\"",
             )
         })?;
+        if cidr.prefix_len() > 30 {
+            let problem = format!(
+                "{cidr} has no room for a machine and a gateway: expected a prefix of at most 30"
+            );
+            return Err(self.at(&raw.cidr, "network.cidr", &problem));
+        }
         let gateway = raw
             .gateway
             .as_ref()
@@ -99,8 +130,7 @@ impl<'a> Validator<'a> {
                 &format!("`{}` is not an IPv4 address", text.get_ref()),
             )
         })?;
-        let usable =
-            cidr.prefix_len() >= 31 || (address != cidr.network() && address != cidr.broadcast());
+        let usable = address != cidr.network() && address != cidr.broadcast();
         if cidr.contains(&address) && usable {
             return Ok(address);
         }
@@ -124,7 +154,7 @@ impl<'a> Validator<'a> {
         let gates = raw
             .gate
             .iter()
-            .map(|gate| self.gate(gate))
+            .map(|gate| self.gate(gate, networks))
             .collect::<Checked<Vec<_>>>()?;
         self.gates_have_address(raw, &nics, &gates)?;
         Ok(Machine {
@@ -204,6 +234,9 @@ impl<'a> Validator<'a> {
                 "not a MAC address: expected six bytes like \"52:54:00:20:00:10\"",
             )
         })?;
+        if !mac.is_unicast() {
+            return Err(self.at(raw, key, &format!("{mac} is no address of a single NIC: its first byte must be even, and not all may be zero")));
+        }
         match self.macs.insert(mac, machine.to_owned()) {
             None => Ok(mac),
             Some(other) => Err(self.at(
@@ -239,17 +272,26 @@ impl<'a> Validator<'a> {
         }
     }
 
-    fn gate(&self, raw: &Spanned<RawGate>) -> Checked<Gate> {
+    fn gate(&self, raw: &Spanned<RawGate>, networks: &[Network]) -> Checked<Gate> {
         let gate = raw.get_ref();
         let address = gate
             .address
             .as_ref()
-            .map(|text| {
-                text.get_ref()
-                    .parse()
-                    .map_err(|_| self.at(text, "machine.gate.address", "not an IPv4 address"))
-            })
+            .map(|text| self.gate_address(text, networks))
             .transpose()?;
+        if let Some(timeout_s) = gate.timeout_s
+            && !(1..=MAX_TIMEOUT_S).contains(&timeout_s)
+        {
+            let problem =
+                format!("{timeout_s} is out of range: expected 1 to {MAX_TIMEOUT_S} seconds");
+            return Err(self.at(raw, "machine.gate.timeout_s", &problem));
+        }
+        if let Some(http) = &gate.http
+            && let Err(problem) =
+                lifeboat_network::http::request(http.host.as_deref().unwrap_or("-"), &http.path)
+        {
+            return Err(self.at(raw, "machine.gate.http", problem));
+        }
         let kind = gate_kind(gate).ok_or_else(|| {
             self.at(raw, "machine.gate", "expected exactly one of `icmp = true`, `tcp = PORT`, `http = { port, path, expect }`")
         })?;
@@ -258,6 +300,25 @@ impl<'a> Validator<'a> {
             address,
             timeout_s: gate.timeout_s,
         })
+    }
+
+    fn gate_address(&self, text: &Spanned<String>, networks: &[Network]) -> Checked<Ipv4Addr> {
+        let key = "machine.gate.address";
+        let address = text
+            .get_ref()
+            .parse()
+            .map_err(|_| self.at(text, key, "not an IPv4 address"))?;
+        if networks
+            .iter()
+            .any(|network| network.cidr.contains(&address))
+        {
+            return Ok(address);
+        }
+        Err(self.at(
+            text,
+            key,
+            &format!("{address} is in no network of the site"),
+        ))
     }
 
     fn gates_have_address(&self, raw: &RawMachine, nics: &[Nic], gates: &[Gate]) -> Checked<()> {
@@ -301,21 +362,27 @@ impl<'a> Validator<'a> {
         })
     }
 
-    fn no_contradiction(&self, raw: &[RawDependency]) -> Checked<()> {
-        let turned = raw.iter().enumerate().find(|(index, one)| {
-            raw[..*index].iter().any(|other| {
-                other.before.get_ref() == one.after.get_ref()
-                    && other.after.get_ref() == one.before.get_ref()
-            })
-        });
-        match turned {
-            None => Ok(()),
-            Some((_, one)) => Err(self.at(
-                &one.before,
-                "dependency",
-                "contradicts an earlier [[dependency]] that says the opposite: remove one of them",
-            )),
-        }
+    fn no_contradiction(&self, raw: &[RawDependency], machines: &[Machine]) -> Checked<()> {
+        let names: Vec<String> = machines
+            .iter()
+            .map(|machine| machine.name.clone())
+            .collect();
+        let word = |raw: &RawDependency| OperatorWord {
+            before: raw.before.get_ref().clone(),
+            after: raw.after.get_ref().clone(),
+            verdict: Verdict::Pin,
+        };
+        let words: Vec<_> = raw.iter().map(word).collect();
+        let Err(error) = lifeboat_bootorder::validate(&names, &words) else {
+            return Ok(());
+        };
+        let is_meant = |word: &&OperatorWord| matches!(&error, OperatorError::Circle { before, after } if word.before == *before && word.after == *after);
+        let at = words.iter().position(|word| is_meant(&word)).unwrap_or(0);
+        Err(self.at(
+            &raw[at].before,
+            "dependency",
+            &format!("{error}: remove one of them"),
+        ))
     }
 
     fn name(&self, text: &Spanned<String>, key: &str) -> Checked<String> {

@@ -26,6 +26,8 @@ pub enum SessionState {
     Running,
     /// Its machines run for production; no driver is needed.
     Kept,
+    /// Everything it made is being removed; a new daemon goes on with that.
+    Stopping,
     /// It ended and everything it made is gone.
     Ended,
     /// The daemon died in the middle; everything it made is gone.
@@ -37,6 +39,7 @@ impl SessionState {
         match self {
             Self::Running => "running",
             Self::Kept => "kept",
+            Self::Stopping => "stopping",
             Self::Ended => "ended",
             Self::Interrupted => "interrupted",
         }
@@ -46,6 +49,7 @@ impl SessionState {
         match word {
             "running" => Self::Running,
             "kept" => Self::Kept,
+            "stopping" => Self::Stopping,
             "ended" => Self::Ended,
             _ => Self::Interrupted,
         }
@@ -99,6 +103,9 @@ pub enum Resource {
     Overlay {
         /// Its path.
         path: PathBuf,
+        /// It existed once: if it is missing now, what its machine wrote is lost.
+        #[serde(default)]
+        made: bool,
     },
 }
 

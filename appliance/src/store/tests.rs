@@ -14,6 +14,7 @@ async fn resources_come_back_newest_first_until_removed() {
     };
     let overlay = Resource::Overlay {
         path: "a.qcow2".into(),
+        made: false,
     };
     let first = store.plan_resource("s1", &overlay).await.unwrap();
     store.plan_resource("s1", &domain).await.unwrap();
