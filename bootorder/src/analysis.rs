@@ -41,7 +41,7 @@ impl Analysis {
         let site = Site::read(machines, &mut warnings);
         warnings.extend(strangers::missing_hosts(&site));
         let claims = estimators::claims(&site, options);
-        let timing = estimators::hints(&site, options);
+        let timing = estimators::hints(&site, &claims, options);
         let mut words = operator.to_vec();
         words.sort();
         words.dedup();

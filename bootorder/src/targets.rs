@@ -1,5 +1,6 @@
 //! Whom a failure talks about: by the names in it, else by what the machine is configured to use.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -7,8 +8,8 @@ use regex::Regex;
 use crate::classify::Failure;
 use crate::event::Event;
 use crate::facts::Reference;
-use crate::services;
-use crate::site::Site;
+use crate::services::{self, Service};
+use crate::site::{Machine, Site};
 
 /// A machine, and the service that was missed on it where that is known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,34 +21,172 @@ pub(crate) struct Target {
 static PORT: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?i)\bport[ =:]+(\d{1,5})\b|[\w\])]:(\d{2,5})\b").ok());
 
-/// Every machine that the failure of `machine` points to.
-pub(crate) fn targets(site: &Site, machine: usize, failure: Failure, event: &Event) -> Vec<Target> {
-    let mut named: Vec<usize> = hosts(site, &event.message);
-    named.retain(|target| *target != machine);
-    let mut found: Vec<Target> = named
-        .iter()
-        .map(|target| Target {
+/// What the site knows about who is meant, looked up once: failures are many.
+pub(crate) struct Targets<'a> {
+    site: &'a Site,
+    /// The machine behind each reference of each machine.
+    resolved: Vec<Vec<Option<usize>>>,
+    /// Machines that offer a service, by its key.
+    providers: BTreeMap<&'a str, Vec<usize>>,
+}
+
+impl<'a> Targets<'a> {
+    pub fn new(site: &'a Site) -> Self {
+        let resolve = |machine: &'a Machine| {
+            let references = machine.references.iter();
+            references.map(|r| site.resolve(&r.target)).collect()
+        };
+        let mut providers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, machine) in site.machines.iter().enumerate() {
+            for key in machine.roles.keys() {
+                providers.entry(key).or_default().push(index);
+            }
+        }
+        Self {
+            site,
+            resolved: site.machines.iter().map(resolve).collect(),
+            providers,
+        }
+    }
+
+    /// Every machine that the failure of `machine` points to.
+    pub fn of(&self, machine: usize, failure: Failure, event: &Event) -> Vec<Target> {
+        let mut named: Vec<usize> = hosts(self.site, &event.message);
+        named.retain(|target| *target != machine);
+        let at = |target: &usize| Target {
             machine: *target,
-            service: service_at(site, machine, *target, failure, event),
+            service: self.service_at(machine, *target, failure, event),
+        };
+        let mut found: Vec<Target> = named.iter().map(at).collect();
+        found.extend(self.by_role(machine, failure, event, named.is_empty()));
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    fn by_role(
+        &self,
+        machine: usize,
+        failure: Failure,
+        event: &Event,
+        nobody_named: bool,
+    ) -> Vec<Target> {
+        match failure {
+            // A name of the site that could not be resolved accuses the resolver too.
+            Failure::Resolution
+                if !nobody_named || asks_for_own_domain(self.site, &event.message) =>
+            {
+                self.configured(machine, &["dns"])
+            }
+            Failure::Directory if nobody_named => {
+                self.configured(machine, &["directory", "kerberos"])
+            }
+            Failure::Mount if nobody_named => {
+                self.configured(machine, &["nfs", "smb", "gluster", "ceph"])
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The service meant on a named machine.
+    fn service_at(
+        &self,
+        machine: usize,
+        target: usize,
+        failure: Failure,
+        event: &Event,
+    ) -> Option<String> {
+        match failure {
+            Failure::Directory => return Some("directory".to_owned()),
+            Failure::Mount => return Some(mount_service(&event.message).to_owned()),
+            Failure::Resolution | Failure::Refused | Failure::Unreachable => {}
+        }
+        let roles = &self.site.machines[target].roles;
+        service_in(event)
+            .filter(|service| roles.is_empty() || roles.contains_key(&service.key))
+            .map(|service| service.key.clone())
+            .or_else(|| self.only_reference(machine, target))
+    }
+
+    /// The one service that this machine is configured to use there (names and time aside).
+    fn only_reference(&self, machine: usize, target: usize) -> Option<String> {
+        let references = self.references(machine);
+        let mut services: Vec<&String> = references
+            .filter(|(_, to)| *to == Some(target))
+            .filter_map(|(reference, _)| reference.service.as_ref())
+            .filter(|service| !matches!(service.as_str(), "dns" | "time"))
+            .collect();
+        services.sort();
+        services.dedup();
+        match services.as_slice() {
+            [only] => Some((*only).clone()),
+            _ => None,
+        }
+    }
+
+    fn references(&self, machine: usize) -> impl Iterator<Item = (&Reference, Option<usize>)> {
+        let references = self.site.machines[machine].references.iter();
+        references.zip(self.resolved[machine].iter().copied())
+    }
+
+    /// Machines that this one is configured to use for one of the services; where nothing is
+    /// configured (addresses by DHCP, say), the only machine of the site that offers one.
+    fn configured(&self, machine: usize, wanted: &[&str]) -> Vec<Target> {
+        let found = self.referenced(machine, wanted);
+        if found.is_empty() {
+            self.only_provider(machine, wanted).into_iter().collect()
+        } else {
+            found
+        }
+    }
+
+    fn referenced(&self, machine: usize, wanted: &[&str]) -> Vec<Target> {
+        let is_wanted = |reference: &Reference| {
+            let service = reference.service.as_deref();
+            service.is_some_and(|service| wanted.contains(&service))
+        };
+        let references = self.references(machine).filter(|(r, _)| is_wanted(r));
+        references
+            .filter_map(|(reference, to)| {
+                Some(Target {
+                    machine: to.filter(|to| *to != machine)?,
+                    service: reference.service.clone(),
+                })
+            })
+            .collect()
+    }
+
+    fn only_provider(&self, machine: usize, wanted: &[&str]) -> Option<Target> {
+        let mut found: BTreeMap<usize, &str> = BTreeMap::new();
+        for key in wanted.iter().rev() {
+            for index in self.providers.get(key).into_iter().flatten() {
+                if self.site.share_domain(machine, *index) {
+                    found.insert(*index, key);
+                }
+            }
+        }
+        let (index, service) = found.first_key_value()?;
+        (found.len() == 1 && *index != machine).then(|| Target {
+            machine: *index,
+            service: Some((*service).to_owned()),
         })
-        .collect();
-    let by_role = match failure {
-        // A name of the site that could not be resolved accuses the resolver too.
-        Failure::Resolution if !named.is_empty() || asks_for_own_domain(site, &event.message) => {
-            configured(site, machine, &["dns"])
-        }
-        Failure::Directory if named.is_empty() => {
-            configured(site, machine, &["directory", "kerberos"])
-        }
-        Failure::Mount if named.is_empty() => {
-            configured(site, machine, &["nfs", "smb", "gluster", "ceph"])
-        }
-        _ => Vec::new(),
+    }
+}
+
+/// The service that the words of a failure tell of: port, name, scheme.
+fn service_in(event: &Event) -> Option<&'static Service> {
+    let by_word = || {
+        let words = format!("{} {}", event.identifier, event.message).to_ascii_lowercase();
+        services::by_word(&words)
     };
-    found.extend(by_role);
-    found.sort();
-    found.dedup();
-    found
+    let by_scheme = || {
+        let (before, _) = event.message.split_once("://")?;
+        services::by_scheme(before.rsplit([' ', '"', '\'', '<', '(']).next()?)
+    };
+    port_in(&event.message)
+        .and_then(services::by_port)
+        .or_else(by_word)
+        .or_else(by_scheme)
 }
 
 fn asks_for_own_domain(site: &Site, message: &str) -> bool {
@@ -106,40 +245,6 @@ fn is_marked(before: &str, word: &str, host: &str) -> bool {
     introduced.iter().any(|mark| before.ends_with(mark))
 }
 
-/// The service meant on a named machine.
-fn service_at(
-    site: &Site,
-    machine: usize,
-    target: usize,
-    failure: Failure,
-    event: &Event,
-) -> Option<String> {
-    match failure {
-        Failure::Directory => return Some("directory".to_owned()),
-        Failure::Mount => return Some(mount_service(&event.message).to_owned()),
-        Failure::Resolution | Failure::Refused | Failure::Unreachable => {}
-    }
-    let by_text = port_in(&event.message)
-        .and_then(services::by_port)
-        .or_else(|| {
-            services::by_word(
-                &format!("{} {}", event.identifier, event.message).to_ascii_lowercase(),
-            )
-        })
-        .or_else(|| {
-            event.message.split_once("://").and_then(|(before, _)| {
-                services::by_scheme(before.rsplit([' ', '"', '\'', '<', '(']).next()?)
-            })
-        });
-    let by_text = by_text.filter(|service| {
-        let roles = &site.machines[target].roles;
-        roles.is_empty() || roles.contains_key(&service.key)
-    });
-    by_text
-        .map(|service| service.key.clone())
-        .or_else(|| only_reference(site, machine, target))
-}
-
 fn mount_service(message: &str) -> &'static str {
     let lower = message.to_ascii_lowercase();
     if lower.contains("cifs") || lower.contains("mount error(") {
@@ -147,77 +252,6 @@ fn mount_service(message: &str) -> &'static str {
     } else {
         "nfs"
     }
-}
-
-/// The one service that this machine is configured to use there (names and time aside).
-fn only_reference(site: &Site, machine: usize, target: usize) -> Option<String> {
-    let mut services: Vec<&String> = references_to(site, machine, target)
-        .filter_map(|reference| reference.service.as_ref())
-        .filter(|service| !matches!(service.as_str(), "dns" | "time"))
-        .collect();
-    services.sort();
-    services.dedup();
-    if let [only] = services.as_slice() {
-        Some((*only).clone())
-    } else {
-        None
-    }
-}
-
-fn references_to(site: &Site, machine: usize, target: usize) -> impl Iterator<Item = &Reference> {
-    site.machines[machine]
-        .references
-        .iter()
-        .filter(move |r| site.resolve(&r.target) == Some(target))
-}
-
-/// Machines that this one is configured to use for one of the services; where nothing is
-/// configured (addresses by DHCP, say), the only machine of the site that offers one.
-fn configured(site: &Site, machine: usize, wanted: &[&str]) -> Vec<Target> {
-    let found = referenced(site, machine, wanted);
-    if found.is_empty() {
-        only_provider(site, machine, wanted)
-    } else {
-        found
-    }
-}
-
-fn only_provider(site: &Site, machine: usize, wanted: &[&str]) -> Vec<Target> {
-    let offers = |index: usize| {
-        if !site.share_domain(machine, index) {
-            return None;
-        }
-        let roles = &site.machines[index].roles;
-        let service = wanted.iter().find(|key| roles.contains_key(**key))?;
-        Some(Target {
-            machine: index,
-            service: Some((*service).to_owned()),
-        })
-    };
-    let found: Vec<Target> = (0..site.machines.len()).filter_map(offers).collect();
-    let is_other = found.len() == 1 && found.iter().all(|target| target.machine != machine);
-    if is_other { found } else { Vec::new() }
-}
-
-fn referenced(site: &Site, machine: usize, wanted: &[&str]) -> Vec<Target> {
-    let references = site.machines[machine].references.iter();
-    references
-        .filter(|reference| {
-            reference
-                .service
-                .as_deref()
-                .is_some_and(|s| wanted.contains(&s))
-        })
-        .filter_map(|reference| {
-            let target = site
-                .resolve(&reference.target)
-                .filter(|target| *target != machine)?;
-            Some(Target {
-                machine: target,
-                service: reference.service.clone(),
-            })
-        })
-        .collect()
 }
 
 fn port_in(message: &str) -> Option<u16> {

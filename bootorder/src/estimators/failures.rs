@@ -9,7 +9,7 @@ use crate::options::{EstimatorName, Options};
 use crate::order::{Evidence, Kind, Source};
 use crate::services;
 use crate::site::Site;
-use crate::targets::{Target, targets};
+use crate::targets::{Target, Targets};
 
 /// Silence of this length after the last failure counts as "it cleared".
 const QUIET_US: u64 = 120_000_000;
@@ -18,10 +18,11 @@ pub(super) struct Failures;
 
 impl Estimator for Failures {
     fn claims(&self, site: &Site, _: &Options) -> Vec<Claim> {
+        let targets = Targets::new(site);
         let mut claims = Vec::new();
         for (index, machine) in site.machines.iter().enumerate() {
             for boot in &machine.history.boots {
-                for (key, events) in groups(site, index, boot) {
+                for (key, events) in groups(&targets, index, boot) {
                     claims.push(claim(site, index, boot, &key, &events));
                 }
             }
@@ -38,7 +39,11 @@ struct Group {
     failure: Failure,
 }
 
-fn groups<'a>(site: &Site, machine: usize, boot: &'a Boot) -> BTreeMap<Group, Vec<&'a Event>> {
+fn groups<'a>(
+    targets: &Targets<'_>,
+    machine: usize,
+    boot: &'a Boot,
+) -> BTreeMap<Group, Vec<&'a Event>> {
     let mut groups: BTreeMap<Group, Vec<&Event>> = BTreeMap::new();
     let starting = boot
         .events
@@ -48,7 +53,7 @@ fn groups<'a>(site: &Site, machine: usize, boot: &'a Boot) -> BTreeMap<Group, Ve
         let What::Failure(failure) = event.what else {
             continue;
         };
-        for target in targets(site, machine, failure, event) {
+        for target in targets.of(machine, failure, event) {
             let group = Group {
                 target,
                 program: program_of(event).to_owned(),

@@ -60,11 +60,11 @@ pub(crate) fn claims(site: &Site, options: &Options) -> Vec<Claim> {
 }
 
 /// What start times suggest; never enough for an edge.
-pub(crate) fn hints(site: &Site, options: &Options) -> Vec<Claim> {
+pub(crate) fn hints(site: &Site, claims: &[Claim], options: &Options) -> Vec<Claim> {
     if options.without.contains(&EstimatorName::Timing) {
         return Vec::new();
     }
-    timing::hints(site, options)
+    timing::hints(site, claims, options)
 }
 
 /// Reasons to doubt that `after` fails without `before`.

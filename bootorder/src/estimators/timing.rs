@@ -1,8 +1,8 @@
 //! Timing: the reference correlation and the majority order. Hints only, never edges.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::reference::{Initialization, reference_method};
+use super::reference::{Initialization, correlation, reference_method};
 use super::{Claim, Node};
 use crate::classify::What;
 use crate::options::{EstimatorName, Options, Unit};
@@ -12,41 +12,61 @@ use crate::site::{Machine, Site};
 
 /// Boots of two machines belong together when they began within this time.
 const TOGETHER_S: f64 = 3600.0;
+/// Up to so many machines every pair is looked at.
+const MAX_ALL_PAIRS: usize = 150;
 const MAX_HINTS: usize = 2_000;
 /// Pairs grow with the square; beyond this the machines stand for their services.
 const MAX_SERVICES: usize = 300;
 
 /// What start times suggest, the strongest first; bounded.
-pub(crate) fn hints(site: &Site, options: &Options) -> Vec<Claim> {
-    let mut hints = majority(site, options);
-    hints.extend(correlated(site, options));
+///
+/// All pairs of a large site would be too many: there only pairs are looked at that something
+/// else speaks for.
+pub(super) fn hints(site: &Site, claims: &[Claim], options: &Options) -> Vec<Claim> {
+    let pairs = pairs(site, claims);
+    let mut hints = majority(site, &pairs, options);
+    hints.extend(correlated(site, &pairs, options));
     hints.sort_by(|a, b| {
         b.confidence
             .total_cmp(&a.confidence)
             .then_with(|| (&a.before, &a.after).cmp(&(&b.before, &b.after)))
     });
-    hints.truncate(MAX_HINTS);
+    hints.truncate(MAX_HINTS.max(pairs.len()));
     hints
 }
 
+/// Pairs to look at, the lower number first.
+fn pairs(site: &Site, claims: &[Claim]) -> BTreeSet<(usize, usize)> {
+    let count = site.machines.len();
+    if count <= MAX_ALL_PAIRS {
+        return (0..count)
+            .flat_map(|a| (a + 1..count).map(move |b| (a, b)))
+            .collect();
+    }
+    let ends = claims
+        .iter()
+        .map(|claim| (claim.before.machine, claim.after.machine));
+    ends.filter(|(a, b)| a != b)
+        .map(|(a, b)| (a.min(b), a.max(b)))
+        .collect()
+}
+
 /// How often each machine of a pair started first when they started together.
-fn majority(site: &Site, options: &Options) -> Vec<Claim> {
+fn majority(site: &Site, pairs: &BTreeSet<(usize, usize)>, options: &Options) -> Vec<Claim> {
     let starts: Vec<Vec<f64>> = site
         .machines
         .iter()
         .map(|m| m.history.boots.iter().map(|b| b.start_s()).collect())
         .collect();
     let mut claims = Vec::new();
-    for a in 0..starts.len() {
-        for b in a + 1..starts.len() {
-            let gaps = shared_gaps(&starts[a], &starts[b]);
-            let first = gaps.iter().filter(|gap| **gap > 0.0).count();
-            let second = gaps.iter().filter(|gap| **gap < 0.0).count();
-            for (before, after, wins) in [(a, b, first), (b, a, second)] {
-                let share = wins as f64 / gaps.len().max(1) as f64;
-                if wins > 0 && share >= options.majority_share {
-                    claims.push(majority_claim(site, (before, after), wins, gaps.len()));
-                }
+    for (a, b) in pairs {
+        let gaps = shared_gaps(&starts[*a], &starts[*b]);
+        let first = gaps.iter().filter(|gap| **gap > 0.0).count();
+        let second = gaps.iter().filter(|gap| **gap < 0.0).count();
+        for (before, after, wins) in [(*a, *b, first), (*b, *a, second)] {
+            let share = wins as f64 / gaps.len().max(1) as f64;
+            if wins > 0 && share >= options.majority_share {
+                claims.push(majority_claim(site, (before, after), wins, gaps.len()));
             }
         }
     }
@@ -54,10 +74,17 @@ fn majority(site: &Site, options: &Options) -> Vec<Claim> {
 }
 
 /// Start of the second minus start of the first, for each pair of boots that belong together.
+/// Both are in time order.
 fn shared_gaps(first: &[f64], second: &[f64]) -> Vec<f64> {
     let nearest = |start: &f64| {
-        let gap = second
-            .iter()
+        let at = second.partition_point(|other| other < start);
+        let neighbours = [
+            at.checked_sub(1).and_then(|at| second.get(at)),
+            second.get(at),
+        ];
+        let gap = neighbours
+            .into_iter()
+            .flatten()
             .map(|other| other - start)
             .min_by(|x, y| x.abs().total_cmp(&y.abs()))?;
         (gap.abs() <= TOGETHER_S).then_some(gap)
@@ -109,7 +136,19 @@ fn hint(site: &Site, before: usize, after: usize, confidence: f64, text: String)
     }
 }
 
-fn correlated(site: &Site, options: &Options) -> Vec<Claim> {
+fn correlated(site: &Site, pairs: &BTreeSet<(usize, usize)>, options: &Options) -> Vec<Claim> {
+    if site.machines.len() > MAX_ALL_PAIRS {
+        return pairs
+            .iter()
+            .flat_map(|(a, b)| {
+                [
+                    correlated_pair(site, *a, *b, options),
+                    correlated_pair(site, *b, *a, options),
+                ]
+            })
+            .flatten()
+            .collect();
+    }
     let mut options = options.clone();
     let services: usize = site.machines.iter().map(|m| m.roles.len()).sum();
     if services > MAX_SERVICES {
@@ -137,6 +176,20 @@ fn correlated(site: &Site, options: &Options) -> Vec<Claim> {
     best.into_iter()
         .map(|((before, after), (value, text))| hint(site, before, after, 0.2 * value, text))
         .collect()
+}
+
+/// The same for the boots of one pair.
+fn correlated_pair(site: &Site, before: usize, after: usize, options: &Options) -> Option<Claim> {
+    let boots = |index: usize| -> Vec<(f64, f64)> {
+        let boots = site.machines[index].history.boots.iter();
+        boots.map(|boot| (boot.start_s(), 1.0)).collect()
+    };
+    let (value, samples) = correlation(&boots(after), &boots(before), options);
+    let names = [after, before].map(|index| &site.machines[index].name);
+    (value >= options.threshold.at(samples)).then(|| {
+        let text = format!("{} after {}: correlation {value:.2}", names[0], names[1]);
+        hint(site, before, after, 0.2 * value, text)
+    })
 }
 
 /// Every start of a well-known service; machines without any are left to the majority.
