@@ -21,6 +21,8 @@ pub(crate) enum What {
     Stopping,
     /// The kernel names a network card.
     Card,
+    /// A DHCP client got an address.
+    Lease,
 }
 
 /// How the other party was missed.
@@ -144,6 +146,9 @@ pub(crate) fn classify(record: &Record<'_>) -> Option<What> {
         .get(..600)
         .unwrap_or(record.message)
         .to_ascii_lowercase();
+    if crate::leases::in_log(record.identifier, record.message).is_some() {
+        return Some(What::Lease);
+    }
     match record.identifier {
         // The manager of a user's session starts nothing that others wait for.
         "systemd" if record.logger_unit.starts_with("user@") => None,

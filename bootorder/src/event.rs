@@ -1,6 +1,7 @@
 //! What the readers deliver: boots of a machine and the records that matter for its order.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::classify::{What, classify};
@@ -12,6 +13,7 @@ const MAX_BOOTS: usize = 5_000;
 /// Machines are renamed; the last names are the ones that count.
 const MAX_HOSTS: usize = 3;
 const MAX_CARD_LINES: usize = 1_000;
+const MAX_LEASES: usize = 64;
 
 /// One log record as a reader found it, before anything is decided about it.
 #[derive(Debug, Clone, Default)]
@@ -103,6 +105,8 @@ pub(crate) struct History {
     pub hosts: Vec<String>,
     /// Lines in which the kernel names network cards, oldest first.
     pub card_lines: Vec<String>,
+    /// Addresses by DHCP, the newest of each interface.
+    pub leases: BTreeMap<String, IpAddr>,
 }
 
 /// Collects records into boots; bounded whatever is pushed.
@@ -112,6 +116,7 @@ pub(crate) struct HistoryBuilder {
     /// Units by their description, for service managers that log only that.
     units: BTreeMap<String, String>,
     card_lines: Vec<String>,
+    leases: BTreeMap<String, IpAddr>,
     hosts: Vec<String>,
     kept: usize,
     dropped: usize,
@@ -141,6 +146,11 @@ impl HistoryBuilder {
                 self.card_lines.push(bounded(record.message));
             }
             Some(What::Card) => {}
+            Some(What::Lease) => self.leases.extend(
+                crate::leases::in_log(record.identifier, record.message).filter(|(card, _)| {
+                    self.leases.len() < MAX_LEASES || self.leases.contains_key(card)
+                }),
+            ),
             Some(what) if self.kept < MAX_EVENTS && boot.events.len() < MAX_EVENTS_A_BOOT => {
                 self.kept += 1;
                 boot.events.push(event(file, record, what, &self.units));
@@ -163,6 +173,7 @@ impl HistoryBuilder {
                 boots,
                 hosts: self.hosts,
                 card_lines: self.card_lines,
+                leases: self.leases,
             },
             self.dropped,
         )

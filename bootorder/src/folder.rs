@@ -188,7 +188,10 @@ fn is_config(relative: &str) -> bool {
         "var/lib/named/",
     ];
     let www = relative.starts_with("var/www/") || relative.starts_with("srv/www/");
-    relative.starts_with("etc/") || www || zones.iter().any(|zone| relative.starts_with(zone))
+    relative.starts_with("etc/")
+        || www
+        || crate::facts::is_configuration_elsewhere(relative)
+        || zones.iter().any(|zone| relative.starts_with(zone))
 }
 
 /// Unit files of services, from the vendor and the administrator, by relative name.

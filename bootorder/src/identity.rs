@@ -8,12 +8,13 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::ConfigFiles;
+use crate::hive::read_registry;
 use crate::readers::read_history;
 
 /// Who a machine is, for a first `site.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// From `etc/hostname`.
+    /// From `etc/hostname` or the registry.
     pub hostname: Option<String>,
     /// Cards named by the kernel or configured, by name.
     pub interfaces: Vec<Interface>,
@@ -36,6 +37,16 @@ pub struct Interface {
 pub fn machine_identity(folder: &Path) -> Identity {
     let config = ConfigFiles::read("", folder, &mut Vec::new());
     let mut identity = identity_of(&config);
+    let registry = read_registry("", folder, &mut Vec::new());
+    let hostname = || {
+        registry
+            .names
+            .iter()
+            .find(|name| !name.contains('.'))
+            .cloned()
+    };
+    identity.hostname = identity.hostname.take().or_else(hostname);
+    identity.interfaces.extend(registry.interfaces.clone());
     let history = read_history("", folder, &BTreeMap::new(), &mut Vec::new());
     for (name, mac) in cards(&history.card_lines) {
         interface(&mut identity.interfaces, &name)
@@ -330,7 +341,7 @@ pub(crate) fn is_mac(word: &str) -> bool {
 }
 
 /// Name and hardware address of each card, following renames within each boot.
-fn cards(lines: &[String]) -> BTreeMap<String, String> {
+pub(crate) fn cards(lines: &[String]) -> BTreeMap<String, String> {
     let mut by_kernel_name: BTreeMap<String, String> = BTreeMap::new();
     let mut cards = BTreeMap::new();
     for line in lines {

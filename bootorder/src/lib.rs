@@ -14,7 +14,11 @@ mod facts;
 mod folder;
 mod gates;
 mod groups;
+mod hive;
 mod identity;
+mod leases;
+mod machine;
+mod names;
 mod operator;
 mod options;
 mod order;
@@ -47,6 +51,7 @@ pub use order::{
     Edge, Evidence, Group, Kind, LearnedGate, Order, PlanEntry, Readiness, ServiceOrder, Source,
 };
 pub use prediction::{HostBudget, Prediction};
+pub use services::{ServicesError, extend_services};
 pub use what_if::{Consequence, WhatIf};
 
 /// Works out the order of a site; [`Analysis`] explains it too.

@@ -23,10 +23,10 @@ pub(crate) fn missing_hosts(site: &Site) -> Vec<String> {
         warnings.extend(first.take(MOST_A_MACHINE).map(|reference| {
             let service = reference.service.as_deref().and_then(services::by_key);
             format!(
-                "{}: {} line {} names {}{}, which is no machine of this site",
+                "{}: {} {} names {}{}, which is no machine of this site",
                 machine.name,
                 printable(&reference.file),
-                reference.line,
+                reference.place(),
                 printable(&reference.target),
                 service
                     .map(|s| format!(" ({})", s.name))

@@ -6,8 +6,11 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::settings::{self, Known};
+use super::yaml::list_keys;
 use super::{
-    FactReader, MAX_LINE, Reference, host_and_port, is_host_like, url_parts, without_secrets,
+    FactReader, MAX_LINE, Reference, Weight, host_and_port, is_host_like, url_parts,
+    without_secrets,
 };
 use crate::event::printable;
 use crate::services;
@@ -94,51 +97,194 @@ pub(super) struct Application;
 
 impl FactReader for Application {
     fn claims(&self, file: &str) -> bool {
-        let text = !file.ends_with(".so") && !file.ends_with(".pem") && !file.ends_with(".crt");
-        let backup = file.ends_with('~')
-            || file.ends_with(".bak")
-            || file.contains(".dpkg-")
-            || file.contains(".ucf-");
-        let zone = file.starts_with("var/lib/")
-            || file.starts_with("var/cache/")
-            || file.starts_with("var/named/");
-        let inactive =
-            file.contains("-available/") || file.ends_with(".example") || file.ends_with(".sample");
+        let text = [
+            ".so",
+            ".pem",
+            ".crt",
+            ".key",
+            ".js",
+            ".css",
+            ".md",
+            ".html",
+            ".sh",
+            ".service.in",
+        ]
+        .iter()
+        .all(|end| !file.ends_with(end));
+        let data = ["var/lib/", "var/cache/", "var/named/", "run/"]
+            .iter()
+            .any(|place| file.starts_with(place));
+        let of_database = ["recovery.conf", "postgresql.auto.conf", "master.info"]
+            .iter()
+            .any(|name| file.ends_with(name));
         let unit = file.starts_with("etc/systemd/system/") && file.contains(".wants/");
-        text && !inactive
-            && !unit
-            && !backup
-            && !zone
+        text && !unit
+            && (!data || of_database)
             && !SKIPPED.iter().any(|skipped| file.starts_with(skipped))
     }
 
     fn read(&self, file: &str, text: &str, out: &mut Vec<Reference>) {
-        let all: Vec<&str> = text.lines().collect();
+        if file.ends_with("master.info") {
+            out.extend(replication_source(file, text));
+            return;
+        }
+        let blanked = without_comments(file, text);
+        let all: Vec<&str> = blanked.lines().collect();
+        let keys = list_keys(&all);
         let before = out.len();
         for (at, line) in all.iter().enumerate() {
             let line = line.trim();
             if line.len() > MAX_LINE || is_comment(line) || out.len() - before >= MAX_A_FILE {
                 continue;
             }
-            let mut hosts = urls(line);
-            if hosts.is_empty() && !lists_clients(line) {
-                hosts = server_line(line).map_or_else(|| keyed(line), |found| vec![found]);
-                hosts.extend(forwarded_logs(file, line));
-            }
-            for found in hosts {
-                out.push(resolve(file, &all, at, line, found));
-            }
+            let known = settings::known(file, line, keys[at]);
+            let hosts = known.unwrap_or_else(|| hosts_of(file, line, keys[at]));
+            out.extend(
+                hosts
+                    .into_iter()
+                    .map(|found| resolve(file, &all, at, line, found)),
+            );
         }
     }
 }
 
-struct Found {
-    host: String,
-    port: Option<u16>,
-    service: Option<String>,
+const LIST_KEYS: &[&str] = &[
+    "host",
+    "hosts",
+    "server",
+    "servers",
+    "nodes",
+    "brokers",
+    "endpoints",
+    "urls",
+    "addresses",
+    "upstreams",
+    "targets",
+];
+
+/// What one line names, by its form alone.
+fn hosts_of(file: &str, line: &str, list_key: Option<&str>) -> Vec<Known> {
+    if lists_clients(line) {
+        return Vec::new();
+    }
+    let mut hosts = urls(line);
+    if !hosts.is_empty() {
+        return hosts;
+    }
+    let item = line
+        .strip_prefix("- ")
+        .filter(|_| list_key.is_some_and(is_list_of_hosts));
+    if let Some(item) = item {
+        return words_of_list(item).collect();
+    }
+    hosts = server_line(line).map_or_else(|| keyed(line), |found| vec![found]);
+    hosts.extend(forwarded_logs(file, line));
+    hosts.extend(transport(file, line));
+    hosts
 }
 
-fn is_comment(line: &str) -> bool {
+fn is_list_of_hosts(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    LIST_KEYS.iter().any(|name| key.ends_with(name)) && !lists_clients(&key)
+}
+
+fn words_of_list(list: &str) -> impl Iterator<Item = Known> {
+    let words = list.split([',', ' ', '"', '\'']).take(50);
+    words
+        .filter(|word| is_host_like(word) && word.contains(|c: char| c.is_alphabetic() || c == '.'))
+        .map(|word| {
+            let (host, port) = host_and_port(word);
+            by_form(host, port, None)
+        })
+}
+
+fn by_form(host: &str, port: Option<u16>, service: Option<String>) -> Known {
+    Known {
+        host: host.to_owned(),
+        port,
+        service,
+        kind: None,
+        weight: Weight::Normal,
+    }
+}
+
+/// "site.example smtp:[mail2]:25" of a transport map.
+fn transport(file: &str, line: &str) -> Option<Known> {
+    let (_, rest) = line
+        .split_once("smtp:")
+        .filter(|_| file.starts_with("etc/postfix/"))?;
+    let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) => (host, port.trim_start_matches(':').parse().ok()),
+        None => host_and_port(rest.split_whitespace().next()?),
+    };
+    is_host_like(host).then(|| by_form(host, port, Some("smtp".to_owned())))
+}
+
+/// The fourth line of a replica's `master.info` is its source.
+fn replication_source(file: &str, text: &str) -> Option<Reference> {
+    let host = text
+        .lines()
+        .nth(3)
+        .map(str::trim)
+        .filter(|host| is_host_like(host))?;
+    let found = super::reference(file, (4, host), host, "mysql");
+    Some(Reference {
+        kind: Some(crate::order::Kind::Soft),
+        ..found
+    })
+}
+
+/// The text with what is commented out replaced by nothing, line by line.
+fn without_comments(file: &str, text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut closing: Option<&str> = None;
+    let has_blocks = [
+        ".php",
+        ".xml",
+        ".js",
+        ".conf",
+        ".java",
+        ".properties",
+        ".cfg",
+    ]
+    .iter()
+    .any(|end| file.ends_with(end));
+    for line in text.lines() {
+        let mut rest = line;
+        if let Some(mark) = closing {
+            match rest.split_once(mark) {
+                Some((_, after)) => {
+                    rest = after;
+                    closing = None;
+                }
+                None => rest = "",
+            }
+        }
+        let blocks = [("<!--", "-->"), ("/*", "*/")];
+        if let Some((_, close)) = blocks
+            .iter()
+            .find(|(open, _)| rest.trim_start().starts_with(open))
+            && has_blocks
+        {
+            match rest.split_once(close) {
+                Some((_, after)) => rest = after,
+                None => {
+                    closing = Some(close);
+                    rest = "";
+                }
+            }
+        }
+        let end = [" #", "\t#", " // "]
+            .iter()
+            .filter_map(|mark| rest.find(mark))
+            .min();
+        out.push_str(&rest[..end.unwrap_or(rest.len())]);
+        out.push('\n');
+    }
+    out
+}
+
+pub(super) fn is_comment(line: &str) -> bool {
     ["#", ";", "//", "/*", "* ", "--", "<!--", "!"]
         .iter()
         .any(|mark| line.starts_with(mark))
@@ -153,7 +299,7 @@ fn lists_clients(line: &str) -> bool {
 }
 
 /// "server NAME ADDRESS:PORT ..." of load balancers: the name is only theirs.
-fn server_line(line: &str) -> Option<Found> {
+fn server_line(line: &str) -> Option<Known> {
     let mut words = line.split_whitespace();
     let is_server = words.next() == Some("server");
     let address = words
@@ -164,41 +310,48 @@ fn server_line(line: &str) -> Option<Found> {
         return None;
     }
     let (host, port) = host_and_port(address);
-    Some(Found {
-        host: host.to_owned(),
-        port,
-        service: None,
-    })
+    Some(by_form(host, port, None))
 }
 
 /// "*.* @@log1:514" of rsyslog.
-fn forwarded_logs(file: &str, line: &str) -> Option<Found> {
+fn forwarded_logs(file: &str, line: &str) -> Option<Known> {
     if !file.starts_with("etc/rsyslog") {
         return None;
     }
     let (_, target) = line.split_once(" @").or_else(|| line.split_once("\t@"))?;
     let (host, port) = host_and_port(target.trim_start_matches('@').split([';', ' ']).next()?);
-    let service = Some("syslog".to_owned());
-    is_host_like(host).then(|| Found {
-        host: host.to_owned(),
-        port,
-        service,
-    })
+    is_host_like(host).then(|| by_form(host, port, Some("syslog".to_owned())))
 }
 
-fn urls(line: &str) -> Vec<Found> {
-    let words = line.split([' ', '\t', '"', '\'', ',', ';', '=', '(', ')', '<', '>']);
+/// Hosts of URLs, also of those that hold several ("mongodb://a,b:27018/x").
+fn urls(line: &str) -> Vec<Known> {
+    let words = line.split([' ', '\t', '"', '\'', ';', '=', '(', ')', '<', '>']);
     words
-        .filter_map(url_parts)
-        .map(|(scheme, host, port)| Found {
-            host: host.to_owned(),
-            port,
-            service: services::by_scheme(scheme).map(|s| s.key.clone()),
+        .filter(|word| word.contains("://"))
+        .flat_map(|word| {
+            let mut scheme = "";
+            word.split(',').filter_map(move |part| {
+                if let Some((its_scheme, host, port)) = url_parts(part) {
+                    scheme = its_scheme;
+                    return Some((scheme, host, port));
+                }
+                let (host, port) = host_and_port(part.split(['/', '?']).next()?);
+                let is_more = !scheme.is_empty() && is_host_like(host);
+                is_more.then_some((scheme, host, port))
+            })
+        })
+        .take(20)
+        .map(|(scheme, host, port)| {
+            by_form(
+                host,
+                port,
+                services::by_scheme(scheme).map(|s| s.key.clone()),
+            )
         })
         .collect()
 }
 
-fn keyed(line: &str) -> Vec<Found> {
+fn keyed(line: &str) -> Vec<Known> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(value) = KEY
@@ -217,18 +370,20 @@ fn keyed(line: &str) -> Vec<Found> {
         };
         if is_host_like(host) {
             let (host, port) = host_and_port(host);
-            found.push(Found {
-                host: host.to_owned(),
-                port,
-                service: None,
-            });
+            found.push(by_form(host, port, None));
+            let more = line[at..]
+                .strip_prefix(',')
+                .and_then(|rest| rest.split([';', ')', '=']).next());
+            found.extend(more.into_iter().flat_map(words_of_list));
         }
     }
     found
 }
 
 /// Finds out which service is meant: by scheme, by port, by the words around.
-fn resolve(file: &str, all: &[&str], at: usize, line: &str, found: Found) -> Reference {
+fn resolve(file: &str, all: &[&str], at: usize, line: &str, found: Known) -> Reference {
+    let weak = settings::weak_role(file);
+    let host = found.host.to_ascii_lowercase();
     let from = at.saturating_sub(NEIGHBOURS);
     let around = &all[from..all.len().min(at + NEIGHBOURS + 1)];
     let port = found
@@ -236,27 +391,34 @@ fn resolve(file: &str, all: &[&str], at: usize, line: &str, found: Found) -> Ref
         .or_else(|| port_in(line))
         .or_else(|| around.iter().find_map(|l| port_in(l)));
     let by_port = || port.and_then(services::by_port);
+    // Machines are often called like a product that they do not run ("db2").
+    let words = |text: &str| services::by_word(&text.to_ascii_lowercase().replace(&host, " "));
     let by_word = || {
-        services::by_word(&line.to_ascii_lowercase())
-            .or_else(|| services::by_word(&file.to_ascii_lowercase()))
-            .or_else(|| services::by_word(&around.join("\n").to_ascii_lowercase()))
+        words(line)
+            .or_else(|| words(file))
+            .or_else(|| words(&around.join("\n")))
+            .or_else(|| services::by_word(&host))
     };
     let service = found
         .service
+        .or_else(|| weak.filter(|role| !role.is_empty()).map(str::to_owned))
         .or_else(|| by_port().or_else(by_word).map(|s| s.key.clone()));
     let default_port = service
         .as_deref()
         .and_then(services::by_key)
         .and_then(|s| s.ports.first().copied());
-    Reference {
+    let found = Reference {
         file: file.to_owned(),
         line: at + 1,
+        key: None,
         text: printable(&without_secrets(line)),
         target: found.host,
         service,
         port: found.port.or(port).or(default_port),
-        kind: None,
-    }
+        kind: found.kind,
+        weight: found.weight,
+    };
+    if weak.is_some() { found.weak() } else { found }
 }
 
 fn port_in(line: &str) -> Option<u16> {
@@ -332,7 +494,61 @@ mod tests {
             &[("db1", "mysql", 1)],
         );
         check("etc/nagios/nrpe.cfg", "allowed_hosts=mon1\n", &[]);
+        check(
+            "etc/app.yml",
+            "mongo: mongodb://u:p@m1:27017,m2/x\nhosts:\n  - es1:9200\n",
+            &[
+                ("m1", "mongodb", 1),
+                ("m2", "mongodb", 1),
+                ("es1", "elasticsearch", 3),
+            ],
+        );
+        check(
+            "etc/postfix/transport",
+            "site.example smtp:[mail2]:25\n",
+            &[("mail2", "smtp", 1)],
+        );
         check("etc/app.conf", "# host = data1\nlisten = 80\n", &[]);
+    }
+
+    #[test]
+    fn what_is_commented_out_or_left_behind_does_not_count() {
+        let php =
+            "<?php\n/*\n$host = 'db1';\n*/\n$db_host = 'db2'; // host = 'db3'\n$x = 'mysql';\n";
+        check("etc/app/a.php", php, &[("db2", "mysql", 5)]);
+        let xml = "<a>\n<!-- <Resource url=\"jdbc:mysql://db1/x\"/>\n-->\n<Resource url=\"jdbc:mysql://db2/x\"/>\n";
+        check("etc/tomcat9/context.xml", xml, &[("db2", "mysql", 4)]);
+        check("etc/app.env", "A=1 # postgres://old/x\n", &[]);
+        for file in [
+            "etc/app.conf.bak",
+            "etc/app.conf~",
+            "etc/nginx/sites-available/a",
+            "etc/a.conf.dpkg-old",
+            "etc/a.rpmsave",
+            "etc/a.example",
+            "etc/a.conf.sample",
+        ] {
+            check(file, "url = postgres://db1/x\n", &[]);
+        }
+    }
+
+    #[test]
+    fn who_only_watches_is_weak() {
+        for (file, line) in [
+            ("etc/zabbix/zabbix_agentd.conf", "Server=mon1"),
+            ("etc/rsyslog.d/50.conf", "*.* @@mon1:514"),
+            ("etc/bareos/bareos-fd.d/director/a.conf", "address = mon1"),
+        ] {
+            let found =
+                crate::facts::read_references(&crate::folder::ConfigFiles::of(&[(file, line)]));
+            assert!(!found.is_empty(), "{file}");
+            assert!(
+                found
+                    .iter()
+                    .all(|r| r.weight == Weight::Weak && r.target == "mon1"),
+                "{found:?}"
+            );
+        }
     }
 
     #[test]

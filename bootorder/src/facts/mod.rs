@@ -5,9 +5,12 @@
 
 mod application;
 mod directory;
+mod disks;
 mod mounts;
 mod resolver;
+mod settings;
 mod time;
+mod yaml;
 
 use crate::event::printable;
 use crate::folder::ConfigFiles;
@@ -21,7 +24,10 @@ const MAX_LINE: usize = 4_096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reference {
     pub file: String,
+    /// Counted from 1; 0 where the file has no lines.
     pub line: usize,
+    /// The registry key, for facts of a hive.
+    pub key: Option<String>,
     pub text: String,
     /// Host name or address as written.
     pub target: String,
@@ -30,6 +36,35 @@ pub(crate) struct Reference {
     pub port: Option<u16>,
     /// Where the line itself tells whether its user survives without.
     pub kind: Option<Kind>,
+    pub weight: Weight,
+}
+
+/// How much a mention says about starting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Weight {
+    /// Whoever names the other host works with it.
+    #[default]
+    Normal,
+    /// Monitoring, log shipping, backup, peers of a cluster: they run on without the other.
+    Weak,
+}
+
+impl Reference {
+    /// Where in its file it stands.
+    pub fn place(&self) -> String {
+        match &self.key {
+            Some(key) => format!("key {key}"),
+            None => format!("line {}", self.line),
+        }
+    }
+
+    fn weak(self) -> Self {
+        Self {
+            kind: Some(Kind::Soft),
+            weight: Weight::Weak,
+            ..self
+        }
+    }
 }
 
 /// One kind of configuration file.
@@ -43,6 +78,7 @@ trait FactReader {
 const READERS: &[&dyn FactReader] = &[
     &resolver::Resolver,
     &mounts::Mounts,
+    &disks::Iscsi,
     &directory::PostgresAccess,
     &directory::Directory,
     &time::Time,
@@ -52,7 +88,7 @@ const READERS: &[&dyn FactReader] = &[
 /// Every reference of a machine, by file and line.
 pub(crate) fn read_references(config: &ConfigFiles) -> Vec<Reference> {
     let mut references = Vec::new();
-    for (file, text) in config.iter() {
+    for (file, text) in config.iter().filter(|(file, _)| !is_stale(file)) {
         if let Some(reader) = READERS.iter().find(|reader| reader.claims(file)) {
             reader.read(file, text, &mut references);
         }
@@ -62,6 +98,119 @@ pub(crate) fn read_references(config: &ConfigFiles) -> Vec<Reference> {
         }
     }
     references
+}
+
+/// Files that lie beside the ones in use: backups, examples, what packages left, what is not enabled.
+pub(crate) fn is_stale(file: &str) -> bool {
+    let lower = file.to_ascii_lowercase();
+    let name = lower.rsplit('/').next().unwrap_or(&lower);
+    let endings = [
+        "~",
+        ".bak",
+        ".old",
+        ".orig",
+        ".save",
+        ".rpmsave",
+        ".rpmnew",
+        ".rpmorig",
+        ".example",
+        ".sample",
+        ".dist",
+        ".disabled",
+        ".off",
+        ".swp",
+        ".tmp",
+        ".template",
+        ".default.conf~",
+    ];
+    let inside = [
+        ".dpkg-",
+        ".ucf-",
+        ".bak.",
+        ".bak-",
+        ".backup",
+        ".old.",
+        ".orig.",
+        ".example.",
+    ];
+    let folders = [
+        "-available/",
+        "/examples/",
+        "/backup/",
+        "/backups/",
+        "/old/",
+        "/.git/",
+        "/.svn/",
+    ];
+    endings.iter().any(|end| name.ends_with(end))
+        || inside.iter().any(|mark| name.contains(mark))
+        || folders.iter().any(|folder| lower.contains(folder))
+        || (name.starts_with('#') && name.ends_with('#'))
+}
+
+/// Configuration that lies outside `etc/`: applications, compose projects, leases, targets.
+pub(crate) fn is_configuration_elsewhere(relative: &str) -> bool {
+    let name = relative.rsplit('/').next().unwrap_or(relative);
+    let exact = [
+        "docker-compose.yml",
+        "docker-compose.yaml",
+        "compose.yml",
+        "compose.yaml",
+        "docker-compose.override.yml",
+        "compose.override.yml",
+        ".env",
+        "wp-config.php",
+        "database.yml",
+        "settings.py",
+        "local_settings.py",
+        "parameters.yml",
+        "master.info",
+        "recovery.conf",
+        "postgresql.auto.conf",
+        "localsettings.php",
+        "LocalSettings.php",
+        "configuration.php",
+        "dhcpd.leases",
+    ];
+    let of_application = [
+        "opt/",
+        "srv/",
+        "usr/local/etc/",
+        "home/",
+        "root/",
+        "var/www/",
+    ]
+    .iter()
+    .any(|place| relative.starts_with(place));
+    let kinds = [
+        ".properties",
+        ".yml",
+        ".yaml",
+        ".conf",
+        ".cfg",
+        ".ini",
+        ".env",
+        ".toml",
+    ];
+    let is_settings = relative.contains("/conf/") || relative.contains("/config/");
+    let of_kind = kinds.iter().any(|kind| name.ends_with(kind))
+        || ["server.xml", "context.xml", "standalone.xml"].contains(&name);
+    let leases = [
+        "var/lib/dhcp/",
+        "var/lib/dhclient/",
+        "var/lib/NetworkManager/",
+        "var/lib/iscsi/nodes/",
+        "run/systemd/netif/leases/",
+        "var/lib/dhcpd/",
+    ];
+    let is_data = relative.starts_with("var/lib/") && exact.contains(&name);
+    let is_noise = relative.contains("/node_modules/") || relative.contains("/vendor/");
+    let is_project = name.starts_with("application") && of_kind;
+    !is_noise
+        && ((of_application && (exact.contains(&name) || is_project || (is_settings && of_kind)))
+            || is_data
+            || relative.starts_with("usr/local/etc/")
+            || leases.iter().any(|place| relative.starts_with(place)))
 }
 
 /// Lines with their numbers, without comments and empty ones.
@@ -78,11 +227,13 @@ fn reference(file: &str, (line, text): (usize, &str), target: &str, service: &st
     Reference {
         file: file.to_owned(),
         line,
+        key: None,
         text: printable(&without_secrets(text)),
         target: target.to_owned(),
         service: Some(service.to_owned()),
         port: services::by_key(service).and_then(|s| s.ports.first().copied()),
         kind: None,
+        weight: Weight::Normal,
     }
 }
 
@@ -119,7 +270,7 @@ fn blank_url_password(text: &str) -> String {
 }
 
 /// Host and port of `scheme://user:password@host:port/path`, with the scheme.
-fn url_parts(word: &str) -> Option<(&str, &str, Option<u16>)> {
+pub(crate) fn url_parts(word: &str) -> Option<(&str, &str, Option<u16>)> {
     let (scheme, rest) = word.split_once("://")?;
     let begins = scheme.rfind(|c: char| !(c.is_ascii_alphanumeric() || "+:-.".contains(c)));
     let scheme = &scheme[begins.map_or(0, |at| {
@@ -133,7 +284,7 @@ fn url_parts(word: &str) -> Option<(&str, &str, Option<u16>)> {
     (!host.is_empty()).then_some((scheme, host, port))
 }
 
-fn host_and_port(text: &str) -> (&str, Option<u16>) {
+pub(crate) fn host_and_port(text: &str) -> (&str, Option<u16>) {
     if let Some(rest) = text.strip_prefix('[')
         && let Some((host, after)) = rest.split_once(']')
     {
@@ -146,7 +297,7 @@ fn host_and_port(text: &str) -> (&str, Option<u16>) {
 }
 
 /// Whether a word could be a host name or an address.
-fn is_host_like(word: &str) -> bool {
+pub(crate) fn is_host_like(word: &str) -> bool {
     let fits = !word.is_empty() && word.len() <= 253;
     let characters = word
         .chars()

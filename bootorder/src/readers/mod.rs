@@ -36,8 +36,6 @@ pub(crate) enum ReadError {
     BadEventLog,
     #[error("{0} damaged records were left out")]
     BadRecords(u64),
-    #[error("Windows registry hives are not read yet")]
-    Hive,
 }
 
 /// One log format.
@@ -58,7 +56,6 @@ const READERS: &[&dyn LogReader] = &[
     &syslog::Syslog,
     &eventlog::SystemLog,
     &NotYet::EventLog,
-    &NotYet::Hive,
 ];
 
 const MAX_LOG_FILES: usize = 4_000;
@@ -66,7 +63,6 @@ const MAX_LOG_FILES: usize = 4_000;
 /// Formats that are recognised so that nobody believes they were read.
 enum NotYet {
     EventLog,
-    Hive,
 }
 
 impl LogReader for NotYet {
@@ -74,7 +70,6 @@ impl LogReader for NotYet {
         let lower = path.to_ascii_lowercase();
         match self {
             Self::EventLog => lower.ends_with(".evtx") || lower.ends_with(".evt"),
-            Self::Hive => lower == "system" || lower.ends_with("config/system"),
         }
     }
 
@@ -85,7 +80,6 @@ impl LogReader for NotYet {
     fn read(&self, _: File, _: &mut dyn FnMut(Record<'_>)) -> Result<(), ReadError> {
         Err(match self {
             Self::EventLog => ReadError::EventLog,
-            Self::Hive => ReadError::Hive,
         })
     }
 }

@@ -1,0 +1,219 @@
+//! Transaction logs: what Windows had not yet written into the hive file itself.
+//!
+//! Two formats: from Windows 8.1 on entries with hashes ("HvLE"), before that one bitmap of
+//! dirty pages ("DIRT"). A machine whose disk was copied while it ran always has some.
+
+use super::format::{BASE, u32_at, u64_at};
+
+const SECTOR: usize = 512;
+const ENTRY_HEAD: usize = 40;
+const HASH_SEED: u64 = 0x82ef_4d88_7a4e_55c5;
+const MAX_HIVE: usize = 512 << 20;
+const MAX_PAGES: usize = 1 << 20;
+
+/// Brings a hive up to date; false when changes are missing that no log holds.
+pub(super) fn apply(hive: &mut Vec<u8>, logs: &[Vec<u8>]) -> bool {
+    let is_sound = base_is_sound(hive);
+    let is_dirty = !is_sound || u32_at(hive, 4) != u32_at(hive, 8);
+    if !is_dirty {
+        return true;
+    }
+    let mut logs: Vec<&[u8]> = logs
+        .iter()
+        .map(Vec::as_slice)
+        .filter(|log| base_is_sound(log))
+        .collect();
+    logs.sort_by_key(|log| u32_at(log, 4));
+    if !is_sound {
+        restore_base(hive, &logs);
+    }
+    let least = if is_sound {
+        u32_at(hive, 8).unwrap_or(0)
+    } else {
+        0
+    };
+    replay_entries(hive, &logs, least) > 0 || replay_bitmap(hive, &logs) > 0
+}
+
+/// Whether a base block (of a hive or a log) has the checksum it says.
+fn base_is_sound(bytes: &[u8]) -> bool {
+    let Some(head) = bytes.get(..SECTOR).filter(|head| head.starts_with(b"regf")) else {
+        return false;
+    };
+    let sum = head[..508]
+        .chunks_exact(4)
+        .filter_map(|word| u32_at(word, 0))
+        .fold(0, |sum, word| sum ^ word);
+    let sum = match sum {
+        0 => 1,
+        u32::MAX => u32::MAX - 1,
+        sum => sum,
+    };
+    u32_at(head, 508) == Some(sum)
+}
+
+/// A base block that was torn while it was written is in each log too.
+fn restore_base(hive: &mut [u8], logs: &[&[u8]]) {
+    if let (Some(log), Some(head)) = (logs.last(), hive.get_mut(..SECTOR)) {
+        head.copy_from_slice(&log[..SECTOR]);
+    }
+}
+
+struct Entry<'a> {
+    sequence: u32,
+    bins: usize,
+    pages: Vec<(usize, &'a [u8])>,
+}
+
+/// Entries of all logs that follow each other without a gap, oldest first.
+fn replay_entries(hive: &mut Vec<u8>, logs: &[&[u8]], least: u32) -> usize {
+    let mut applied = 0;
+    let mut last: Option<u32> = None;
+    for log in logs {
+        let mut at = SECTOR;
+        while let Some((entry, next)) = entry(log, at) {
+            at = next;
+            if entry.sequence < least {
+                continue;
+            }
+            let follows = last.is_none_or(|last| entry.sequence == last.wrapping_add(1));
+            if !follows || !put(hive, &entry) {
+                break;
+            }
+            last = Some(entry.sequence);
+            applied += 1;
+        }
+    }
+    applied
+}
+
+fn entry(log: &[u8], at: usize) -> Option<(Entry<'_>, usize)> {
+    let size = u32_at(log, at.checked_add(4)?)? as usize;
+    let whole = log.get(at..at.checked_add(size)?)?;
+    if !whole.starts_with(b"HvLE") || size < ENTRY_HEAD || size % SECTOR != 0 {
+        return None;
+    }
+    let body = marvin(&whole[ENTRY_HEAD..]) == u64_at(whole, 24)?;
+    let head = marvin(&whole[..32]) == u64_at(whole, 32)?;
+    if !body || !head {
+        return None;
+    }
+    let count = u32_at(whole, 20)? as usize;
+    let mut data = ENTRY_HEAD.checked_add(count.checked_mul(8)?)?;
+    let mut pages = Vec::new();
+    for reference in whole.get(ENTRY_HEAD..data)?.chunks_exact(8) {
+        let (offset, length) = (
+            u32_at(reference, 0)? as usize,
+            u32_at(reference, 4)? as usize,
+        );
+        pages.push((offset, whole.get(data..data.checked_add(length)?)?));
+        data += length;
+    }
+    let entry = Entry {
+        sequence: u32_at(whole, 12)?,
+        bins: u32_at(whole, 16)? as usize,
+        pages,
+    };
+    Some((entry, at + size))
+}
+
+/// Writes the pages of an entry; refuses one that does not fit into the hive that it describes.
+fn put(hive: &mut Vec<u8>, entry: &Entry<'_>) -> bool {
+    let end = BASE.saturating_add(entry.bins);
+    let fits = |(offset, page): &(usize, &[u8])| {
+        BASE.saturating_add(*offset).saturating_add(page.len()) <= end
+    };
+    if end > MAX_HIVE || !entry.pages.iter().all(fits) {
+        return false;
+    }
+    if hive.len() < end {
+        hive.resize(end, 0);
+    }
+    for (offset, page) in &entry.pages {
+        hive[BASE + offset..BASE + offset + page.len()].copy_from_slice(page);
+    }
+    true
+}
+
+/// The older format: one bit for each sector of the hive, then the sectors that are set.
+fn replay_bitmap(hive: &mut Vec<u8>, logs: &[&[u8]]) -> usize {
+    let newest = logs
+        .iter()
+        .rev()
+        .find(|log| log.get(SECTOR..SECTOR + 4) == Some(b"DIRT"));
+    newest.map_or(0, |log| put_sectors(hive, log).unwrap_or(0))
+}
+
+fn put_sectors(hive: &mut Vec<u8>, log: &[u8]) -> Option<usize> {
+    // A log that was itself being written holds nothing complete.
+    if u32_at(log, 4) != u32_at(log, 8) {
+        return None;
+    }
+    let bins = u32_at(log, 40)? as usize;
+    let sectors = (bins / SECTOR).min(MAX_PAGES);
+    let bitmap = log.get(SECTOR + 4..SECTOR + 4 + sectors.div_ceil(8))?;
+    if BASE.saturating_add(bins) > MAX_HIVE {
+        return None;
+    }
+    let dirty: Vec<usize> = (0..sectors)
+        .filter(|sector| bitmap[sector / 8] & (1 << (sector % 8)) != 0)
+        .collect();
+    let first = (SECTOR + 4 + bitmap.len()).next_multiple_of(SECTOR);
+    let data = log.get(first..first.checked_add(dirty.len() * SECTOR)?)?;
+    if hive.len() < BASE + bins {
+        hive.resize(BASE + bins, 0);
+    }
+    for (sector, content) in dirty.iter().zip(data.chunks_exact(SECTOR)) {
+        let at = BASE + sector * SECTOR;
+        hive.get_mut(at..at + SECTOR)?.copy_from_slice(content);
+    }
+    Some(dirty.len())
+}
+
+/// The hash of log entries (Marvin32).
+fn marvin(data: &[u8]) -> u64 {
+    let mut state = (HASH_SEED as u32, (HASH_SEED >> 32) as u32);
+    let words = data.chunks_exact(4);
+    let rest = words.remainder();
+    for word in words {
+        state.0 = state.0.wrapping_add(u32_at(word, 0).unwrap_or(0));
+        mix(&mut state);
+    }
+    let tail = rest
+        .iter()
+        .rev()
+        .fold(0x80_u32, |tail, byte| tail << 8 | u32::from(*byte));
+    state.0 = state.0.wrapping_add(tail);
+    mix(&mut state);
+    mix(&mut state);
+    u64::from(state.1) << 32 | u64::from(state.0)
+}
+
+fn mix((low, high): &mut (u32, u32)) {
+    *high ^= *low;
+    *low = low.rotate_left(20).wrapping_add(*high);
+    *high = high.rotate_left(9) ^ *low;
+    *low = low.rotate_left(27).wrapping_add(*high);
+    *high = high.rotate_left(19);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sectors_of_the_older_format_are_put_back() {
+        let mut log = vec![0; 3 * SECTOR];
+        log[..4].copy_from_slice(b"regf");
+        log[40..44].copy_from_slice(&(4096_u32).to_le_bytes());
+        log[SECTOR..SECTOR + 4].copy_from_slice(b"DIRT");
+        log[SECTOR + 4] = 0b10;
+        log[2 * SECTOR..].fill(7);
+        let mut hive = vec![0; BASE + 4096];
+        assert_eq!(put_sectors(&mut hive, &log), Some(1));
+        assert!(hive[BASE + 512..BASE + 1024].iter().all(|byte| *byte == 7));
+        assert!(hive[BASE + 1024..].iter().all(|byte| *byte == 0));
+        log[4] = 1;
+        assert_eq!(put_sectors(&mut hive, &log), None, "torn log");
+    }
+}
