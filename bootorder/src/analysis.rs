@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::combine::Pairs;
 use crate::estimators::reference::{Reference, reference_method};
 use crate::estimators::{self, Claim};
 use crate::event::printable;
 use crate::folder::MachineFolder;
 use crate::groups::take_groups;
+use crate::model::Features;
 use crate::operator::OperatorWord;
 use crate::options::Options;
 use crate::order::{Edge, Group, Kind, Order, PlanEntry, ServiceOrder, Source};
@@ -62,6 +64,15 @@ impl Analysis {
     /// The order.
     pub fn order(&self) -> &Order {
         &self.order
+    }
+
+    /// What was found about each pair that more than start times speak for, before anything is
+    /// concluded: what the model of confidence is fitted on.
+    pub fn features(&self) -> Vec<(String, String, Features)> {
+        let pairs = Pairs::new(&self.site, &self.claims, &self.timing, &self.options);
+        let name = |index: usize| self.site.machines[index].name.clone();
+        let named = |pair: (usize, usize)| (name(pair.0), name(pair.1), pairs.features(pair));
+        pairs.claimed().map(named).collect()
     }
 
     /// What the reference method alone finds, with its knobs.

@@ -2,20 +2,97 @@
 
 use std::collections::BTreeMap;
 
-use crate::estimators::{Claim, Node, doubts};
+use crate::estimators::{Claim, Doubt, Node, doubts};
+use crate::model::{self, Feature, Features};
 use crate::operator::{OperatorWord, Verdict};
-use crate::options::{EstimatorName, Options};
+use crate::options::Options;
 use crate::order::{Edge, Evidence, Kind, Source};
 use crate::services;
 use crate::site::Site;
 
-/// Below this a suspicion is not worth waiting for.
-pub(crate) const LEAST_CONFIDENCE: f64 = 0.25;
-/// What each further fact of the same family adds.
-const REPETITION: f64 = 0.02;
-const SUREST: f64 = 0.99;
-
 type Grouped<'a> = BTreeMap<(Node, Node), Vec<&'a Claim>>;
+
+/// All that is said about each pair of machines.
+pub(crate) struct Pairs<'a> {
+    site: &'a Site,
+    options: &'a Options,
+    claims: Grouped<'a>,
+    timing: Grouped<'a>,
+}
+
+impl<'a> Pairs<'a> {
+    pub fn new(
+        site: &'a Site,
+        claims: &'a [Claim],
+        hints: &'a [Claim],
+        options: &'a Options,
+    ) -> Self {
+        let machine = |node: &Node| machine_node(node.machine);
+        let mut grouped = group(claims, machine);
+        grouped.retain(|(before, after), _| before.machine != after.machine);
+        Self {
+            site,
+            options,
+            claims: grouped,
+            timing: group(hints, machine),
+        }
+    }
+
+    /// Pairs that more than start times speak for.
+    pub fn claimed(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.claims
+            .keys()
+            .map(|(before, after)| (before.machine, after.machine))
+    }
+
+    /// What was found about a pair.
+    pub fn features(&self, (before, after): (usize, usize)) -> Features {
+        let doubts = doubts(self.site, before, after, self.options);
+        self.weigh((before, after), doubts.len())
+    }
+
+    fn weigh(&self, (before, after): (usize, usize), doubts: usize) -> Features {
+        let turned = self.timing_of((after, before)).iter();
+        let against = turned
+            .filter(|claim| claim.feature == Feature::TimingFirst)
+            .map(|claim| claim.amount)
+            .fold(0.0, f64::max);
+        model::features(&self.about((before, after)), doubts, against)
+    }
+
+    fn timing_of(&self, (before, after): (usize, usize)) -> &[&'a Claim] {
+        let pair = (machine_node(before), machine_node(after));
+        self.timing.get(&pair).map_or(&[], Vec::as_slice)
+    }
+
+    fn about(&self, (before, after): (usize, usize)) -> Vec<&'a Claim> {
+        let pair = (machine_node(before), machine_node(after));
+        let claims = self.claims.get(&pair).into_iter().flatten();
+        claims
+            .chain(self.timing_of((before, after)))
+            .copied()
+            .collect()
+    }
+
+    /// The edge that all facts about a pair make together, however unsure.
+    pub fn edge(&self, (before, after): (usize, usize)) -> Edge {
+        let names = [before, after].map(|at| self.site.machines[at].name.clone());
+        let [first, second] = names;
+        let doubts = doubts(self.site, before, after, self.options);
+        let features = self.weigh((before, after), doubts.len());
+        let claims = self.about((before, after));
+        let mut edge = edge(&claims, (first, second), &features, self.options);
+        show_doubts(&doubts, &mut edge, self.options);
+        edge
+    }
+}
+
+fn machine_node(machine: usize) -> Node {
+    Node {
+        machine,
+        service: None,
+    }
+}
 
 /// Edges between machines, before cycles are broken.
 pub(crate) fn machine_edges(
@@ -24,46 +101,26 @@ pub(crate) fn machine_edges(
     hints: &[Claim],
     options: &Options,
 ) -> Vec<Edge> {
-    let mut grouped = group(claims, |node| Node {
-        machine: node.machine,
-        service: None,
-    });
-    grouped.retain(|(before, after), _| before.machine != after.machine);
-    let timing = group(hints, Node::clone);
-    let mut edges = Vec::new();
-    for (pair, mut claims) in grouped {
-        claims.extend(timing.get(&pair).into_iter().flatten());
-        let (before, after) = pair;
-        let edge = weighed(site, (before.machine, after.machine), &claims, options);
-        if edge.confidence >= LEAST_CONFIDENCE {
-            edges.push(edge);
-        }
-    }
+    let pairs = Pairs::new(site, claims, hints, options);
+    let edges = pairs.claimed().map(|pair| pairs.edge(pair));
     edges
-}
-
-/// What all claims about a pair of machines and the doubts make together, however unsure.
-pub(crate) fn weighed(
-    site: &Site,
-    (before, after): (usize, usize),
-    claims: &[&Claim],
-    options: &Options,
-) -> Edge {
-    let names = [before, after].map(|at| site.machines[at].name.clone());
-    let [first, second] = names;
-    let mut edge = edge(claims, (first, second), options);
-    weigh_doubts(site, (before, after), &mut edge, options);
-    edge
+        .filter(|edge| edge.confidence >= model::least())
+        .collect()
 }
 
 /// Edges between services; a claim without a service stands for the whole machine.
 pub(crate) fn service_edges(site: &Site, claims: &[Claim], options: &Options) -> Vec<Edge> {
     let grouped = group(claims, Node::clone);
     let edges = grouped.into_iter().map(|((before, after), claims)| {
-        edge(&claims, (name(site, &before), name(site, &after)), options)
+        edge(
+            &claims,
+            (name(site, &before), name(site, &after)),
+            &model::features(&claims, 0, 0.0),
+            options,
+        )
     });
     edges
-        .filter(|edge| edge.before != edge.after && edge.confidence >= LEAST_CONFIDENCE)
+        .filter(|edge| edge.before != edge.after && edge.confidence >= model::least())
         .collect()
 }
 
@@ -76,7 +133,12 @@ pub(crate) fn hint_edges(
 ) -> Vec<Edge> {
     let grouped = group(hints, Node::clone);
     let hints = grouped.into_iter().map(|((before, after), claims)| {
-        edge(&claims, (name(site, &before), name(site, &after)), options)
+        edge(
+            &claims,
+            (name(site, &before), name(site, &after)),
+            &model::features(&claims, 0, 0.0),
+            options,
+        )
     });
     let known: std::collections::BTreeSet<(&str, &str)> = edges
         .iter()
@@ -106,24 +168,17 @@ fn name(site: &Site, node: &Node) -> String {
     }
 }
 
-fn edge(claims: &[&Claim], (before, after): (String, String), options: &Options) -> Edge {
-    let mut best: BTreeMap<EstimatorName, (f64, usize)> = BTreeMap::new();
-    for claim in claims {
-        let entry = best.entry(claim.estimator).or_insert((0.0, 0));
-        entry.0 = entry.0.max(claim.confidence);
-        entry.1 += 1;
-    }
-    let doubt: f64 = best
-        .values()
-        .map(|(confidence, count)| {
-            1.0 - (confidence + REPETITION * (count - 1).min(5) as f64).min(SUREST)
-        })
-        .product();
+fn edge(
+    claims: &[&Claim],
+    (before, after): (String, String),
+    features: &Features,
+    options: &Options,
+) -> Edge {
     Edge {
         before,
         after,
         kind: kind(claims),
-        confidence: rounded(1.0 - doubt),
+        confidence: model::confidence(features),
         source: claims
             .iter()
             .map(|claim| claim.source)
@@ -157,17 +212,13 @@ fn kind(claims: &[&Claim]) -> Kind {
         .unwrap_or(Kind::Soft)
 }
 
-fn rounded(confidence: f64) -> f64 {
-    (confidence.clamp(0.0, SUREST) * 1000.0).round() / 1000.0
-}
-
 /// The strongest facts first, each family represented, without repetitions.
 fn evidence(claims: &[&Claim], limit: usize) -> Vec<Evidence> {
     let mut sorted: Vec<&&Claim> = claims.iter().collect();
     sorted.sort_by(|a, b| {
         b.source
             .cmp(&a.source)
-            .then(b.confidence.total_cmp(&a.confidence))
+            .then(b.confidence().total_cmp(&a.confidence()))
             .then_with(|| a.evidence.cmp(&b.evidence))
     });
     let mut taken: Vec<Evidence> = Vec::new();
@@ -189,11 +240,9 @@ fn evidence(claims: &[&Claim], limit: usize) -> Vec<Evidence> {
     taken
 }
 
-fn weigh_doubts(site: &Site, (before, after): (usize, usize), edge: &mut Edge, options: &Options) {
-    let doubts = doubts(site, before, after, options);
+fn show_doubts(doubts: &[Doubt], edge: &mut Edge, options: &Options) {
     let Some(first) = doubts.first() else { return };
     edge.kind = Kind::Soft;
-    edge.confidence = rounded(edge.confidence * 0.9_f64.powi(doubts.len().min(5) as i32));
     if edge.evidence.len() >= options.evidence_per_edge {
         edge.evidence.pop();
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::Analysis;
-use crate::combine;
+use crate::combine::Pairs;
 use crate::estimators::{Claim, doubts};
 use crate::event::printable;
 use crate::operator::{OperatorError, OperatorWord, Verdict};
@@ -91,9 +91,8 @@ impl Analysis {
         let facts: Vec<&Claim> = of_pair(&self.claims, pair);
         let hints: Vec<&Claim> = of_pair(&self.timing, pair);
         let doubts = doubts(&self.site, pair.0, pair.1, &self.options);
-        let all: Vec<&Claim> = facts.iter().chain(&hints).copied().collect();
-        let combined =
-            (!facts.is_empty()).then(|| combine::weighed(&self.site, pair, &all, &self.options));
+        let pairs = Pairs::new(&self.site, &self.claims, &self.timing, &self.options);
+        let combined = (!facts.is_empty()).then(|| pairs.edge(pair));
         let mut explanation = Explanation {
             before: before.to_owned(),
             after: after.to_owned(),
@@ -190,7 +189,7 @@ impl Analysis {
             ),
             Fate::BelowThreshold => format!(
                 "{after} does not wait for {before}: the facts make it only {combined:.2} sure; {:.2} is needed",
-                combine::LEAST_CONFIDENCE
+                crate::model::least()
             ),
             Fate::HintOnly => format!(
                 "{after} does not wait for {before}: only start times suggest it, and they never make a dependency alone"
@@ -258,7 +257,7 @@ fn sorted(claims: &[&Claim]) -> Vec<Fact> {
     claims.sort_by(|a, b| {
         b.source
             .cmp(&a.source)
-            .then(b.confidence.total_cmp(&a.confidence))
+            .then(b.confidence().total_cmp(&a.confidence()))
             .then_with(|| a.evidence.cmp(&b.evidence))
     });
     claims.into_iter().map(fact).collect()
@@ -273,7 +272,7 @@ fn fact(claim: &Claim) -> Fact {
         estimator: claim.estimator,
         source: claim.source,
         kind: claim.kind,
-        confidence: claim.confidence,
+        confidence: claim.confidence(),
         needed: name(&claim.before.service),
         by: name(&claim.after.service),
         evidence: claim.evidence.clone(),
@@ -310,7 +309,7 @@ impl Explanation {
                 "\nTogether: {}, {:.2} ({:.2} is needed)\n",
                 edge.kind.word(),
                 edge.confidence,
-                combine::LEAST_CONFIDENCE
+                crate::model::least()
             ));
         }
         if self.facts.is_empty() && !self.nobody.is_empty() {

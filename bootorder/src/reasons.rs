@@ -17,7 +17,7 @@ pub(crate) fn reason(site: &Site, edge: &Edge, claims: &[&Claim]) -> String {
         let rank = |claim: &Claim| (claim.source, claim.before.service.is_some());
         rank(a)
             .cmp(&rank(b))
-            .then(a.confidence.total_cmp(&b.confidence))
+            .then(a.confidence().total_cmp(&b.confidence()))
             .then_with(|| b.evidence.cmp(&a.evidence))
     });
     match strongest {

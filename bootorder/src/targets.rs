@@ -16,6 +16,8 @@ use crate::site::{Machine, Site};
 pub(crate) struct Target {
     pub machine: usize,
     pub service: Option<String>,
+    /// The failure itself names it, rather than the configuration.
+    pub named: bool,
 }
 
 static PORT: LazyLock<Option<Regex>> =
@@ -56,6 +58,7 @@ impl<'a> Targets<'a> {
         let at = |target: &usize| Target {
             machine: *target,
             service: self.service_at(machine, *target, failure, event),
+            named: true,
         };
         let mut found: Vec<Target> = named.iter().map(at).collect();
         found.extend(self.by_role(machine, failure, event, named.is_empty()));
@@ -151,6 +154,7 @@ impl<'a> Targets<'a> {
                 Some(Target {
                     machine: to.filter(|to| *to != machine)?,
                     service: reference.service.clone(),
+                    named: false,
                 })
             })
             .collect()
@@ -169,6 +173,7 @@ impl<'a> Targets<'a> {
         (found.len() == 1 && *index != machine).then(|| Target {
             machine: *index,
             service: Some((*service).to_owned()),
+            named: false,
         })
     }
 }

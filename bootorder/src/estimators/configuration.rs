@@ -2,15 +2,11 @@
 
 use super::{Claim, Estimator, Node};
 use crate::facts::Reference;
+use crate::model::Feature;
 use crate::options::{EstimatorName, Options};
 use crate::order::{Kind, Source};
 use crate::services;
 use crate::site::{Machine, Site};
-
-const SERVED: f64 = 0.8;
-const UNKNOWN_SERVICE: f64 = 0.5;
-/// The logs of the other machine show no such service: perhaps the file is stale.
-const NOT_SERVED: f64 = 0.4;
 
 pub(super) struct Configuration;
 
@@ -34,23 +30,24 @@ impl Estimator for Configuration {
 fn claim(site: &Site, index: usize, target: usize, reference: &Reference) -> Claim {
     let wanted = reference.service.as_deref().and_then(services::by_key);
     let other = &site.machines[target];
-    let (confidence, remark) = match wanted {
+    let (feature, remark) = match wanted {
         None => (
-            UNKNOWN_SERVICE,
+            Feature::ConfigurationUnknown,
             format!("{} is {}", reference.target, other.name),
         ),
-        Some(service) if other.plays(service) => {
-            (SERVED, format!("{} on {}", service.name, other.name))
-        }
+        Some(service) if other.plays(service) => (
+            Feature::ConfigurationServed,
+            format!("{} on {}", service.name, other.name),
+        ),
         Some(service) if other.roles.is_empty() => (
-            UNKNOWN_SERVICE,
+            Feature::ConfigurationUnknown,
             format!(
                 "{} on {}, whose services are not known",
                 service.name, other.name
             ),
         ),
         Some(service) => (
-            NOT_SERVED,
+            Feature::ConfigurationNotServed,
             format!("{} on {}, where none was seen", service.name, other.name),
         ),
     };
@@ -67,9 +64,11 @@ fn claim(site: &Site, index: usize, target: usize, reference: &Reference) -> Cla
             .kind
             .or(wanted.map(|service| service.needed))
             .unwrap_or(Kind::Soft),
-        confidence,
+        feature,
+        amount: 1.0,
         source: Source::Configuration,
         estimator: EstimatorName::Configuration,
+        boot: String::new(),
         evidence: vec![site.file_evidence(index, reference, &remark)],
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Claim, Estimator, Node};
+use crate::model::Feature;
 use crate::options::{EstimatorName, Options};
 use crate::order::{Evidence, Kind, Source};
 use crate::services;
@@ -36,9 +37,11 @@ impl Estimator for Declared {
                             service: Some(after.key.clone()),
                         },
                         kind,
-                        confidence: 0.9,
+                        feature: Feature::Declared,
+                        amount: 1.0,
                         source: Source::Declared,
                         estimator: EstimatorName::Declared,
+                        boot: String::new(),
                         evidence: vec![Evidence {
                             machine: machine.name.clone(),
                             file: file.clone(),

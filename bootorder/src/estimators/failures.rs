@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Claim, Estimator, Node};
 use crate::classify::{Failure, What};
 use crate::event::{Boot, Event};
+use crate::model::Feature;
 use crate::options::{EstimatorName, Options};
 use crate::order::{Evidence, Kind, Source};
 use crate::services;
@@ -13,6 +14,56 @@ use crate::targets::{Target, Targets};
 
 /// Silence of this length after the last failure counts as "it cleared".
 const QUIET_US: u64 = 120_000_000;
+
+/// Parts of the names of programs that watch, copy or collect.
+const OBSERVERS: &[&str] = &[
+    "nagios",
+    "icinga",
+    "zabbix",
+    "check_",
+    "prometheus",
+    "exporter",
+    "telegraf",
+    "collectd",
+    "munin",
+    "monit",
+    "netdata",
+    "checkmk",
+    "check-mk",
+    "sensu",
+    "smokeping",
+    "cacti",
+    "librenms",
+    "bareos-dir",
+    "bareos-sd",
+    "bareos-fd",
+    "bacula",
+    "borg",
+    "restic",
+    "rsnapshot",
+    "backup",
+    "amanda",
+    "duplicity",
+    "urbackup",
+    "rsyslog",
+    "syslog-ng",
+    "filebeat",
+    "metricbeat",
+    "logstash",
+    "fluent",
+    "promtail",
+    "vector",
+    "nxlog",
+    "journal-upload",
+    "graylog",
+    "ansible",
+    "puppet",
+    "chef",
+    "salt",
+    "sshd",
+    "nmap",
+    "sssd_pac",
+];
 
 pub(super) struct Failures;
 
@@ -79,7 +130,6 @@ fn claim(site: &Site, machine: usize, boot: &Boot, group: &Group, events: &[&Eve
     let quiet = events
         .last()
         .is_some_and(|last| boot.has_quiet_after(last.monotonic_us, QUIET_US));
-    let mut confidence: f64 = 0.6;
     let cleared = clearing.is_some() || quiet;
     let usual = group
         .target
@@ -87,21 +137,13 @@ fn claim(site: &Site, machine: usize, boot: &Boot, group: &Group, events: &[&Eve
         .as_deref()
         .and_then(services::by_key)
         .map(|s| s.needed);
-    if cleared {
-        confidence += 0.2;
-    }
-    confidence += match state {
-        TargetState::Missing(_) => 0.15,
-        TargetState::Unknown => 0.0,
-        TargetState::Serving => -0.2,
-    };
     let mut evidence =
         vec![site.event_evidence(machine, events[0], &remark(site, group, events.len()))];
     if let Some(event) = clearing {
         evidence.push(site.event_evidence(machine, event, "it cleared"));
     }
-    if let TargetState::Missing(Some(started)) = state {
-        evidence.push(started);
+    if let TargetState::Missing(Some(started)) = &state {
+        evidence.push(started.clone());
     }
     Claim {
         before: Node {
@@ -115,11 +157,32 @@ fn claim(site: &Site, machine: usize, boot: &Boot, group: &Group, events: &[&Eve
         kind: observed_kind(boot, events, cleared)
             .or(usual)
             .unwrap_or(Kind::Soft),
-        confidence,
+        feature: feature(group, &state, cleared),
+        amount: 1.0,
         source: Source::Logs,
         estimator: EstimatorName::Failures,
+        boot: boot.id.clone(),
         evidence,
     }
+}
+
+fn feature(group: &Group, state: &TargetState, cleared: bool) -> Feature {
+    if is_observer(&group.program) {
+        return Feature::FailureObserver;
+    }
+    match state {
+        TargetState::Serving => Feature::FailureServing,
+        _ if !group.target.named => Feature::FailureByRole,
+        TargetState::Missing(_) => Feature::FailureMissing,
+        TargetState::Unknown if cleared => Feature::FailureCleared,
+        TargetState::Unknown => Feature::FailureOpen,
+    }
+}
+
+/// Programs that contact everybody and need nobody whom they miss.
+fn is_observer(program: &str) -> bool {
+    let program = program.to_ascii_lowercase();
+    OBSERVERS.iter().any(|word| program.contains(word))
 }
 
 fn remark(site: &Site, group: &Group, count: usize) -> String {

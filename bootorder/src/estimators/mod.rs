@@ -11,8 +11,10 @@ pub(crate) mod reference;
 mod role_table;
 mod timing;
 
+pub(crate) use negative::Doubt;
 pub(crate) use timing::initializations;
 
+use crate::model::{self, Feature};
 use crate::options::{EstimatorName, Options};
 use crate::order::{Evidence, Kind, Source};
 use crate::site::Site;
@@ -31,10 +33,22 @@ pub(crate) struct Claim {
     pub before: Node,
     pub after: Node,
     pub kind: Kind,
-    pub confidence: f64,
+    /// What kind of fact it is: the model knows how much that is worth.
+    pub feature: Feature,
+    /// How much of it, 0 to 1.
+    pub amount: f64,
     pub source: Source,
     pub estimator: EstimatorName,
+    /// Tells the boots of the later machine apart; empty where no boot is meant.
+    pub boot: String,
     pub evidence: Vec<Evidence>,
+}
+
+impl Claim {
+    /// How sure this fact makes the dependency alone.
+    pub fn confidence(&self) -> f64 {
+        model::confidence(&[(self.feature, self.amount)].into())
+    }
 }
 
 /// One way of finding dependencies.
@@ -68,12 +82,7 @@ pub(crate) fn hints(site: &Site, claims: &[Claim], options: &Options) -> Vec<Cla
 }
 
 /// Reasons to doubt that `after` fails without `before`.
-pub(crate) fn doubts(
-    site: &Site,
-    before: usize,
-    after: usize,
-    options: &Options,
-) -> Vec<negative::Doubt> {
+pub(crate) fn doubts(site: &Site, before: usize, after: usize, options: &Options) -> Vec<Doubt> {
     if options.without.contains(&EstimatorName::Negative) {
         return Vec::new();
     }

@@ -3,12 +3,12 @@
 //! Where configuration was readable it says better whom a machine needs, so this stays silent.
 
 use super::{Claim, Estimator, Node};
+use crate::model::Feature;
 use crate::options::{EstimatorName, Options};
 use crate::order::{Evidence, Kind, Source};
 use crate::services::{self, Service};
 use crate::site::Site;
 
-const CONFIDENCE: f64 = 0.3;
 /// Roles that nearly everybody else leans on.
 const FOUNDATIONS: &[&str] = &["dhcp", "dns", "directory", "kerberos"];
 
@@ -67,9 +67,11 @@ fn claim(site: &Site, before: usize, after: usize, service: &Service) -> Claim {
             service: None,
         },
         kind: Kind::Soft,
-        confidence: CONFIDENCE,
+        feature: Feature::Table,
+        amount: 1.0,
         source: Source::Table,
         estimator: EstimatorName::RoleTable,
+        boot: String::new(),
         evidence,
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::reference::{Initialization, correlation, reference_method};
 use super::{Claim, Node};
 use crate::classify::What;
+use crate::model::Feature;
 use crate::options::{EstimatorName, Options, Unit};
 use crate::order::{Evidence, Kind, Source};
 use crate::services;
@@ -27,8 +28,8 @@ pub(super) fn hints(site: &Site, claims: &[Claim], options: &Options) -> Vec<Cla
     let mut hints = majority(site, &pairs, options);
     hints.extend(correlated(site, &pairs, options));
     hints.sort_by(|a, b| {
-        b.confidence
-            .total_cmp(&a.confidence)
+        b.confidence()
+            .total_cmp(&a.confidence())
             .then_with(|| (&a.before, &a.after).cmp(&(&b.before, &b.after)))
     });
     hints.truncate(MAX_HINTS.max(pairs.len()));
@@ -105,14 +106,21 @@ fn majority_claim(
     );
     hint(
         site,
-        before,
-        after,
-        0.3 * share * boots as f64 / (boots as f64 + 2.0),
+        (before, after),
+        (
+            Feature::TimingFirst,
+            share * boots as f64 / (boots as f64 + 2.0),
+        ),
         text,
     )
 }
 
-fn hint(site: &Site, before: usize, after: usize, confidence: f64, text: String) -> Claim {
+fn hint(
+    site: &Site,
+    (before, after): (usize, usize),
+    (feature, amount): (Feature, f64),
+    text: String,
+) -> Claim {
     Claim {
         before: Node {
             machine: before,
@@ -123,9 +131,11 @@ fn hint(site: &Site, before: usize, after: usize, confidence: f64, text: String)
             service: None,
         },
         kind: Kind::Soft,
-        confidence,
+        feature,
+        amount,
         source: Source::Timing,
         estimator: EstimatorName::Timing,
+        boot: String::new(),
         evidence: vec![Evidence {
             machine: site.machines[after].name.clone(),
             file: String::new(),
@@ -174,7 +184,14 @@ fn correlated(site: &Site, pairs: &BTreeSet<(usize, usize)>, options: &Options) 
         }
     }
     best.into_iter()
-        .map(|((before, after), (value, text))| hint(site, before, after, 0.2 * value, text))
+        .map(|((before, after), (value, text))| {
+            hint(
+                site,
+                (before, after),
+                (Feature::TimingCorrelated, value),
+                text,
+            )
+        })
         .collect()
 }
 
@@ -188,7 +205,12 @@ fn correlated_pair(site: &Site, before: usize, after: usize, options: &Options) 
     let names = [after, before].map(|index| &site.machines[index].name);
     (value >= options.threshold.at(samples)).then(|| {
         let text = format!("{} after {}: correlation {value:.2}", names[0], names[1]);
-        hint(site, before, after, 0.2 * value, text)
+        hint(
+            site,
+            (before, after),
+            (Feature::TimingCorrelated, value),
+            text,
+        )
     })
 }
 
