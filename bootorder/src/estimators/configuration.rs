@@ -1,7 +1,7 @@
 //! Configuration that names another machine of the site.
 
 use super::{Claim, Estimator, Node};
-use crate::facts::Reference;
+use crate::facts::{Reference, Weight};
 use crate::model::Feature;
 use crate::options::{EstimatorName, Options};
 use crate::order::{Kind, Source};
@@ -64,7 +64,10 @@ fn claim(site: &Site, index: usize, target: usize, reference: &Reference) -> Cla
             .kind
             .or(wanted.map(|service| service.needed))
             .unwrap_or(Kind::Soft),
-        feature,
+        feature: match reference.weight {
+            Weight::Normal => feature,
+            Weight::Weak => Feature::ConfigurationWeak,
+        },
         amount: 1.0,
         source: Source::Configuration,
         estimator: EstimatorName::Configuration,
