@@ -2,7 +2,7 @@
 //! changes their standing, asks the [schedule](lifeboat_bootorder::schedule) and acts on its answer.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use lifeboat_bootorder::schedule::{self, Action, Node, Standing};
@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::boot::{self, Means, Said};
 use super::isolation::Isolation;
 use super::plan::SessionPlan;
+use super::wire::Wire;
 use super::{Clock, making, supervise, teardown};
 use crate::daemon::{Appliance, StopRequest};
 use crate::events::{Event, Events};
@@ -145,21 +146,16 @@ async fn run_made(
         .context("failed to start the proof of isolation")?;
     // Watches until the report is written, which takes as long as hashing does.
     let supervisor = supervise::supervise(appliance.clone(), plan.clone(), events.clone());
-    let result = run_watched(appliance, plan, client, isolation, events, stop).await;
+    let result = match Driver::new(appliance, plan.clone(), client, events, stop).await {
+        Ok(driver) => run_watched(driver.watching(supervisor.wire()), isolation).await,
+        Err(error) => Err(error),
+    };
     // Awaited: a switch that a last look starts must be known to the tear-down.
     supervisor.end().await;
     result
 }
 
-async fn run_watched(
-    appliance: &Appliance,
-    plan: &Arc<SessionPlan>,
-    client: SwitchClient,
-    isolation: Isolation,
-    events: &Events,
-    stop: watch::Receiver<StopRequest>,
-) -> anyhow::Result<Report> {
-    let mut driver = Driver::new(appliance, plan.clone(), client, events, stop).await?;
+async fn run_watched(mut driver: Driver<'_>, isolation: Isolation) -> anyhow::Result<Report> {
     let end = driver.drive().await;
     let isolation = isolation.finish().await;
     driver.report(end?, isolation).await
@@ -179,6 +175,8 @@ struct Driver<'a> {
     /// Which machine a task brings up.
     machine_of: HashMap<tokio::task::Id, usize>,
     stop: watch::Receiver<StopRequest>,
+    /// What the switch saw.
+    wire: Arc<Mutex<Wire>>,
 }
 
 impl<'a> Driver<'a> {
@@ -214,7 +212,12 @@ impl<'a> Driver<'a> {
             tasks: JoinSet::new(),
             machine_of: HashMap::new(),
             stop,
+            wire: Arc::default(),
         })
+    }
+
+    fn watching(self, wire: Arc<Mutex<Wire>>) -> Self {
+        Self { wire, ..self }
     }
 
     async fn drive(&mut self) -> anyhow::Result<End> {

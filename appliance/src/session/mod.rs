@@ -25,6 +25,7 @@ pub mod recover;
 
 pub mod supervise;
 mod teardown;
+pub mod wire;
 
 pub use plan::SessionPlan;
 pub use teardown::{end_session, tear_down};

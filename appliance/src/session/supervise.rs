@@ -1,13 +1,15 @@
 //! Keeping the switch of a session alive: guests reconnect to it by themselves.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use lifeboat_network::client::{ClientError, SwitchClient};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::making;
 use super::plan::SessionPlan;
+use super::wire::Wire;
 use crate::daemon::Appliance;
 use crate::events::Events;
 use crate::host::ProcessIdentity;
@@ -22,9 +24,15 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub struct Supervisor {
     alive: watch::Sender<()>,
     looking: JoinHandle<()>,
+    wire: Arc<Mutex<Wire>>,
 }
 
 impl Supervisor {
+    /// What the switch saw so far, in all its lives.
+    pub fn wire(&self) -> Arc<Mutex<Wire>> {
+        self.wire.clone()
+    }
+
     /// Ends the watch; no switch is started after this returns.
     pub async fn end(self) {
         drop(self.alive);
@@ -37,7 +45,10 @@ impl Supervisor {
 /// The new process is written to the store like the first.
 pub fn supervise(appliance: Appliance, plan: Arc<SessionPlan>, events: Events) -> Supervisor {
     let (alive, mut dropped) = watch::channel(());
+    let wire = Arc::new(Mutex::new(Wire::default()));
+    let noted = wire.clone();
     let looking = tokio::spawn(async move {
+        let client = SwitchClient::new(&plan.switch.control_socket);
         let mut pause = LOOK;
         loop {
             tokio::select! {
@@ -45,9 +56,24 @@ pub fn supervise(appliance: Appliance, plan: Arc<SessionPlan>, events: Events) -
                 () = tokio::time::sleep(pause) => {}
             }
             pause = look(&appliance, &plan, &events, pause).await;
+            // A switch that does not answer now is asked again at the next look.
+            let _ = note(&client, &noted).await;
         }
     });
-    Supervisor { alive, looking }
+    Supervisor {
+        alive,
+        looking,
+        wire,
+    }
+}
+
+/// Asks the switch what it saw and adds it to the record.
+pub async fn note(client: &SwitchClient, wire: &Mutex<Wire>) -> Result<(), ClientError> {
+    let status = client.status().await?;
+    let unanswered = client.unanswered().await?;
+    let mut wire = wire.lock().unwrap_or_else(PoisonError::into_inner);
+    wire.note(&status, unanswered);
+    Ok(())
 }
 
 /// Looks once; returns the pause until the next look.

@@ -3,19 +3,18 @@
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use lifeboat_network::client::ClientError;
-use lifeboat_network::unanswered::Unanswered;
 
 use super::{Driver, End, IsolationLine, Mode, NetworkReport, Outcome, Report, Standing, schedule};
 use crate::accelerator::Accelerator;
 use crate::hypervisor::DomainState;
-use crate::report::UnansweredLine;
 use crate::session::boot::PAUSED;
-use crate::session::making;
 use crate::session::plan::SessionPlan;
+use crate::session::{making, supervise};
 
 /// How often, and how far apart, the switch is asked for what it saw.
 const SWITCH_TRIES: u32 = 10;
@@ -114,15 +113,9 @@ impl Driver<'_> {
     }
 
     async fn ask_switch(&self) -> Result<NetworkReport, ClientError> {
-        let status = self.means.client.status().await?;
-        let unanswered = self.means.client.unanswered().await?;
-        Ok(NetworkReport {
-            frames: status.frames,
-            dropped: status.dropped,
-            uplink_frames: 0,
-            unanswered: unanswered.into_iter().map(unanswered_line).collect(),
-            isolation: IsolationLine::default(),
-        })
+        supervise::note(&self.means.client, &self.wire).await?;
+        let wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(wire.report())
     }
 
     fn problems(&self, end: End, sources_unchanged: bool) -> Vec<String> {
@@ -203,16 +196,6 @@ impl Driver<'_> {
             network,
             sources_unchanged,
         }
-    }
-}
-
-fn unanswered_line(asked: Unanswered) -> UnansweredLine {
-    UnansweredLine {
-        from: asked.from,
-        to: asked.to.to_string(),
-        protocol: asked.protocol,
-        port: asked.port,
-        count: asked.count,
     }
 }
 
