@@ -193,7 +193,9 @@ impl Site {
 
     /// The realm of the directory: the domain, or a made-up one.
     pub fn realm(&self) -> String {
-        self.domain.clone().unwrap_or_else(|| "local.lan".to_owned())
+        self.domain
+            .clone()
+            .unwrap_or_else(|| "local.lan".to_owned())
     }
 
     pub fn base_dn(&self) -> String {

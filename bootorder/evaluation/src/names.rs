@@ -75,13 +75,36 @@ impl Namer {
             true => format!("{function}-{number:02}"),
             false => format!("{function}{number}"),
         };
-        (1..).map(form).find(|name| !self.used.contains(name)).unwrap_or_default()
+        (1..)
+            .map(form)
+            .find(|name| !self.used.contains(name))
+            .unwrap_or_default()
     }
 }
 
 /// A domain as firms have them.
 pub fn domain(rng: &mut Rng) -> String {
-    let firms = ["acme", "northwind", "meyer", "helios-bau", "contoso", "initech", "kraftwerk", "praxis-weber"];
-    let tops = ["example", "lan", "internal", "corp.example.com", "intra.example.net", "local"];
-    format!("{}.{}", firms[rng.usize(..firms.len())], tops[rng.usize(..tops.len())])
+    let firms = [
+        "acme",
+        "northwind",
+        "meyer",
+        "helios-bau",
+        "contoso",
+        "initech",
+        "kraftwerk",
+        "praxis-weber",
+    ];
+    let tops = [
+        "example",
+        "lan",
+        "internal",
+        "corp.example.com",
+        "intra.example.net",
+        "local",
+    ];
+    format!(
+        "{}.{}",
+        firms[rng.usize(..firms.len())],
+        tops[rng.usize(..tops.len())]
+    )
 }
