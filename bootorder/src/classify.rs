@@ -112,34 +112,10 @@ const UNIT_FAILED: &[&str] = &[
     "timed out starting ",
 ];
 
-/// Records of a Windows System log, by provider and id.
-fn windows(record: &Record<'_>) -> Option<What> {
-    let provider = record.identifier.trim_start_matches("Microsoft-Windows-");
-    match (provider, record.code) {
-        ("Service Control Manager", 7036) => record
-            .message
-            .ends_with(", running")
-            .then_some(What::Started),
-        ("Service Control Manager", 7000 | 7001 | 7009 | 7022 | 7023 | 7024) => {
-            Some(What::UnitFailed)
-        }
-        ("NETLOGON", 5719 | 5783) => Some(What::Failure(Failure::Directory)),
-        ("GroupPolicy", 1006 | 1053 | 1054 | 1055 | 1058 | 1129) => {
-            Some(What::Failure(Failure::Directory))
-        }
-        ("GroupPolicy", 1500..=1503) => Some(What::Cleared),
-        ("LSASRV" | "LsaSrv", 40960 | 40961) => Some(What::Failure(Failure::Directory)),
-        ("DNS-Client", 1014) => Some(What::Failure(Failure::Resolution)),
-        ("EventLog", 6005) => Some(What::BootDone),
-        ("EventLog", 6006) | ("Kernel-General", 13) => Some(What::Stopping),
-        _ => None,
-    }
-}
-
 /// What the record says, or `None` when it does not matter.
 pub(crate) fn classify(record: &Record<'_>) -> Option<What> {
     if record.code != 0 {
-        return windows(record);
+        return crate::windows_events::windows(record);
     }
     let text = record
         .message
@@ -329,39 +305,5 @@ mod tests {
             Some(What::Stopping),
         );
         check("cron", "(root) CMD (run-parts)", None);
-    }
-
-    #[test]
-    fn windows_records_are_told_by_provider_and_id() {
-        let check = |identifier: &str, code: u32, message: &str, expected: Option<What>| {
-            let record = Record {
-                identifier,
-                code,
-                message,
-                ..Record::default()
-            };
-            assert_eq!(classify(&record), expected, "{identifier} {code}");
-        };
-        let directory = Some(What::Failure(Failure::Directory));
-        check("NETLOGON", 5719, "event 5719: EXAMPLE", directory);
-        check(
-            "Microsoft-Windows-GroupPolicy",
-            1129,
-            "event 1129: 1, 5",
-            directory,
-        );
-        check(
-            "Service Control Manager",
-            7036,
-            "event 7036: DNS Server, running",
-            Some(What::Started),
-        );
-        check(
-            "Service Control Manager",
-            7036,
-            "event 7036: DNS Server, stopped",
-            None,
-        );
-        check("Disk", 7, "event 7: the connection was refused", None);
     }
 }

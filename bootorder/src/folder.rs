@@ -6,8 +6,8 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use crate::graph::is_unit_file;
 use crate::identity::identity_of;
-use crate::services;
 
 const MAX_DEPTH: usize = 24;
 const MAX_ENTRIES: usize = 400_000;
@@ -194,35 +194,22 @@ fn is_config(relative: &str) -> bool {
         || zones.iter().any(|zone| relative.starts_with(zone))
 }
 
-/// Unit files of services, from the vendor and the administrator, by relative name.
+/// Unit files and drop-ins, from the vendor and the administrator, by relative name.
 pub(crate) fn read_units(folder: &Path) -> BTreeMap<String, String> {
     let places = [
         "usr/lib/systemd/system/",
         "lib/systemd/system/",
         "etc/systemd/system/",
     ];
-    let is_unit = |name: &str| {
-        let unit = name.ends_with(".service") && !is_enabling(name);
-        unit && services::by_unit(base_name(name)).is_some()
-    };
     let mut units = BTreeMap::new();
     for place in places {
-        for (relative, path) in list_files(folder, place, 4_000, &is_unit).files {
+        for (relative, path) in list_files(folder, place, 4_000, &is_unit_file).files {
             if let Ok(Some(text)) = read_text(&path) {
                 units.insert(relative, text);
             }
         }
     }
     units
-}
-
-/// Whether a file lies there only to say that its unit is enabled.
-fn is_enabling(relative: &str) -> bool {
-    relative.contains(".wants/") || relative.contains(".requires/")
-}
-
-fn base_name(relative: &str) -> &str {
-    relative.rsplit('/').next().unwrap_or(relative)
 }
 
 /// Enabled units, by name alone: what the links lead to does not matter.

@@ -13,6 +13,7 @@ mod explain;
 mod facts;
 mod folder;
 mod gates;
+mod graph;
 mod groups;
 mod hive;
 mod identity;
@@ -36,6 +37,7 @@ mod strangers;
 mod targets;
 mod text;
 mod what_if;
+mod windows_events;
 mod zones;
 
 pub use analysis::Analysis;

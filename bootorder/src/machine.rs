@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::event::{History, format_time, printable};
 use crate::facts::{Reference, read_references};
 use crate::folder::{ConfigFiles, MachineFolder, read_units};
+use crate::graph::{Graph, published};
 use crate::hive::{Registry, read_registry};
 use crate::identity::identity_of;
 use crate::leases;
@@ -29,8 +30,8 @@ pub(crate) struct Machine {
     pub references: Vec<Reference>,
     /// Roles it plays, by key, with the fact that says so.
     pub roles: BTreeMap<String, Role>,
-    /// Unit files, by relative name.
-    pub units: BTreeMap<String, String>,
+    /// What its units, services and containers say about each other.
+    pub declared: Graph,
     /// Networks that it has a static address in.
     pub networks: Vec<IpNet>,
     pub gateways: Vec<IpAddr>,
@@ -93,12 +94,12 @@ impl Machine {
                 .iter()
                 .filter_map(|i| i.gateway)
                 .collect(),
+            declared: Graph::read(&units, &config, &registry),
             config,
             history,
             registry,
             references,
             roles,
-            units,
             names,
             logged_names,
             addresses,
@@ -207,6 +208,11 @@ fn roles_of(
         let text = format!("{} is enabled", printable(unit));
         let evidence = fact(machine, link, "", text);
         add_role(&mut roles, services::by_unit(unit), 0, evidence);
+    }
+    for (key, file, line) in published(config) {
+        let text = "a container with a published port".to_owned();
+        let evidence = fact(machine, &file, &format!("line {line}"), text);
+        add_role(&mut roles, services::by_key(key), 0, evidence);
     }
     for (key, place) in &registry.roles {
         let text = format!("{} starts with the machine", printable(place));

@@ -244,18 +244,6 @@ pub(crate) fn by_unit(unit: &str) -> Option<&'static Service> {
         .find(|service| service.units.iter().any(|pattern| matches(pattern, name)))
 }
 
-/// What people call a unit or service: by the table, else the name without what is technical in it.
-pub(crate) fn human_name(unit: &str) -> String {
-    if let Some(service) = by_unit(unit) {
-        return service.name.clone();
-    }
-    let name = unit.strip_suffix(".service").unwrap_or(unit);
-    let name = name.split(['@', '$']).next().unwrap_or(name);
-    // "app-15" and "app15" are versions of "app".
-    let bare = name.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '_'));
-    if bare.is_empty() { name } else { bare }.to_owned()
-}
-
 pub(crate) fn by_port(port: u16) -> Option<&'static Service> {
     all().iter().find(|service| service.ports.contains(&port))
 }
@@ -568,17 +556,5 @@ mod tests {
         check("[[service]\n", "line 1");
         let missing = extend_services(Path::new("no/such/file")).unwrap_err();
         assert!(missing.to_string().contains("no/such/file"));
-    }
-
-    #[test]
-    fn names_for_people() {
-        for (unit, name) in [
-            ("postgresql@15-main.service", "PostgreSQL"),
-            ("MSExchangeIS", "Exchange Information Store"),
-            ("crm-15.service", "crm"),
-            ("worker@3.service", "worker"),
-        ] {
-            assert_eq!(human_name(unit), name);
-        }
     }
 }

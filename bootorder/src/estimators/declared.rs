@@ -1,13 +1,15 @@
-//! Dependencies between the services of one machine, as systemd units declare them.
-
-use std::collections::BTreeMap;
+//! Dependencies between the services of one machine, as it declares them itself.
 
 use super::{Claim, Estimator, Node};
+use crate::graph::Need;
 use crate::model::Feature;
 use crate::options::{EstimatorName, Options};
-use crate::order::{Evidence, Kind, Source};
-use crate::services;
-use crate::site::Site;
+use crate::order::{Evidence, Source};
+use crate::site::{Machine, Site};
+
+/// What each unit between the two takes away.
+const STEP: f64 = 0.1;
+const LEAST: f64 = 0.5;
 
 pub(super) struct Declared;
 
@@ -15,41 +17,10 @@ impl Estimator for Declared {
     fn claims(&self, site: &Site, _: &Options) -> Vec<Claim> {
         let mut claims = Vec::new();
         for (index, machine) in site.machines.iter().enumerate() {
-            for (file, text) in &machine.units {
-                let unit = file.rsplit('/').next().unwrap_or(file);
-                let Some(after) = services::by_unit(unit).filter(|s| machine.plays(s)) else {
-                    continue;
-                };
-                for (line, before, kind) in declared(text) {
-                    let Some(before) = services::by_unit(before) else {
-                        continue;
-                    };
-                    if before.key == after.key || !machine.plays(before) {
-                        continue;
-                    }
-                    claims.push(Claim {
-                        before: Node {
-                            machine: index,
-                            service: Some(before.key.clone()),
-                        },
-                        after: Node {
-                            machine: index,
-                            service: Some(after.key.clone()),
-                        },
-                        kind,
-                        feature: Feature::Declared,
-                        amount: 1.0,
-                        source: Source::Declared,
-                        estimator: EstimatorName::Declared,
-                        boot: String::new(),
-                        evidence: vec![Evidence {
-                            machine: machine.name.clone(),
-                            file: file.clone(),
-                            record: format!("line {line}"),
-                            time: None,
-                            text: crate::event::printable(text.lines().nth(line - 1).unwrap_or("")),
-                        }],
-                    });
+            for need in machine.declared.needs() {
+                let runs = |key: &str| machine.roles.contains_key(key);
+                if runs(need.before) && runs(need.after) {
+                    claims.push(claim(index, machine, &need));
                 }
             }
         }
@@ -57,46 +28,27 @@ impl Estimator for Declared {
     }
 }
 
-/// Units that a unit file names in its ordering and requirement lines.
-fn declared(text: &str) -> Vec<(usize, &str, Kind)> {
-    let mut found: BTreeMap<&str, (usize, Kind)> = BTreeMap::new();
-    for (at, line) in text.lines().enumerate() {
-        let Some((key, value)) = line.split_once('=') else {
-            continue;
-        };
-        let kind = match key.trim() {
-            "Requires" | "BindsTo" | "Requisite" => Kind::Hard,
-            "After" | "Wants" => Kind::Soft,
-            _ => continue,
-        };
-        for unit in value
-            .split_whitespace()
-            .filter(|unit| unit.ends_with(".service"))
-        {
-            let entry = found.entry(unit).or_insert((at + 1, kind));
-            entry.1 = entry.1.max(kind);
-        }
-    }
-    found
-        .into_iter()
-        .map(|(unit, (line, kind))| (line, unit, kind))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requirements_are_hard_and_ordering_is_soft() {
-        let unit = "[Unit]\nAfter=network.target postgresql.service redis.service\nRequires=postgresql.service\n";
-        let found = declared(unit);
-        assert_eq!(
-            found,
-            [
-                (2, "postgresql.service", Kind::Hard),
-                (2, "redis.service", Kind::Soft)
-            ]
-        );
+fn claim(index: usize, machine: &Machine, need: &Need<'_>) -> Claim {
+    let node = |key: &str| Node {
+        machine: index,
+        service: Some(key.to_owned()),
+    };
+    let evidence = need.way.iter().map(|declaration| Evidence {
+        machine: machine.name.clone(),
+        file: declaration.file.clone(),
+        record: declaration.place.clone(),
+        time: None,
+        text: declaration.text.clone(),
+    });
+    Claim {
+        before: node(need.before),
+        after: node(need.after),
+        kind: need.kind,
+        feature: Feature::Declared,
+        amount: (1.0 - STEP * (need.way.len() - 1) as f64).max(LEAST),
+        source: Source::Declared,
+        estimator: EstimatorName::Declared,
+        boot: String::new(),
+        evidence: evidence.collect(),
     }
 }

@@ -88,9 +88,16 @@ const READERS: &[&dyn FactReader] = &[
 /// Every reference of a machine, by file and line.
 pub(crate) fn read_references(config: &ConfigFiles) -> Vec<Reference> {
     let mut references = Vec::new();
+    let projects = crate::graph::inner_names(config);
     for (file, text) in config.iter().filter(|(file, _)| !is_stale(file)) {
         if let Some(reader) = READERS.iter().find(|reader| reader.claims(file)) {
+            let before = references.len();
             reader.read(file, text, &mut references);
+            let own = projects.iter().find(|(folder, _)| in_folder(file, folder));
+            if let Some((_, names)) = own {
+                let new = references.split_off(before);
+                references.extend(new.into_iter().filter(|r| !names.contains(&r.target)));
+            }
         }
         if references.len() >= MAX_REFERENCES {
             references.truncate(MAX_REFERENCES);
@@ -98,6 +105,11 @@ pub(crate) fn read_references(config: &ConfigFiles) -> Vec<Reference> {
         }
     }
     references
+}
+
+fn in_folder(file: &str, folder: &str) -> bool {
+    file.strip_prefix(folder)
+        .is_some_and(|rest| rest.starts_with('/') || folder.is_empty())
 }
 
 /// Files that lie beside the ones in use: backups, examples, what packages left, what is not enabled.

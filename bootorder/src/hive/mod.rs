@@ -25,7 +25,7 @@ use crate::services;
 
 pub(crate) use format::Hive;
 use format::Key;
-pub(crate) use service::WindowsService;
+pub(crate) use service::{WindowsService, needs};
 
 /// Larger than any hive that Windows itself loads in practice.
 const MAX_HIVE: u64 = 512 << 20;
