@@ -5,8 +5,49 @@ use crate::facts::{Reference, Weight};
 use crate::model::Feature;
 use crate::options::{EstimatorName, Options};
 use crate::order::{Kind, Source};
-use crate::services;
+use crate::services::{self, Service};
 use crate::site::{Machine, Site};
+
+/// Roles that are reached as pages, whatever program serves them.
+const PAGES: &[&str] = &[
+    "web",
+    "java",
+    "python",
+    "ruby",
+    "node",
+    "php",
+    "dotnet",
+    "wiki",
+    "ci",
+    "git",
+    "registry",
+    "webcache",
+    "objectstore",
+    "chat",
+    "erp",
+    "cloud",
+    "groupware",
+    "monitoring",
+    "lists",
+];
+const DATABASES: &[&str] = &[
+    "postgresql",
+    "mysql",
+    "mongodb",
+    "oracle",
+    "mssql",
+    "db2",
+    "firebird",
+    "informix",
+    "sybase",
+    "hana",
+    "pgbouncer",
+    "proxysql",
+    "influxdb",
+    "clickhouse",
+    "elasticsearch",
+    "cassandra",
+];
 
 pub(super) struct Configuration;
 
@@ -29,28 +70,8 @@ impl Estimator for Configuration {
 
 fn claim(site: &Site, index: usize, target: usize, reference: &Reference) -> Claim {
     let wanted = reference.service.as_deref().and_then(services::by_key);
-    let other = &site.machines[target];
-    let (feature, remark) = match wanted {
-        None => (
-            Feature::ConfigurationUnknown,
-            format!("{} is {}", reference.target, other.name),
-        ),
-        Some(service) if other.plays(service) => (
-            Feature::ConfigurationServed,
-            format!("{} on {}", service.name, other.name),
-        ),
-        Some(service) if other.roles.is_empty() => (
-            Feature::ConfigurationUnknown,
-            format!(
-                "{} on {}, whose services are not known",
-                service.name, other.name
-            ),
-        ),
-        Some(service) => (
-            Feature::ConfigurationNotServed,
-            format!("{} on {}, where none was seen", service.name, other.name),
-        ),
-    };
+    let (feature, remark) = judge(&site.machines[target], wanted, reference);
+    let weak = reference.weight == Weight::Weak && !wanted.is_some_and(keeps_data);
     Claim {
         before: Node {
             machine: target,
@@ -64,9 +85,10 @@ fn claim(site: &Site, index: usize, target: usize, reference: &Reference) -> Cla
             .kind
             .or(wanted.map(|service| service.needed))
             .unwrap_or(Kind::Soft),
-        feature: match reference.weight {
-            Weight::Normal => feature,
-            Weight::Weak => Feature::ConfigurationWeak,
+        feature: if weak {
+            Feature::ConfigurationWeak
+        } else {
+            feature
         },
         amount: 1.0,
         source: Source::Configuration,
@@ -74,6 +96,41 @@ fn claim(site: &Site, index: usize, target: usize, reference: &Reference) -> Cla
         boot: String::new(),
         evidence: vec![site.file_evidence(index, reference, &remark)],
     }
+}
+
+/// How much a reference is worth, by what the other machine was seen to offer.
+fn judge(other: &Machine, wanted: Option<&Service>, reference: &Reference) -> (Feature, String) {
+    let Some(service) = wanted else {
+        let remark = format!("{} is {}", reference.target, other.name);
+        return (Feature::ConfigurationUnknown, remark);
+    };
+    let (name, machine) = (&service.name, &other.name);
+    if other.plays(service) {
+        (Feature::ConfigurationServed, format!("{name} on {machine}"))
+    } else if other.roles.is_empty() {
+        (
+            Feature::ConfigurationUnknown,
+            format!("{name} on {machine}, whose services are not known"),
+        )
+    } else {
+        let feature = if is_distinct(service) {
+            Feature::ConfigurationNotServed
+        } else {
+            Feature::ConfigurationUnknown
+        };
+        (feature, format!("{name} on {machine}, where none was seen"))
+    }
+}
+
+/// Whether nobody else could answer in place of this service. Anything may serve pages, and a
+/// resolver that does not resolve would have been noticed.
+fn is_distinct(service: &Service) -> bool {
+    !PAGES.contains(&service.key.as_str()) && service.key != "dns"
+}
+
+/// Also programs that only watch need the database that they keep their own data in.
+fn keeps_data(service: &Service) -> bool {
+    DATABASES.contains(&service.key.as_str())
 }
 
 /// The service that a configuration file belongs to, by its folder, if the machine runs it.
