@@ -161,6 +161,18 @@ impl ConfigFiles {
             .map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
+    /// The hosts file, wherever the operating system keeps it.
+    pub fn hosts(&self) -> Option<&str> {
+        let of_windows = || {
+            let ends = |(name, _): &(&str, &str)| {
+                name.to_ascii_lowercase()
+                    .ends_with("system32/drivers/etc/hosts")
+            };
+            self.iter().find(ends).map(|(_, text)| text)
+        };
+        self.get("etc/hosts").or_else(of_windows)
+    }
+
     /// Files whose name begins so.
     pub fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.iter()

@@ -177,7 +177,7 @@ fn warn_of_clock(machine: &str, history: &History, warnings: &mut Vec<String>) {
 
 /// Names beside the machine's own one in its hosts file ("127.0.1.1 web1.site web1").
 fn beside_own_name(config: &ConfigFiles, names: &BTreeSet<String>) -> Vec<String> {
-    let Some(text) = config.get("etc/hosts") else {
+    let Some(text) = config.hosts() else {
         return Vec::new();
     };
     let own_line = |line: &&str| {

@@ -46,7 +46,7 @@ impl Names {
         let records = zones.into_iter().flat_map(|(records, _)| records);
         names.learn_records(records.collect(), "a zone", &mut doubts);
         for machine in machines {
-            let hosts = machine.config.get("etc/hosts").map(hosts_entries);
+            let hosts = machine.config.hosts().map(hosts_entries);
             let source = format!("etc/hosts of {}", machine.name);
             names.learn_records(hosts.unwrap_or_default(), &source, &mut doubts);
         }
@@ -243,7 +243,7 @@ impl Names {
         }
         let hosts = machine
             .config
-            .get("etc/hosts")
+            .hosts()
             .map(hosts_entries)
             .unwrap_or_default();
         let own = hosts.iter().find(|(known, _)| *known == name);

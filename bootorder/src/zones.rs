@@ -1,5 +1,6 @@
 //! Address records of BIND zone files found on any machine of the site.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::folder::ConfigFiles;
@@ -15,12 +16,18 @@ const PLACES: &[&str] = &[
     "etc/unbound/",
 ];
 const MAX_RECORDS: usize = 20_000;
+const MAX_ALIASES: usize = 8;
 
 /// Names with their addresses, and the zones they are in.
 pub(crate) fn read_zones(config: &ConfigFiles) -> (Vec<(String, IpAddr)>, Vec<String>) {
+    let of_windows = config.iter().filter(|(name, _)| {
+        let name = name.to_ascii_lowercase();
+        name.contains("system32/dns/") && name.ends_with(".dns")
+    });
     let files: Vec<(&str, &str)> = PLACES
         .iter()
         .flat_map(|place| config.below(place))
+        .chain(of_windows)
         .collect();
     let declared: Vec<(String, String)> = files
         .iter()
@@ -29,7 +36,11 @@ pub(crate) fn read_zones(config: &ConfigFiles) -> (Vec<(String, IpAddr)>, Vec<St
     let mut records = Vec::new();
     let mut domains = Vec::new();
     for (name, text) in &files {
+        if crate::facts::is_stale(name) {
+            continue;
+        }
         records.extend(dnsmasq(text));
+        records.extend(unbound(text));
         if !text.contains("SOA") {
             continue;
         }
@@ -40,6 +51,7 @@ pub(crate) fn read_zones(config: &ConfigFiles) -> (Vec<(String, IpAddr)>, Vec<St
         let zone = of_file.map(|(zone, _)| zone.clone()).unwrap_or_else(|| {
             base.trim_start_matches("db.")
                 .trim_end_matches(".zone")
+                .trim_end_matches(".dns")
                 .to_ascii_lowercase()
         });
         if !zone.ends_with(".arpa") {
@@ -82,7 +94,10 @@ fn zone_records(text: &str, zone: &str) -> Vec<(String, IpAddr)> {
             origin = absolute(name, &origin);
             continue;
         }
-        let Some(first) = words.first().filter(|word| !word.starts_with('$')) else {
+        let Some(first) = words
+            .first()
+            .filter(|word| !word.starts_with('$') && records.len() < MAX_RECORDS)
+        else {
             continue;
         };
         if !line.starts_with([' ', '\t']) {
@@ -98,13 +113,54 @@ fn zone_records(text: &str, zone: &str) -> Vec<(String, IpAddr)> {
             }
         }
     }
-    let resolved = aliases.into_iter().filter_map(|(alias, target)| {
-        let (_, address) = records.iter().find(|(name, _)| *name == target)?;
-        Some((alias, *address))
-    });
-    let resolved: Vec<_> = resolved.collect();
-    records.extend(resolved);
+    records.extend(through_aliases(aliases, &records));
     records
+}
+
+/// Addresses of aliases, also of aliases of aliases.
+fn through_aliases(
+    aliases: Vec<(String, String)>,
+    records: &[(String, IpAddr)],
+) -> Vec<(String, IpAddr)> {
+    let mut known: BTreeMap<&str, IpAddr> = BTreeMap::new();
+    for (name, address) in records {
+        known.entry(name).or_insert(*address);
+    }
+    let targets: BTreeMap<&str, &str> = aliases
+        .iter()
+        .map(|(alias, target)| (alias.as_str(), target.as_str()))
+        .collect();
+    let address_of = |alias: &str| {
+        let mut name = alias;
+        for _ in 0..MAX_ALIASES {
+            name = targets.get(name)?;
+            if let Some(address) = known.get(name) {
+                return Some(*address);
+            }
+        }
+        None
+    };
+    let found = targets
+        .keys()
+        .filter_map(|alias| Some(((*alias).to_owned(), address_of(alias)?)));
+    found.collect()
+}
+
+/// `local-data: "db.site. IN A 10.0.0.20"` of Unbound.
+fn unbound(text: &str) -> Vec<(String, IpAddr)> {
+    let lines = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("local-data:"));
+    let records = lines.filter_map(|line| {
+        let words: Vec<&str> = line
+            .trim()
+            .trim_matches(['"', '\''])
+            .split_whitespace()
+            .collect();
+        let (name, address) = (words.first()?, words.last()?.parse().ok()?);
+        Some((name.trim_end_matches('.').to_ascii_lowercase(), address))
+    });
+    records.take(MAX_RECORDS).collect()
 }
 
 fn absolute(name: &str, origin: &str) -> String {
@@ -136,6 +192,19 @@ fn dnsmasq(text: &str) -> Vec<(String, IpAddr)> {
             }
         }
     }
+    let alias = |line: &str| {
+        let mut parts = line
+            .trim()
+            .strip_prefix("cname=")?
+            .split(',')
+            .map(str::trim);
+        Some((
+            parts.next()?.to_ascii_lowercase(),
+            parts.next()?.to_ascii_lowercase(),
+        ))
+    };
+    let aliases: Vec<(String, String)> = text.lines().filter_map(alias).take(MAX_RECORDS).collect();
+    records.extend(through_aliases(aliases, &records));
     records
 }
 
@@ -143,7 +212,7 @@ fn dnsmasq(text: &str) -> Vec<(String, IpAddr)> {
 mod tests {
     use super::*;
 
-    const ZONE: &str = "$TTL 3600\n@ IN SOA dir1 root (1 2 3 4 5)\n  IN NS dir1\ndir1 IN A 10.20.0.10\ndata1 3600 IN A 10.20.0.20 ; the database\ndb CNAME data1\n$ORIGIN sub.site.example.\nx AAAA fd00::1\n";
+    const ZONE: &str = "$TTL 3600\n@ IN SOA dir1 root (1 2 3 4 5)\n  IN NS dir1\ndir1 IN A 10.20.0.10\ndata1 3600 IN A 10.20.0.20 ; the database\ndb CNAME data1\nsql CNAME db\nloop CNAME loop\n$ORIGIN sub.site.example.\nx AAAA fd00::1\n";
 
     #[test]
     fn addresses_and_aliases_of_a_zone() {
@@ -164,7 +233,37 @@ mod tests {
         };
         assert_eq!(found("dir1.site.example").as_deref(), Some("10.20.0.10"));
         assert_eq!(found("db.site.example").as_deref(), Some("10.20.0.20"));
+        assert_eq!(found("sql.site.example").as_deref(), Some("10.20.0.20"));
+        assert_eq!(found("loop.site.example"), None);
         assert_eq!(found("x.sub.site.example").as_deref(), Some("fd00::1"));
+    }
+
+    #[test]
+    fn records_of_the_other_servers() {
+        let config = ConfigFiles::of(&[
+            (
+                "etc/dnsmasq.conf",
+                "host-record=data1,10.0.0.20\ncname=db,data1\n",
+            ),
+            (
+                "etc/unbound/a.conf",
+                "server:\n  local-data: \"web.site. IN A 10.0.0.30\"\n",
+            ),
+            (
+                "Windows/System32/dns/site.example.dns",
+                "@ IN SOA a b (1 2 3 4 5)\nmail A 10.0.0.40\n",
+            ),
+        ]);
+        let (records, domains) = read_zones(&config);
+        assert_eq!(domains, ["site.example"]);
+        for (name, address) in [
+            ("db", "10.0.0.20"),
+            ("web.site", "10.0.0.30"),
+            ("mail.site.example", "10.0.0.40"),
+        ] {
+            let expected = (name.to_owned(), address.parse().unwrap());
+            assert!(records.contains(&expected), "{name}: {records:?}");
+        }
     }
 
     proptest::proptest! {

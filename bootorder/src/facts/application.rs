@@ -83,7 +83,7 @@ const SKIPPED: &[&str] = &[
 ];
 
 static KEY: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let names = "host|hostname|hostaddr|server|servers|hosts|uri|url|dsn|endpoint|upstream|relayhost|smarthost|mailhub|proxy_pass|fastcgi_pass|conninfo|backend|broker|brokers|address|addr|remote|target|master|primary";
+    let names = "host|hostname|hostaddr|server|servers|hosts|uri|url|dsn|endpoint|upstream|relayhost|smarthost|mailhub|proxy_pass|fastcgi_pass|conninfo|backend|broker|brokers|address|addr|remote|target|master|primary|data source|datasource";
     let key = format!(
         r#"(?i)(?:^|[\s"'\[(;,?&:$.>_-])(?:[a-z0-9_.-]*[_.-])?(?:{names})["'\])]*\s*(?:=>|=|:|,|\s)\s*["'(\[]*([^\s"';,)\]]+)"#
     );
@@ -293,9 +293,17 @@ pub(super) fn is_comment(line: &str) -> bool {
 /// Lines that say who may come in name clients, not servers.
 fn lists_clients(line: &str) -> bool {
     let lower = line.to_ascii_lowercase();
-    ["allow", "deny", "permit", "trusted", "mynetworks", "acl "]
-        .iter()
-        .any(|word| lower.contains(word))
+    [
+        "allow",
+        "deny",
+        "permit",
+        "trusted",
+        "mynetworks",
+        "acl ",
+        "initiator",
+    ]
+    .iter()
+    .any(|word| lower.contains(word))
 }
 
 /// "server NAME ADDRESS:PORT ..." of load balancers: the name is only theirs.
@@ -358,9 +366,13 @@ fn keyed(line: &str) -> Vec<Known> {
         .as_ref()
         .and_then(|key| key.captures_at(line, at)?.get(1))
     {
+        // "sql1\\INSTANCE" names an instance too.
         let host = value
             .as_str()
             .trim_start_matches("tcp:")
+            .split('\\')
+            .next()
+            .unwrap_or("")
             .trim_matches(['[', ']']);
         // What is no host may hold one: "dsn = 'pgsql:host=data1'".
         at = if is_host_like(host) {
@@ -504,6 +516,11 @@ mod tests {
             ],
         );
         check(
+            "inetpub/wwwroot/web.config",
+            "<add connectionString=\"Data Source=sql1\\CRM;Initial Catalog=x\" providerName=\"System.Data.SqlClient\"/>\n",
+            &[("sql1", "mssql", 1)],
+        );
+        check(
             "etc/postfix/transport",
             "site.example smtp:[mail2]:25\n",
             &[("mail2", "smtp", 1)],
@@ -525,7 +542,7 @@ mod tests {
             "etc/nginx/sites-available/a",
             "etc/a.conf.dpkg-old",
             "etc/a.rpmsave",
-            "etc/a.example",
+            "etc/a.conf.example",
             "etc/a.conf.sample",
         ] {
             check(file, "url = postgres://db1/x\n", &[]);

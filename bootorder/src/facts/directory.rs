@@ -13,7 +13,7 @@ impl FactReader for Directory {
             "pam_ldap.conf",
             "sssd.conf",
             "krb5.conf",
-            "ldap.secret",
+            "realmd.conf",
         ];
         let name = file.rsplit('/').next().unwrap_or(file);
         file.starts_with("etc/") && (names.contains(&name) || file.starts_with("etc/sssd/conf.d/"))
@@ -26,10 +26,11 @@ impl FactReader for Directory {
             let value = value.trim_start_matches([' ', '\t', '=']);
             let service = match key.to_ascii_lowercase().as_str() {
                 "uri" | "host" | "ldap_uri" | "ldap_backup_uri" | "ldap_chpass_uri"
-                | "ipa_server" | "ad_server" => "directory",
-                "kdc" | "admin_server" | "krb5_server" | "krb5_kpasswd" | "kpasswd_server" => {
-                    "kerberos"
-                }
+                | "ipa_server" | "ipa_backup_server" | "ad_server" | "ad_backup_server"
+                | "ad_domain" | "ipa_domain" | "realm" => "directory",
+                "kdc" | "admin_server" | "krb5_server" | "krb5_backup_server" | "krb5_kpasswd"
+                | "kpasswd_server" | "master_kdc" | "primary_kdc" | "default_realm"
+                | "krb5_realm" => "kerberos",
                 _ => continue,
             };
             for word in value
@@ -110,6 +111,14 @@ mod tests {
             "etc/krb5.conf",
             "[realms]\n X = {\n  kdc = dir1.site\n }\n",
             &[("dir1.site", "kerberos", 3)],
+        );
+        check(
+            "etc/sssd/sssd.conf",
+            "[domain/x]\nad_domain = site.example\nkrb5_realm = SITE.EXAMPLE\n",
+            &[
+                ("site.example", "directory", 2),
+                ("SITE.EXAMPLE", "kerberos", 3),
+            ],
         );
     }
 

@@ -8,6 +8,7 @@ mod directory;
 mod disks;
 mod mounts;
 mod resolver;
+mod servers;
 mod settings;
 mod time;
 mod yaml;
@@ -79,6 +80,7 @@ const READERS: &[&dyn FactReader] = &[
     &resolver::Resolver,
     &mounts::Mounts,
     &disks::Iscsi,
+    &servers::Forwarders,
     &directory::PostgresAccess,
     &directory::Directory,
     &time::Time,
@@ -125,7 +127,6 @@ pub(crate) fn is_stale(file: &str) -> bool {
         ".rpmsave",
         ".rpmnew",
         ".rpmorig",
-        ".example",
         ".sample",
         ".dist",
         ".disabled",
@@ -136,14 +137,7 @@ pub(crate) fn is_stale(file: &str) -> bool {
         ".default.conf~",
     ];
     let inside = [
-        ".dpkg-",
-        ".ucf-",
-        ".bak.",
-        ".bak-",
-        ".backup",
-        ".old.",
-        ".orig.",
-        ".example.",
+        ".dpkg-", ".ucf-", ".bak.", ".bak-", ".backup", ".old.", ".orig.",
     ];
     let folders = [
         "-available/",
@@ -154,7 +148,25 @@ pub(crate) fn is_stale(file: &str) -> bool {
         "/.git/",
         "/.svn/",
     ];
-    endings.iter().any(|end| name.ends_with(end))
+    // Zones and virtual hosts of "site.example" end so too.
+    let is_example = name.strip_suffix(".example").is_some_and(|stem| {
+        let known = [
+            ".conf",
+            ".cfg",
+            ".ini",
+            ".yml",
+            ".yaml",
+            ".php",
+            ".env",
+            ".xml",
+            ".json",
+            ".toml",
+            ".properties",
+        ];
+        known.iter().any(|end| stem.ends_with(end))
+    });
+    is_example
+        || endings.iter().any(|end| name.ends_with(end))
         || inside.iter().any(|mark| name.contains(mark))
         || folders.iter().any(|folder| lower.contains(folder))
         || (name.starts_with('#') && name.ends_with('#'))
@@ -216,11 +228,17 @@ pub(crate) fn is_configuration_elsewhere(relative: &str) -> bool {
         "var/lib/dhcpd/",
     ];
     let is_data = relative.starts_with("var/lib/") && exact.contains(&name);
+    let lower = relative.to_ascii_lowercase();
+    let of_windows = lower.ends_with("system32/drivers/etc/hosts")
+        || (lower.contains("system32/dns/") && lower.ends_with(".dns"))
+        || (lower.contains("inetpub/")
+            && (name.eq_ignore_ascii_case("web.config") || lower.ends_with("appsettings.json")));
     let is_noise = relative.contains("/node_modules/") || relative.contains("/vendor/");
     let is_project = name.starts_with("application") && of_kind;
     !is_noise
         && ((of_application && (exact.contains(&name) || is_project || (is_settings && of_kind)))
             || is_data
+            || of_windows
             || relative.starts_with("usr/local/etc/")
             || leases.iter().any(|place| relative.starts_with(place)))
 }
@@ -364,6 +382,20 @@ mod tests {
             without_secrets("host=db password=geheim"),
             "host=db password=…"
         );
+    }
+
+    #[test]
+    fn files_that_only_lie_there() {
+        for (file, expected) in [
+            ("etc/bind/db.site.example", false),
+            ("etc/nginx/conf.d/web.site.example.conf", false),
+            ("etc/app/app.conf.example", true),
+            ("etc/nginx/sites-available/a", true),
+            ("etc/nginx/sites-enabled/a", false),
+            ("etc/fstab.old", true),
+        ] {
+            assert_eq!(is_stale(file), expected, "{file}");
+        }
     }
 
     proptest::proptest! {
