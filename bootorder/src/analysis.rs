@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::combine::Pairs;
-use crate::estimators::reference::{Reference, reference_method};
 use crate::estimators::{self, Claim};
 use crate::event::printable;
 use crate::folder::MachineFolder;
@@ -73,11 +72,6 @@ impl Analysis {
         let name = |index: usize| self.site.machines[index].name.clone();
         let named = |pair: (usize, usize)| (name(pair.0), name(pair.1), pairs.features(pair));
         pairs.claimed().map(named).collect()
-    }
-
-    /// What the reference method alone finds, with its knobs.
-    pub fn literal(&self, options: &Options) -> Reference {
-        reference_method(&estimators::initializations(&self.site), options)
     }
 
     /// The order alone.

@@ -77,6 +77,8 @@ pub struct Explanation {
     pub operator: Vec<OperatorWord>,
     /// The path along which it waits anyway.
     pub path: Vec<String>,
+    /// The dependency the other way round, where there is one.
+    pub reverse: Option<String>,
     /// Names in the files of the later machine that belong to no machine of the site.
     pub nobody: Vec<String>,
 }
@@ -104,6 +106,9 @@ impl Analysis {
             hints: sorted(&hints),
             operator: self.words_on(before, after),
             path: self.path(before, after),
+            reverse: self
+                .find(&self.order().edges, after, before)
+                .map(|edge| sentence(&edge)),
             nobody: self.nobody(pair.1),
             combined,
         };
@@ -163,15 +168,7 @@ impl Analysis {
         let (before, after) = (printable(&found.before), printable(&found.after));
         let combined = found.combined.as_ref().map_or(0.0, |edge| edge.confidence);
         match found.fate {
-            Fate::Edge => match &found.edge {
-                Some(edge) => format!(
-                    "{after} waits for {before}: {}, {:.2} sure, mainly by {}",
-                    edge.kind.word(),
-                    edge.confidence,
-                    edge.source.word()
-                ),
-                None => String::new(),
-            },
+            Fate::Edge => found.edge.as_ref().map(sentence).unwrap_or_default(),
             Fate::Group => format!(
                 "{before} and {after} name each other in the same role and start together; neither waits"
             ),
@@ -239,6 +236,17 @@ impl Analysis {
     }
 }
 
+fn sentence(edge: &Edge) -> String {
+    format!(
+        "{} waits for {}: {}, {:.2} sure, mainly by {}",
+        printable(&edge.after),
+        printable(&edge.before),
+        edge.kind.word(),
+        edge.confidence,
+        edge.source.word()
+    )
+}
+
 fn circle(path: &[String]) -> String {
     if path.is_empty() {
         return String::new();
@@ -283,6 +291,9 @@ impl Explanation {
     /// For a terminal.
     pub fn to_text(&self) -> String {
         let mut out = format!("{}\n", self.verdict);
+        if let Some(reverse) = &self.reverse {
+            out.push_str(&format!("It is the other way round: {reverse}\n"));
+        }
         if self.path.len() > 2 {
             let names: Vec<String> = self.path.iter().map(|name| printable(name)).collect();
             out.push_str(&format!(

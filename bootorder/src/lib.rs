@@ -18,6 +18,7 @@ mod groups;
 mod hive;
 mod identity;
 mod leases;
+mod literal;
 mod machine;
 mod model;
 mod names;
@@ -48,6 +49,7 @@ pub use estimators::reference::{
 pub use explain::{Explanation, Fact, Fate};
 pub use folder::{MachineFolder, read_directory};
 pub use identity::{Identity, Interface, machine_identity};
+pub use literal::{Literal, Moment};
 pub use model::{Feature, Features};
 pub use operator::{OperatorError, OperatorWord, Verdict, validate};
 pub use options::{EstimatorName, Options, Recency, Threshold, Unit, Weighting};

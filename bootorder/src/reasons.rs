@@ -94,10 +94,19 @@ fn place(fact: &Evidence) -> String {
 fn provider(site: &Site, node: &Node) -> String {
     let machine = printable(&site.machines[node.machine].name);
     match service(node) {
-        Some(service) => match service.ports.first() {
-            Some(port) => format!("the {} ({machine}:{port})", service.name),
-            None => format!("the {} ({machine})", service.name),
-        },
+        Some(service) => {
+            let article = if service.name.ends_with("server") {
+                "the "
+            } else {
+                ""
+            };
+            let port = service.ports.first().map(|port| format!(":{port}"));
+            format!(
+                "{article}{} ({machine}{})",
+                service.name,
+                port.unwrap_or_default()
+            )
+        }
         None => machine,
     }
 }

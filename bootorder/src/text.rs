@@ -65,12 +65,30 @@ impl Order {
         }
     }
 
+    /// Of the dependency whose reason is shown, and of the least sure one.
     fn how_sure(&self, entry: &PlanEntry) -> Option<String> {
-        let own = self.edges.iter().filter(|edge| edge.after == entry.machine);
-        let least = own.min_by(|a, b| a.confidence.total_cmp(&b.confidence))?;
+        let own: Vec<&Edge> = self
+            .edges
+            .iter()
+            .filter(|edge| edge.after == entry.machine)
+            .collect();
+        let sure = own.iter().max_by(|a, b| {
+            let rank = |edge: &Edge| (edge.source, edge.kind);
+            rank(a)
+                .cmp(&rank(b))
+                .then(a.confidence.total_cmp(&b.confidence))
+        })?;
+        let least = own
+            .iter()
+            .map(|edge| edge.confidence)
+            .fold(sure.confidence, f64::min);
+        let others = match least < sure.confidence {
+            true => format!("; least sure of the others: {least:.2}"),
+            false => String::new(),
+        };
         let boots = self.boots.get(&entry.machine).copied().unwrap_or(0);
         let basis = match boots {
-            0 => "from configuration alone: it has no boot in its logs".to_owned(),
+            0 => "no boot is in its logs".to_owned(),
             boots => format!(
                 "from {} of {}",
                 count(boots, "boot"),
@@ -78,9 +96,9 @@ impl Order {
             ),
         };
         Some(format!(
-            "sure: {} ({:.2}), {basis}",
-            grade(least.confidence),
-            least.confidence
+            "sure: {} ({:.2}), {basis}{others}",
+            grade(sure.confidence),
+            sure.confidence
         ))
     }
 
@@ -206,7 +224,7 @@ fn readiness(ready: &Readiness) -> String {
         " (1 boot)".to_owned()
     };
     format!(
-        "ready {:.0} s after its start{range}; given {} s",
+        "ready {:.0} s after its start{range}; its gates get {} s",
         ready.median_s, ready.timeout_s
     )
 }

@@ -36,23 +36,6 @@ async fn detect(host: &Host) -> anyhow::Result<Verdict> {
     Ok(tokio::task::spawn_blocking(move || accelerator::detect(&kernel_dir)).await?)
 }
 
-/// `lifeboat order --logs`.
-pub fn order_logs(logs: &Path, format: Format) -> anyhow::Result<bool> {
-    if !logs.is_dir() {
-        return Err(WrongUse(format!(
-            "`{}` is not a folder: give one that holds a folder for each machine",
-            logs.display()
-        ))
-        .into());
-    }
-    let machines = lifeboat_bootorder::read_directory(logs)
-        .map_err(|error| WrongUse(format!("`{}`: {error}", logs.display())))?;
-    output::order(
-        &lifeboat_bootorder::order(&machines, &[], &Options::default()),
-        format,
-    )
-}
-
 /// `lifeboat image inspect`.
 pub fn inspect(file: &Path, format: Format) -> anyhow::Result<bool> {
     let inspection = lifeboat_images::inspect(&confined::launcher(), file, &[])?;

@@ -2,7 +2,9 @@
 //! to standard output, progress to standard error.
 
 mod connect;
+mod knobs;
 mod local;
+mod order;
 mod output;
 mod progress;
 mod remote;
@@ -41,6 +43,8 @@ pub enum Format {
     Json,
     /// A graph for Graphviz (`order` only).
     Dot,
+    /// A picture (`order` only).
+    Svg,
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,7 +59,7 @@ enum Command {
     /// Import, verify and inject every machine of a site.
     Prepare(Prepare),
     /// The boot order of a site, or of a folder of logs, with its evidence.
-    Order(OrderArguments),
+    Order(Box<order::OrderArguments>),
     /// Non-disruptive recovery test: boot the site isolated, prove it, report, tear down.
     Test(Run),
     /// Recovery for production: boot the site and keep it.
@@ -122,16 +126,6 @@ struct Prepare {
     /// Take a captured volume that changed since its import as a new one.
     #[arg(long)]
     accept_changed: bool,
-}
-
-#[derive(Debug, Args)]
-struct OrderArguments {
-    /// A registered name, a `site.toml`, or its folder.
-    #[arg(required_unless_present = "logs", conflicts_with = "logs")]
-    site: Option<String>,
-    /// A folder with one folder a machine: journals, logs, `etc/`.
-    #[arg(long)]
-    logs: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -289,12 +283,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
             site,
             accept_changed,
         }) => remote.prepare(&site, accept_changed).await,
-        Command::Order(OrderArguments {
-            logs: Some(logs), ..
-        }) => local::order_logs(&logs, format),
-        Command::Order(OrderArguments { site, .. }) => {
-            remote.order(&site.unwrap_or_default()).await
-        }
+        Command::Order(asked) => match &asked.logs {
+            Some(logs) => order::of_logs(logs, &asked, format),
+            None => remote.order(&asked).await,
+        },
         Command::Test(run) => remote.session(run, crate::report::Mode::Test).await,
         Command::Recover(run) => remote.session(run, crate::report::Mode::Recovery).await,
         Command::Session(command) => remote.sessions(command).await,

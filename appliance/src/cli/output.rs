@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use lifeboat_bootorder::Order;
+use lifeboat_bootorder::OperatorWord;
 use serde::Serialize;
 
 use super::Format;
@@ -24,6 +24,9 @@ pub fn print(
         Format::Dot => {
             return Err(WrongUse("`--format dot` is for `lifeboat order` only".into()).into());
         }
+        Format::Svg => {
+            return Err(WrongUse("`--format svg` is for `lifeboat order` only".into()).into());
+        }
     }
     Ok(true)
 }
@@ -41,15 +44,6 @@ pub fn write_out(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Prints an order.
-pub fn order(order: &Order, format: Format) -> anyhow::Result<bool> {
-    if format == Format::Dot {
-        write_out(&order.to_dot())?;
-        return Ok(true);
-    }
-    print(format, order, || order.to_text())
-}
-
 pub fn sites(sites: &[SiteRecord]) -> String {
     sites.iter().fold(String::new(), |mut out, site| {
         let _ = writeln!(out, "{:<20} {}", site.name, site.file.display());
@@ -57,7 +51,7 @@ pub fn sites(sites: &[SiteRecord]) -> String {
     })
 }
 
-pub fn site(site: &Site) -> String {
+pub fn site(site: &Site, words: &[OperatorWord]) -> String {
     let mut out = format!("site {}  ({})\n", site.name, site.file.display());
     for network in &site.networks {
         let gateway = network
@@ -86,6 +80,9 @@ pub fn site(site: &Site) -> String {
         for volume in &machine.volumes {
             let _ = writeln!(out, "      volume {}", volume.display());
         }
+    }
+    for word in words {
+        let _ = writeln!(out, "  operator {word}");
     }
     out
 }

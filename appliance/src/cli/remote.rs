@@ -5,18 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use hyper::Method;
+use lifeboat_bootorder::OperatorWord;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::connect::Connection;
+use super::order::{Answer, OrderArguments};
 use super::progress::Progress;
 use super::{Format, Run, SessionCommand, SiteCommand, output};
 use crate::daemon::WrongUse;
-use crate::daemon::api::{AddSite, SessionRequest};
+use crate::daemon::api::{AddSite, OrderRequest, SessionRequest};
 use crate::daemon::client::Client;
 use crate::events::Event;
 use crate::prepare::{PrepareOptions, PreparedMachine};
 use crate::report::{Mode, Report};
+use crate::session::plan::QEMU_OVERHEAD_MIB;
 use crate::site::Site;
 
 /// Where the daemon is and how to show its answers.
@@ -50,7 +53,14 @@ impl Remote {
                 let site: Site = client
                     .call(Method::GET, &format!("/sites/{name}"), &())
                     .await?;
-                self.print(&site, || output::site(&site))
+                let words: Vec<OperatorWord> = client
+                    .call(Method::GET, &format!("/sites/{name}/operator"), &())
+                    .await?;
+                let mut value = serde_json::to_value(&site)?;
+                if let Value::Object(keys) = &mut value {
+                    keys.insert("operator".into(), serde_json::to_value(&words)?);
+                }
+                self.print(&value, || output::site(&site, &words))
             }
             SiteCommand::Remove { name } => {
                 let () = client
@@ -76,17 +86,25 @@ impl Remote {
         .await
     }
 
-    pub async fn order(&self, site: &str) -> anyhow::Result<bool> {
+    pub async fn order(&self, asked: &OrderArguments) -> anyhow::Result<bool> {
+        let literal = asked.literal()?;
         self.with(async |client| {
-            let name = resolve(client, site).await?;
-            let value = watched(
-                client,
-                &format!("/sites/{name}/order"),
-                &PrepareOptions::default(),
-            )
-            .await?;
-            let order: lifeboat_bootorder::Order = serde_json::from_value(value)?;
-            output::order(&order, self.format)
+            let name = resolve(client, asked.site.as_deref().unwrap_or_default()).await?;
+            let site: Site = client
+                .call(Method::GET, &format!("/sites/{name}"), &())
+                .await?;
+            asked.check(&site.machine_names(), self.format)?;
+            keep(client, &site, asked).await?;
+            let request = OrderRequest {
+                explain: asked.explain().map(|(a, b)| (a.to_owned(), b.to_owned())),
+                literal,
+                ..OrderRequest::default()
+            };
+            let value = watched(client, &format!("/sites/{name}/order"), &request).await?;
+            let machines = site.machines.iter();
+            let host =
+                asked.host(machines.map(|m| (m.name.clone(), m.memory_mib + QEMU_OVERHEAD_MIB)));
+            asked.show(answer(value)?, &host, self.format)
         })
         .await
     }
@@ -233,6 +251,32 @@ async fn left_alone(client: &Client, path: &str, session: &str) -> anyhow::Resul
             anyhow::bail!("interrupted: session {session} goes on by itself; `lifeboat session show {session}` tells how far it is")
         }
     }
+}
+
+/// The operator's words are kept before the order is worked out, so that
+/// nothing that fails later loses them.
+async fn keep(client: &Client, site: &Site, asked: &OrderArguments) -> anyhow::Result<()> {
+    let changes = asked.changes();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let path = format!("/sites/{}/operator", site.name);
+    let words: Vec<OperatorWord> = client.call(Method::POST, &path, &changes).await?;
+    eprintln!("{}", super::order::kept_line(&site.name, &words));
+    Ok(())
+}
+
+fn answer(mut value: Value) -> anyhow::Result<Answer> {
+    let mut take = |key: &str| match &mut value {
+        Value::Object(keys) => keys.remove(key).unwrap_or_default(),
+        _ => Value::Null,
+    };
+    let (explanation, literal) = (take("explanation"), take("literal"));
+    Ok(Answer {
+        explanation: serde_json::from_value(explanation)?,
+        literal: serde_json::from_value(literal)?,
+        order: serde_json::from_value(value)?,
+    })
 }
 
 /// A file is registered and becomes its name; a name stays.

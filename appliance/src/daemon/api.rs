@@ -9,12 +9,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use lifeboat_bootorder::{Analysis, Literal, OperatorWord};
 use serde::{Deserialize, Serialize};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::{Appliance, WrongUse, is_wrong_use};
 use crate::events::{Event, Events, chain};
+use crate::operator::Changes;
 use crate::prepare::PrepareOptions;
 use crate::report::Mode;
 
@@ -27,6 +29,21 @@ pub struct SessionRequest {
     /// How to prepare before.
     #[serde(default)]
     pub prepare: PrepareOptions,
+}
+
+/// Which order is asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderRequest {
+    /// Take a captured volume that changed since its import as a new one.
+    #[serde(default)]
+    pub accept_changed: bool,
+    /// A pair to explain, as the key `explanation` of the answer.
+    #[serde(default)]
+    pub explain: Option<(String, String)>,
+    /// The reference method's own result, as the key `literal` of the answer.
+    #[serde(default)]
+    pub literal: Option<Literal>,
 }
 
 /// Which file to register.
@@ -54,6 +71,10 @@ pub fn router(appliance: Appliance) -> Router {
         .route("/sites/{name}", get(show_site).delete(remove_site))
         .route("/sites/{name}/prepare", post(prepare))
         .route("/sites/{name}/order", post(order))
+        .route(
+            "/sites/{name}/operator",
+            get(operator).post(change_operator),
+        )
         .route("/sites/{name}/sessions", post(session))
         .route("/sessions", get(list_sessions))
         .route("/sessions/{id}", get(show_session))
@@ -140,15 +161,47 @@ async fn prepare(
 async fn order(
     State(appliance): State<Appliance>,
     Path(name): Path<String>,
-    Json(options): Json<PrepareOptions>,
+    Json(request): Json<OrderRequest>,
 ) -> Response {
     stream(&appliance.clone(), move |events| async move {
         let site = appliance.site(&name).await?;
+        let options = PrepareOptions {
+            accept_changed: request.accept_changed,
+        };
         let prepared = appliance.prepare(&site, options, &events).await?;
-        Ok(serde_json::to_value(
-            appliance.order(&site, &prepared, &events).await?,
-        )?)
+        let analysis = appliance.analysis(&site, &prepared, &events).await?;
+        order_answer(&analysis, &request)
     })
+}
+
+fn order_answer(analysis: &Analysis, request: &OrderRequest) -> anyhow::Result<serde_json::Value> {
+    let mut value = serde_json::to_value(analysis.order())?;
+    if let Some((before, after)) = &request.explain {
+        let explanation = analysis.explain(before, after);
+        let explanation = explanation.map_err(|error| WrongUse(error.to_string()))?;
+        value["explanation"] = serde_json::to_value(explanation)?;
+    }
+    if let Some(literal) = &request.literal {
+        value["literal"] = serde_json::to_value(analysis.literal(literal))?;
+    }
+    Ok(value)
+}
+
+async fn operator(
+    State(appliance): State<Appliance>,
+    Path(name): Path<String>,
+) -> Answer<Vec<OperatorWord>> {
+    let site = appliance.site(&name).await?;
+    Ok(Json(appliance.store.operator_words(&site.name).await?))
+}
+
+async fn change_operator(
+    State(appliance): State<Appliance>,
+    Path(name): Path<String>,
+    Json(changes): Json<Changes>,
+) -> Answer<Vec<OperatorWord>> {
+    let site = appliance.site(&name).await?;
+    Ok(Json(appliance.keep_operator(&site, &changes).await?))
 }
 
 async fn session(

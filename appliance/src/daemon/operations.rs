@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use anyhow::Context;
-use lifeboat_bootorder::{MachineFolder, OperatorWord, Options, Order, Verdict};
+use lifeboat_bootorder::{Analysis, MachineFolder, OperatorWord, Options, Verdict};
 use tokio::sync::watch;
 
 use super::{Appliance, StopRequest, WrongUse};
 use crate::events::{Event, Events};
 use crate::host::QemuUser;
+use crate::operator::{Changes, Known, merge};
 use crate::prepare::{self, PrepareOptions, PreparedMachine};
 use crate::report::{Mode, Report};
 use crate::session::plan::Ingredients;
@@ -56,13 +57,13 @@ impl Appliance {
         prepare::prepare_site(self, site, options, events).await
     }
 
-    /// The order of a prepared site.
-    pub async fn order(
+    /// The order of a prepared site, with the facts behind it.
+    pub async fn analysis(
         &self,
         site: &Site,
         prepared: &[PreparedMachine],
         events: &Events,
-    ) -> anyhow::Result<Order> {
+    ) -> anyhow::Result<Analysis> {
         events.step("work out boot order", &site.name);
         let folders: Vec<_> = site
             .machines
@@ -70,11 +71,13 @@ impl Appliance {
             .zip(prepared)
             .map(machine_folder)
             .collect();
-        let operator: Vec<_> = site.dependencies.iter().map(operator_word).collect();
-        let order = tokio::task::spawn_blocking(move || {
-            lifeboat_bootorder::order(&folders, &operator, &Options::default())
+        let mut words = file_words(site);
+        words.extend(self.store.operator_words(&site.name).await?);
+        let analysis = tokio::task::spawn_blocking(move || {
+            Analysis::new(&folders, &words, &Options::default())
         })
         .await?;
+        let order = analysis.order();
         order
             .warnings
             .iter()
@@ -84,7 +87,26 @@ impl Appliance {
             &site.name,
             format!("{} dependencies", order.edges.len()),
         );
-        Ok(order)
+        Ok(analysis)
+    }
+
+    /// Follows the operator's words on the order of a site from now on; returns
+    /// what is kept.
+    pub async fn keep_operator(
+        &self,
+        site: &Site,
+        changes: &Changes,
+    ) -> anyhow::Result<Vec<OperatorWord>> {
+        let kept = self.store.operator_words(&site.name).await?;
+        let known = Known {
+            machines: &site.machine_names(),
+            file: &file_words(site),
+            kept: &kept,
+        };
+        let words = merge(known, changes)?;
+        self.store.audit("order words", &site.name).await?;
+        self.store.put_operator_words(&site.name, &words).await?;
+        Ok(words)
     }
 
     /// Runs a session of a site to its report.
@@ -105,7 +127,7 @@ impl Appliance {
             .context("libvirt's user for QEMU (`libvirt-qemu` or `qemu`) does not exist: install the package libvirt-daemon-system")?;
         session::plan::admit(site, &self.host, self.promised_mib().await?)?;
         let prepared = self.prepare(site, options, events).await?;
-        let order = self.order(site, &prepared, events).await?;
+        let order = self.analysis(site, &prepared, events).await?.into_order();
         let verdict = self.verdict().await;
         let host = &self.host;
         let plan = SessionPlan::decide(
@@ -207,6 +229,10 @@ fn machine_folder((machine, prepared): (&Machine, &PreparedMachine)) -> MachineF
             .filter(|name| !name.is_empty())
             .collect(),
     }
+}
+
+fn file_words(site: &Site) -> Vec<OperatorWord> {
+    site.dependencies.iter().map(operator_word).collect()
 }
 
 fn operator_word(dependency: &Dependency) -> OperatorWord {

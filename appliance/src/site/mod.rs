@@ -158,6 +158,16 @@ impl Site {
     }
 }
 
+impl Site {
+    /// The names of its machines.
+    pub fn machine_names(&self) -> Vec<String> {
+        self.machines
+            .iter()
+            .map(|machine| machine.name.clone())
+            .collect()
+    }
+}
+
 impl Machine {
     /// Its static addresses.
     pub fn addresses(&self) -> Vec<IpAddr> {

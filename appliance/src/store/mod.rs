@@ -1,6 +1,7 @@
 //! The one owner of what Lifeboat remembers: sites, volumes, prepared machines,
 //! sessions with their resources, and the audit trail, in one SQLite file.
 
+mod operator;
 mod records;
 
 pub use records::{Resource, SessionRecord, SessionState, SiteRecord};
@@ -149,6 +150,7 @@ impl Store {
 
     /// Forgets a site; says whether it was known.
     pub async fn remove_site(&self, name: &str) -> Stored<bool> {
+        self.put_operator_words(name, &[]).await?;
         sqlx::query("DELETE FROM sites WHERE name = ?")
             .bind(name)
             .execute(&self.pool)

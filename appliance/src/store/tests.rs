@@ -60,3 +60,29 @@ async fn a_reopened_store_remembers() {
     assert!(store.remove_site("small").await.unwrap());
     assert!(!store.remove_site("small").await.unwrap());
 }
+
+#[tokio::test]
+async fn the_operators_words_stay_until_the_site_goes() {
+    use lifeboat_bootorder::{OperatorWord, Verdict};
+    let word = |before: &str, verdict| OperatorWord {
+        before: before.into(),
+        after: "web1".into(),
+        verdict,
+    };
+    let words = [word("data1", Verdict::Reject), word("dir1", Verdict::Pin)];
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).await.unwrap();
+    store.put_site("small", Path::new("/s")).await.unwrap();
+    store.put_operator_words("small", &words).await.unwrap();
+    store.close().await;
+    let store = Store::open(folder.path()).await.unwrap();
+    assert_eq!(store.operator_words("small").await.unwrap(), words);
+    assert_eq!(store.operator_words("other").await.unwrap(), []);
+    store
+        .put_operator_words("small", &words[1..])
+        .await
+        .unwrap();
+    assert_eq!(store.operator_words("small").await.unwrap(), words[1..]);
+    store.remove_site("small").await.unwrap();
+    assert_eq!(store.operator_words("small").await.unwrap(), []);
+}

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-pub(super) const BOX_WIDTH: f64 = 168.0;
+pub(super) const BOX_WIDTH: f64 = 190.0;
 pub(super) const BOX_HEIGHT: f64 = 44.0;
 const LANE_HEIGHT: f64 = 10.0;
 const GAP: f64 = 18.0;

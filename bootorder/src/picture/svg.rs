@@ -8,7 +8,7 @@ use crate::event::printable;
 use crate::order::{Edge, Kind, Order};
 use crate::text::duration;
 
-const LONGEST_NAME: usize = 20;
+const LONGEST_NAME: usize = 19;
 const LEGEND_HEIGHT: f64 = 64.0;
 const LEAST_WIDTH: f64 = 620.0;
 
@@ -54,7 +54,10 @@ impl Order {
         let layout = layout(&groups, &ends);
         let mut out = head(&layout);
         frames(&mut out, &layout, &groups);
-        for ((edge, _), points) in edges.iter().zip(&layout.lines) {
+        let mut lines: Vec<_> = edges.iter().zip(&layout.lines).collect();
+        // The highlighted ones lie above the others.
+        lines.sort_by_key(|((edge, _), _)| self.is_critical(&edge.before, &edge.after));
+        for ((edge, _), points) in lines {
             self.line(&mut out, edge, points);
         }
         for (entry, at) in self.plan.iter().zip(&layout.boxes) {
@@ -229,13 +232,16 @@ fn curve(points: &[(f64, f64)]) -> String {
     path
 }
 
+/// The middle of a long name gives way: numbers at its end tell machines apart.
 fn short(name: &str) -> String {
-    let name = printable(name);
-    if name.chars().count() <= LONGEST_NAME {
-        return name;
+    let name: Vec<char> = printable(name).chars().collect();
+    if name.len() <= LONGEST_NAME {
+        return name.into_iter().collect();
     }
-    let kept: String = name.chars().take(LONGEST_NAME - 1).collect();
-    format!("{kept}…")
+    let tail = LONGEST_NAME / 2;
+    let first: String = name[..LONGEST_NAME - tail - 1].iter().collect();
+    let last: String = name[name.len() - tail..].iter().collect();
+    format!("{first}…{last}")
 }
 
 /// Names come from guests: one line, nothing that XML or a reader would act on.
@@ -309,6 +315,12 @@ mod tests {
             svg.matches("<title>").count(),
             svg.matches("</title>").count()
         );
+    }
+
+    #[test]
+    fn long_names_keep_their_end() {
+        assert_eq!(short("machine-with-a-long-name-07"), "machine-w…g-name-07");
+        assert_eq!(short("dir1"), "dir1");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{SITE, with_site};
 const SOON: Duration = Duration::from_secs(30);
 
 /// Every route of the API: method, path below `/api/v1`.
-const ROUTES: [(&str, &str); 13] = [
+const ROUTES: [(&str, &str); 15] = [
     ("GET", "/status"),
     ("GET", "/sites"),
     ("POST", "/sites"),
@@ -23,6 +23,8 @@ const ROUTES: [(&str, &str); 13] = [
     ("DELETE", "/sites/small"),
     ("POST", "/sites/small/prepare"),
     ("POST", "/sites/small/order"),
+    ("GET", "/sites/small/operator"),
+    ("POST", "/sites/small/operator"),
     ("POST", "/sites/small/sessions"),
     ("GET", "/sessions"),
     ("GET", "/sessions/x"),

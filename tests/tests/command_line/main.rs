@@ -5,6 +5,8 @@
 mod daemon;
 mod images;
 mod order_logs;
+mod order_questions;
+mod order_words;
 mod site_files;
 mod work_refused;
 
@@ -96,13 +98,15 @@ fn help_and_version_are_results() {
 }
 
 #[test]
-fn dot_is_for_orders_only() {
+fn pictures_are_for_orders_only() {
     let appliance = with_site(SITE);
-    let outcome = appliance
-        .lifeboat(["--format", "dot", "site", "list"])
-        .run();
-    outcome.expect_code(2).expect_one_error();
-    outcome.expect_said(&["--format dot", "order"]);
+    for format in ["dot", "svg"] {
+        let outcome = appliance
+            .lifeboat(["--format", format, "site", "list"])
+            .run();
+        outcome.expect_code(2).expect_one_error();
+        outcome.expect_said(&[&format!("--format {format}"), "order"]);
+    }
 }
 
 #[test]

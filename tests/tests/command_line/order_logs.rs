@@ -3,7 +3,7 @@
 use lifeboat_tests::{Appliance, Outcome};
 
 /// Three machines of which two say in their configuration whom they use.
-fn with_logs() -> Appliance {
+pub(crate) fn with_logs() -> Appliance {
     let appliance = Appliance::new();
     for (machine, address) in [
         ("web1", "10.0.0.30"),
@@ -65,7 +65,9 @@ fn as_json() {
             assert!(evidence[key].is_string(), "no `{key}`: {evidence}");
         }
     }
-    for key in ["machines", "services", "warnings"] {
+    for key in
+        "machines services warnings groups given_up operator prediction ready gates".split(' ')
+    {
         assert!(!found[key].is_null(), "no `{key}`");
     }
 }
@@ -96,13 +98,25 @@ fn as_a_graph() {
 }
 
 #[test]
+fn as_a_picture() {
+    let svg = order(&with_logs(), "svg").stdout;
+    assert!(
+        svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"),
+        "{svg}"
+    );
+    assert!(svg.contains("<title>data1 after dir1:"), "{svg}");
+}
+
+#[test]
 fn hostile_text_does_not_reach_the_terminal() {
     let appliance = with_logs();
     let hostile = "uri ldap://dir1/\u{1b}]0;owned\u{7}\n";
     appliance.write("logs/data1/etc/nslcd.conf", hostile);
-    for format in ["text", "dot"] {
+    appliance.write("logs/<b>&\"x/etc/app.env", "URL=postgres://data1/x\n");
+    for format in ["text", "dot", "svg"] {
         let shown = order(&appliance, format).stdout;
         assert!(!shown.contains(['\u{1b}', '\u{7}']), "{shown:?}");
+        assert!(format != "svg" || !shown.contains("<b>"), "{shown}");
     }
 }
 
