@@ -9,6 +9,7 @@ mod daemon;
 mod events;
 mod host;
 mod hypervisor;
+mod names;
 mod operator;
 mod prepare;
 mod report;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::knobs::Knobs;
 use super::{Format, output};
 use crate::daemon::WrongUse;
+use crate::names;
 use crate::operator::{Changes, Known, merge, unknown};
 
 #[derive(Debug, Args)]
@@ -217,6 +218,12 @@ fn text(
 
 /// `lifeboat order --logs`. Nothing is written: words hold for this run.
 pub fn of_logs(logs: &Path, asked: &OrderArguments, format: Format) -> anyhow::Result<bool> {
+    if let Some(problem) = names::add_of_host() {
+        eprintln!("warning: {problem}");
+    }
+    if let Some(file) = &asked.names {
+        names::add(file)?;
+    }
     if !logs.is_dir() {
         return Err(WrongUse(format!(
             "`{}` is not a folder: give one that holds a folder for each machine",

@@ -55,6 +55,9 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     // Guests' configuration, consoles and pictures are nobody else's. QEMU needs
     // no way to them: it gets its disks as descriptors.
     umask(Mode::from_bits_truncate(0o077));
+    if let Some(problem) = crate::names::add_of_host() {
+        tracing::error!("{problem}");
+    }
     let host = Host::new(&options.state_dir)?;
     std::fs::create_dir_all(&host.state_dir).with_context(|| {
         format!(

@@ -123,6 +123,27 @@ fn the_reference_method_beside() {
 }
 
 #[test]
+fn services_have_the_users_names() {
+    let appliance = with_logs();
+    let own = "[[service]]\nkey = \"postgresql\"\nname = \"Billing database\"\n";
+    let names = appliance
+        .write("names.toml", own)
+        .to_string_lossy()
+        .into_owned();
+    let outcome = ask(&appliance, &["--names", &names]);
+    outcome.expect_code(0);
+    assert!(
+        outcome.stdout.contains("Billing database (data1:5432)"),
+        "{}",
+        outcome.stdout
+    );
+    appliance.write("names.toml", "[[service]]\nkey = \"x\"\ncolour = 3\n");
+    let wrong = ask(&appliance, &["--names", &names]);
+    wrong.expect_code(2).expect_one_error();
+    wrong.expect_said(&[&format!("`--names {names}`"), "line 3", "colour"]);
+}
+
+#[test]
 fn what_is_not_understood_is_named() {
     for (words, said) in [
         (
