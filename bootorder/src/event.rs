@@ -1,32 +1,81 @@
 //! What the readers deliver: boots of a machine and the records that matter for its order.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::classify::{What, classify};
+use crate::clock::{self, Clock};
+use crate::retention::Kept;
 
 const MAX_TEXT: usize = 240;
-const MAX_EVENTS: usize = 200_000;
-const MAX_EVENTS_A_BOOT: usize = 20_000;
+const MAX_MESSAGE: usize = 1024;
+const MAX_NAME: usize = 256;
+/// What one machine may keep in memory.
+const MAX_BYTES: usize = 32 << 20;
 const MAX_BOOTS: usize = 5_000;
+/// Kinds of records that a boot keeps at least.
+const LEAST_KINDS: usize = 8;
 /// Machines are renamed; the last names are the ones that count.
 const MAX_HOSTS: usize = 3;
 const MAX_CARD_LINES: usize = 1_000;
 const MAX_LEASES: usize = 64;
+
+/// Where a record stands in its file, as the evidence names it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Position {
+    /// Not said.
+    #[default]
+    Unknown,
+    /// Sequence number of a journal.
+    Sequence(u64),
+    /// Record number of a Windows log.
+    EventRecord(u64),
+    /// Line of a text.
+    Line(u64),
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => Ok(()),
+            Self::Sequence(number) => write!(f, "seqnum {number}"),
+            Self::EventRecord(number) => write!(f, "EventRecordID {number}"),
+            Self::Line(number) => write!(f, "line {number}"),
+        }
+    }
+}
+
+impl Position {
+    fn number(self) -> u64 {
+        match self {
+            Self::Unknown => 0,
+            Self::Sequence(number) | Self::EventRecord(number) | Self::Line(number) => number,
+        }
+    }
+}
 
 /// One log record as a reader found it, before anything is decided about it.
 #[derive(Debug, Clone, Default)]
 pub struct Record<'a> {
     /// Boot id, or whatever tells the boots of one machine apart.
     pub boot: &'a str,
+    /// Whether the log shows the beginning of that boot; where boots have an id it does not matter.
+    pub begins: bool,
     /// Microseconds since that boot.
     pub monotonic_us: u64,
     /// Microseconds since the epoch by the clock of the machine.
     pub realtime_us: u64,
-    /// Position inside the file, as the evidence names it.
-    pub record: String,
-    /// Orders records with equal monotonic time.
+    /// The kernel's own time, where the log has it beside the other two.
+    pub uptime_us: Option<u64>,
+    /// Whether `realtime_us` is local time of an unknown zone.
+    pub is_local_time: bool,
+    /// Whether the log writes no parts of seconds.
+    pub is_whole_seconds: bool,
+    /// Position inside the file.
+    pub position: Position,
+    /// Orders records with equal monotonic time; 0 stands for the position.
     pub sequence: u64,
     /// Unit that logged it.
     pub logger_unit: &'a str,
@@ -54,6 +103,8 @@ pub(crate) struct Event {
     pub message: String,
     pub file: Arc<str>,
     pub record: String,
+    /// For how many records of its kind it stands, itself included.
+    pub count: u32,
     pub what: What,
 }
 
@@ -62,19 +113,20 @@ pub(crate) struct Event {
 pub(crate) struct Boot {
     pub id: String,
     pub events: Vec<Event>,
-    first: (u64, u64),
-    last: (u64, u64),
+    /// Whether the logs show its beginning, not only a later part.
+    pub begins: bool,
+    pub clock: Clock,
 }
 
 impl Boot {
-    /// Wall clock minus monotonic time, by the last record: clocks are set during a boot.
-    fn offset_us(&self) -> i128 {
-        i128::from(self.last.1) - i128::from(self.last.0)
-    }
-
     /// Corrected wall clock time, in seconds, of a monotonic time of this boot.
     pub fn wall_s(&self, monotonic_us: u64) -> f64 {
-        (self.offset_us() + i128::from(monotonic_us)) as f64 / 1e6
+        self.clock.wall_s(monotonic_us)
+    }
+
+    /// By how much `wall_s` may be wrong, in seconds.
+    pub fn uncertainty_s(&self) -> f64 {
+        self.clock.uncertainty_s()
     }
 
     pub fn start_s(&self) -> f64 {
@@ -82,18 +134,17 @@ impl Boot {
     }
 
     pub fn end_s(&self) -> f64 {
-        self.wall_s(self.last.0)
+        self.wall_s(self.clock.last_monotonic_us())
     }
 
     /// Whether the boot went on for so long after a time.
     pub fn has_quiet_after(&self, monotonic_us: u64, length_us: u64) -> bool {
-        self.last.0.saturating_sub(monotonic_us) >= length_us
+        self.clock.last_monotonic_us().saturating_sub(monotonic_us) >= length_us
     }
 
     /// By how much the clock was set during the boot.
     pub fn clock_step_s(&self) -> f64 {
-        let first = i128::from(self.first.1) - i128::from(self.first.0);
-        ((self.offset_us() - first) as f64 / 1e6).abs()
+        self.clock.step_s()
     }
 }
 
@@ -109,17 +160,34 @@ pub(crate) struct History {
     pub leases: BTreeMap<String, IpAddr>,
 }
 
+/// What was too much to keep.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub records: u64,
+    /// The oldest ones.
+    pub boots: u64,
+}
+
+/// A boot while records come in.
+#[derive(Debug)]
+struct Growing {
+    kept: Kept,
+    begins: bool,
+    clock: Clock,
+    newest_us: u64,
+}
+
 /// Collects records into boots; bounded whatever is pushed.
 #[derive(Debug, Default)]
 pub(crate) struct HistoryBuilder {
-    boots: BTreeMap<String, Boot>,
+    boots: BTreeMap<String, Growing>,
     /// Units by their description, for service managers that log only that.
     units: BTreeMap<String, String>,
     card_lines: Vec<String>,
     leases: BTreeMap<String, IpAddr>,
     hosts: Vec<String>,
-    kept: usize,
-    dropped: usize,
+    bytes: usize,
+    left: Left,
 }
 
 impl HistoryBuilder {
@@ -131,52 +199,107 @@ impl HistoryBuilder {
     }
 
     pub fn push(&mut self, file: &Arc<str>, record: Record<'_>) {
-        let Some(boot) = boot_of(&mut self.boots, &record) else {
-            self.dropped += 1;
+        self.name(record.host);
+        let what = classify(&record);
+        self.note_network(what, &record);
+        let Some(boot) = grown(&mut self.boots, file, &record) else {
             return;
         };
-        self.hosts.retain(|host| host != record.host);
-        if !record.host.is_empty() {
-            self.hosts.truncate(MAX_HOSTS - 1);
-            self.hosts.insert(0, bounded(record.host));
+        let kept_before = boot.kept.bytes();
+        if let Some(what) = what.filter(|what| !matches!(what, What::Card | What::Lease)) {
+            let event = event(file, &record, what, &self.units);
+            self.left.records += u64::from(!boot.kept.push(event));
         }
-        match classify(&record) {
-            None => {}
+        self.bytes = self.bytes + boot.kept.bytes() - kept_before;
+        if self.bytes > MAX_BYTES {
+            self.shrink();
+        }
+        if self.boots.len() > 2 * MAX_BOOTS {
+            self.forget_oldest(MAX_BOOTS);
+        }
+    }
+
+    fn note_network(&mut self, what: Option<What>, record: &Record<'_>) {
+        match what {
             Some(What::Card) if self.card_lines.len() < MAX_CARD_LINES => {
-                self.card_lines.push(bounded(record.message));
+                self.card_lines.push(bounded(record.message, MAX_MESSAGE));
             }
-            Some(What::Card) => {}
             Some(What::Lease) => self.leases.extend(
                 crate::leases::in_log(record.identifier, record.message).filter(|(card, _)| {
                     self.leases.len() < MAX_LEASES || self.leases.contains_key(card)
                 }),
             ),
-            Some(what) if self.kept < MAX_EVENTS && boot.events.len() < MAX_EVENTS_A_BOOT => {
-                self.kept += 1;
-                boot.events.push(event(file, record, what, &self.units));
-            }
-            Some(_) => self.dropped += 1,
+            _ => {}
         }
     }
 
-    /// The history, and how many records were too many.
-    pub fn finish(self) -> (History, usize) {
-        let mut boots: Vec<Boot> = self.boots.into_values().collect();
-        for boot in &mut boots {
-            boot.events.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
-            boot.events
-                .dedup_by(|a, b| order_of(a) == order_of(b) && a.message == b.message);
+    fn name(&mut self, host: &str) {
+        if host.is_empty() || self.hosts.first().is_some_and(|first| first == host) {
+            return;
         }
+        let host = bounded(host, MAX_NAME);
+        self.hosts.retain(|known| *known != host);
+        self.hosts.truncate(MAX_HOSTS - 1);
+        self.hosts.insert(0, host);
+    }
+
+    /// Makes room for what is to come, in every boot alike.
+    fn shrink(&mut self) {
+        let mut kinds = 1024;
+        while self.bytes > MAX_BYTES / 2 && kinds >= LEAST_KINDS {
+            self.boots
+                .values_mut()
+                .for_each(|boot| boot.kept.shrink(kinds));
+            self.bytes = self.boots.values().map(|boot| boot.kept.bytes()).sum();
+            kinds /= 2;
+        }
+        while self.bytes > MAX_BYTES / 2 && self.boots.len() > 1 {
+            self.forget_oldest(self.boots.len() / 2);
+        }
+    }
+
+    fn forget_oldest(&mut self, keep: usize) {
+        let mut ages: Vec<(u64, String)> = self
+            .boots
+            .iter()
+            .map(|(id, boot)| (boot.newest_us, id.clone()))
+            .collect();
+        ages.sort_unstable();
+        let count = ages.len().saturating_sub(keep);
+        for (_, id) in ages.into_iter().take(count) {
+            self.boots.remove(&id);
+        }
+        self.left.boots += count as u64;
+        self.bytes = self.boots.values().map(|boot| boot.kept.bytes()).sum();
+    }
+
+    /// The history, and what was left out of it.
+    pub fn finish(mut self) -> (History, Left) {
+        if self.boots.len() > MAX_BOOTS {
+            self.forget_oldest(MAX_BOOTS);
+        }
+        let mut boots: Vec<Boot> = self.boots.into_iter().map(finished).collect();
+        clock::settle(&mut boots);
         boots.sort_by(|a, b| a.start_s().total_cmp(&b.start_s()).then(a.id.cmp(&b.id)));
-        (
-            History {
-                boots,
-                hosts: self.hosts,
-                card_lines: self.card_lines,
-                leases: self.leases,
-            },
-            self.dropped,
-        )
+        let history = History {
+            boots,
+            hosts: self.hosts,
+            card_lines: self.card_lines,
+            leases: self.leases,
+        };
+        (history, self.left)
+    }
+}
+
+fn finished((id, boot): (String, Growing)) -> Boot {
+    let mut events = boot.kept.into_events();
+    events.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
+    events.dedup_by(|a, b| order_of(a) == order_of(b));
+    Boot {
+        id,
+        events,
+        begins: boot.begins,
+        clock: boot.clock,
     }
 }
 
@@ -189,27 +312,25 @@ fn order_of(event: &Event) -> (u64, u64, &str, &str) {
     )
 }
 
-/// The boot of a record, widened to hold it; `None` when there are too many.
-fn boot_of<'a>(boots: &'a mut BTreeMap<String, Boot>, record: &Record<'_>) -> Option<&'a mut Boot> {
-    let point = (record.monotonic_us, record.realtime_us);
+/// The boot of a record, widened to hold it.
+fn grown<'a>(
+    boots: &'a mut BTreeMap<String, Growing>,
+    file: &Arc<str>,
+    record: &Record<'_>,
+) -> Option<&'a mut Growing> {
     if !boots.contains_key(record.boot) {
-        if boots.len() >= MAX_BOOTS {
-            return None;
-        }
-        let id = record.boot.to_owned();
-        boots.insert(
-            id.clone(),
-            Boot {
-                id,
-                events: Vec::new(),
-                first: point,
-                last: point,
-            },
-        );
+        let fresh = Growing {
+            kept: Kept::default(),
+            begins: false,
+            clock: Clock::new(record),
+            newest_us: 0,
+        };
+        boots.insert(record.boot.to_owned(), fresh);
     }
     let boot = boots.get_mut(record.boot)?;
-    boot.first = boot.first.min(point);
-    boot.last = boot.last.max(point);
+    boot.begins |= record.begins;
+    boot.newest_us = boot.newest_us.max(record.realtime_us);
+    boot.clock.observe(file, record);
     Some(boot)
 }
 
@@ -232,20 +353,25 @@ fn unit_of<'a>(record: &Record<'a>, what: What, units: &'a BTreeMap<String, Stri
 
 fn event(
     file: &Arc<str>,
-    record: Record<'_>,
+    record: &Record<'_>,
     what: What,
     units: &BTreeMap<String, String>,
 ) -> Event {
-    let unit = unit_of(&record, what, units);
+    let unit = unit_of(record, what, units);
+    let sequence = match record.sequence {
+        0 => record.position.number(),
+        sequence => sequence,
+    };
     Event {
         monotonic_us: record.monotonic_us,
         realtime_us: record.realtime_us,
-        sequence: record.sequence,
-        unit: bounded(unit),
-        identifier: bounded(record.identifier),
-        message: bounded(record.message),
+        sequence,
+        unit: bounded(unit, MAX_NAME),
+        identifier: bounded(record.identifier, MAX_NAME),
+        message: bounded(record.message, MAX_MESSAGE),
         file: Arc::clone(file),
-        record: record.record,
+        record: record.position.to_string(),
+        count: 1,
         what,
     }
 }
@@ -271,8 +397,8 @@ fn is_direction(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-fn bounded(text: &str) -> String {
-    let mut end = text.len().min(1024);
+fn bounded(text: &str, limit: usize) -> String {
+    let mut end = text.len().min(limit);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -291,6 +417,11 @@ pub(crate) fn format_time(realtime_us: u64) -> String {
         of_day % 60,
         realtime_us / 1000 % 1000
     )
+}
+
+/// The year of a time, in UTC.
+pub(crate) fn year_of(realtime_us: u64) -> i64 {
+    civil_of_days((realtime_us / 86_400_000_000) as i64).0
 }
 
 fn civil_of_days(days: i64) -> (i64, i64, i64) {
@@ -368,8 +499,8 @@ mod tests {
                 },
             );
         }
-        let (history, dropped) = builder.finish();
-        assert_eq!(dropped, 0);
+        let (history, left) = builder.finish();
+        assert_eq!(left, Left::default());
         assert_eq!(history.boots[0].start_s(), 3600.0);
         assert_eq!(history.boots[0].clock_step_s(), 3596.0);
     }

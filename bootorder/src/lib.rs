@@ -6,6 +6,7 @@
 
 mod analysis;
 mod classify;
+mod clock;
 mod combine;
 mod estimators;
 mod event;
@@ -30,6 +31,7 @@ mod plan;
 mod prediction;
 mod readers;
 mod reasons;
+mod retention;
 pub mod schedule;
 mod services;
 mod simulate;
@@ -57,6 +59,7 @@ pub use order::{
     Edge, Evidence, Group, Kind, LearnedGate, Order, PlanEntry, Readiness, ServiceOrder, Source,
 };
 pub use prediction::{HostBudget, Prediction};
+pub use readers::{LogSurvey, survey_bytes, survey_log};
 pub use services::{ServicesError, extend_services};
 pub use what_if::{Consequence, WhatIf};
 

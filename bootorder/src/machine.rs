@@ -167,8 +167,10 @@ fn warn_of_clock(machine: &str, history: &History, warnings: &mut Vec<String>) {
         .filter(|step| *step > 60.0);
     let steps: Vec<f64> = steps.collect();
     if let Some(largest) = steps.iter().copied().reduce(f64::max) {
+        let unsure = history.boots.iter().map(|boot| boot.uncertainty_s());
+        let unsure = unsure.fold(0.0, f64::max);
         warnings.push(format!(
-            "{machine}: the clock was set during {} of {} boots, by up to {largest:.0} s; times against other machines are uncertain",
+            "{machine}: the clock was set during {} of {} boots, by up to {largest:.0} s; times against other machines are uncertain by up to {unsure:.0} s",
             steps.len(),
             history.boots.len()
         ));

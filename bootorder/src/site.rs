@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::clock;
 use crate::event::{Event, format_time, printable};
 use crate::facts::Reference;
 use crate::folder::MachineFolder;
@@ -34,6 +35,8 @@ impl Site {
             }
             machines.push(Machine::read(folder, warnings));
         }
+        let histories = machines.iter().map(|m| (m.name.as_str(), &m.history));
+        warnings.extend(clock::years_apart(histories));
         let names = Names::learn(&machines, warnings);
         let mut site = Self { machines, names };
         site.settle_references();

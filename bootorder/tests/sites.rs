@@ -239,7 +239,7 @@ fn bad_input_is_named_and_the_rest_is_ordered() {
     );
     for expected in [
         "a: var/log/journal/x/system.journal: it is not a journal file",
-        "win: Security.evtx: this Windows event log is not used; the System log is",
+        "win: Security.evtx: failed to read it as a Windows event log",
         "empty: no readable logs in ",
         "a: there is another machine of this name; ",
         "nobody",

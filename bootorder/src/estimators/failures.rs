@@ -1,9 +1,11 @@
 //! Failures that name another machine and clear once it is there: the best evidence.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::{Claim, Estimator, Node};
 use crate::classify::{Failure, What};
+use crate::clock;
 use crate::event::{Boot, Event};
 use crate::model::Feature;
 use crate::options::{EstimatorName, Options};
@@ -138,7 +140,7 @@ fn claim(site: &Site, machine: usize, boot: &Boot, group: &Group, events: &[&Eve
         .and_then(services::by_key)
         .map(|s| s.needed);
     let mut evidence =
-        vec![site.event_evidence(machine, events[0], &remark(site, group, events.len()))];
+        vec![site.event_evidence(machine, events[0], &remark(site, group, count_of(events)))];
     if let Some(event) = clearing {
         evidence.push(site.event_evidence(machine, event, "it cleared"));
     }
@@ -183,6 +185,11 @@ fn feature(group: &Group, state: &TargetState, cleared: bool) -> Feature {
 fn is_observer(program: &str) -> bool {
     let program = program.to_ascii_lowercase();
     OBSERVERS.iter().any(|word| program.contains(word))
+}
+
+/// How many records the kept ones stand for.
+fn count_of(events: &[&Event]) -> usize {
+    events.iter().map(|event| event.count as usize).sum()
 }
 
 fn remark(site: &Site, group: &Group, count: usize) -> String {
@@ -253,11 +260,19 @@ fn target_state(site: &Site, target: &Target, boot: &Boot, failure: &Event) -> T
         .find(|b| b.start_s() <= at && at <= b.end_s())
     {
         return match service_start(running, target) {
-            Some(event) if running.wall_s(event.monotonic_us) >= at => TargetState::Missing(Some(
-                site.event_evidence(target.machine, event, "started later"),
-            )),
-            Some(_) => TargetState::Serving,
             None => TargetState::Unknown,
+            Some(event) => {
+                let start = running.wall_s(event.monotonic_us);
+                match clock::first_of((running, start), (boot, at)) {
+                    Some(Ordering::Less) => TargetState::Serving,
+                    Some(_) => TargetState::Missing(Some(site.event_evidence(
+                        target.machine,
+                        event,
+                        "started later",
+                    ))),
+                    None => TargetState::Unknown,
+                }
+            }
         };
     }
     let next = other

@@ -5,20 +5,25 @@
 //! zstd, lz4 and xz. Memory is bounded by the two generations of the field cache.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::io::{BufReader, Read, Seek};
 use std::rc::Rc;
 
+use super::ReadError;
 use super::journal_object::{Field, FieldName, MAX_FIELD, is_compressed, parse_field};
-use super::{LogReader, ReadError};
-use crate::event::Record;
+use super::source::{Positioned, Source, read_exactly, read_up_to};
+use crate::event::{Position, Record};
 
 const KNOWN_FEATURES: u32 = 0b1_1111;
 const COMPACT: u32 = 1 << 4;
 const HEADER_LEN: u64 = 208;
 const OBJECT_HEADER: u64 = 16;
 const ENTRY: u8 = 3;
+const LAST_TYPE: u8 = 7;
+/// How far behind a damaged object the next whole one is looked for.
+const RESYNC_REACH: u64 = 1 << 20;
+/// A boot whose records begin so early is there from its beginning.
+const EARLY_US: u64 = 60_000_000;
+const RESYNC_WORK: u64 = 100_000;
 const MAX_ITEMS: usize = 1024;
 const MAX_OBJECT: u64 = 1 << 30;
 /// Entries may point anywhere, also all to the same costly object: the work for one file is bounded.
@@ -27,26 +32,22 @@ const COMPRESSED_WORK: u64 = 64;
 const GENERATION_LEN: usize = 100_000;
 const GENERATION_BYTES: usize = 8 << 20;
 
-pub(super) struct Journal;
-
-impl LogReader for Journal {
-    fn claims(&self, path: &str) -> bool {
-        path.ends_with(".journal") || path.ends_with(".journal~")
+/// Delivers every entry of a journal file.
+pub(super) fn read(source: &Source, sink: &mut dyn FnMut(Record<'_>)) -> Result<(), ReadError> {
+    let header = Header::read(source)?;
+    Walk {
+        fields: Fields::new(Rc::clone(source), &header),
+        header,
+        boot: ([0; 16], "0".repeat(32)),
+        entries: 0,
+        damage: None,
     }
+    .run(sink)
+}
 
-    fn is_fallback(&self) -> bool {
-        false
-    }
-
-    fn read(&self, file: File, sink: &mut dyn FnMut(Record<'_>)) -> Result<(), ReadError> {
-        let header = Header::read(&file)?;
-        Walk {
-            fields: Fields::new(file.try_clone()?, header.compact),
-            header,
-            entries: 0,
-        }
-        .run(BufReader::with_capacity(1 << 16, file), sink)
-    }
+/// When a journal begins, by its first bytes.
+pub(super) fn first_us(head: &[u8]) -> u64 {
+    u64_at(head, 184)
 }
 
 struct Header {
@@ -57,10 +58,9 @@ struct Header {
 }
 
 impl Header {
-    fn read(file: &File) -> Result<Self, ReadError> {
+    fn read(source: &Source) -> Result<Self, ReadError> {
         let mut bytes = [0_u8; HEADER_LEN as usize];
-        file.read_exact_at(&mut bytes, 0)
-            .map_err(|_| ReadError::NotAJournal)?;
+        read_exactly(source.as_ref(), &mut bytes, 0).map_err(|_| ReadError::NotAJournal)?;
         if &bytes[..8] != b"LPKSHHRH" {
             return Err(ReadError::NotAJournal);
         }
@@ -74,7 +74,7 @@ impl Header {
         }
         let end = header_size
             .saturating_add(u64_at(&bytes, 96))
-            .min(file.metadata()?.len());
+            .min(source.size()?);
         let tail_object = u64_at(&bytes, 136);
         Ok(Self {
             header_size,
@@ -88,73 +88,107 @@ impl Header {
 struct Walk {
     header: Header,
     fields: Fields,
+    /// The last boot id, and how it is written.
+    boot: ([u8; 16], String),
     entries: u64,
+    /// Where the first damage was.
+    damage: Option<u64>,
 }
 
 impl Walk {
-    fn run(
-        mut self,
-        mut reader: BufReader<File>,
-        sink: &mut dyn FnMut(Record<'_>),
-    ) -> Result<(), ReadError> {
+    fn run(mut self, sink: &mut dyn FnMut(Record<'_>)) -> Result<(), ReadError> {
+        let source = Rc::clone(&self.fields.source);
+        let mut reader = BufReader::with_capacity(1 << 16, Positioned::new(source));
         let mut offset = self.header.header_size;
-        reader.seek(SeekFrom::Start(offset))?;
         while offset.saturating_add(OBJECT_HEADER) <= self.header.end {
-            let mut head = [0_u8; OBJECT_HEADER as usize];
-            reader
-                .read_exact(&mut head)
-                .map_err(|_| self.damaged(offset))?;
-            let size = u64_at(&head, 8);
-            if size == 0 && head[0] == 0 {
-                return self.unused_tail(offset);
-            }
-            let fits = offset
-                .checked_add(size)
-                .is_some_and(|end| end <= self.header.end);
-            if !(OBJECT_HEADER..=MAX_OBJECT).contains(&size) || !fits {
-                return Err(self.damaged(offset));
-            }
             if self.fields.work_left == 0 {
                 return Err(ReadError::TooMuchWork(self.entries));
             }
-            let padded = size.next_multiple_of(8);
-            let taken = match head[0] {
-                ENTRY => self
-                    .entry(&mut reader, size, sink)
-                    .map_err(|_| self.damaged(offset))?,
-                _ => OBJECT_HEADER,
+            offset = match self.object(&mut reader, offset, sink)? {
+                Next::Object(next) => next,
+                Next::End => break,
+                Next::Damage => match self.behind_damage(offset) {
+                    Some(next) => next,
+                    None => break,
+                },
             };
-            reader.seek_relative((padded - taken) as i64)?;
-            offset += padded;
         }
-        Ok(())
-    }
-
-    /// Journal files are allocated ahead: zeros behind the last object are no damage.
-    fn unused_tail(&self, offset: u64) -> Result<(), ReadError> {
-        if offset > self.header.tail_object {
-            Ok(())
-        } else {
-            Err(self.damaged(offset))
+        let cut = self.header.tail_object >= self.header.end && self.header.tail_object != 0;
+        match self.damage.or(cut.then_some(offset)) {
+            Some(offset) => Err(ReadError::Damaged {
+                offset,
+                entries: self.entries,
+            }),
+            None => Ok(()),
         }
     }
 
-    fn damaged(&self, offset: u64) -> ReadError {
-        ReadError::Damaged {
-            offset,
-            entries: self.entries,
+    fn object(
+        &mut self,
+        reader: &mut BufReader<Positioned>,
+        offset: u64,
+        sink: &mut dyn FnMut(Record<'_>),
+    ) -> Result<Next, ReadError> {
+        let to = offset as i64 - reader.stream_position()? as i64;
+        reader.seek_relative(to)?;
+        let mut head = [0_u8; OBJECT_HEADER as usize];
+        if reader.read_exact(&mut head).is_err() {
+            return Ok(Next::Damage);
         }
+        let size = u64_at(&head, 8);
+        // Journal files are allocated ahead: zeros behind the last object are no damage.
+        if size == 0 && head[0] == 0 && offset > self.header.tail_object {
+            return Ok(Next::End);
+        }
+        let Some(next) = self.next_of(&head, offset) else {
+            return Ok(Next::Damage);
+        };
+        if head[0] == ENTRY && self.entry(reader, size, sink).is_err() {
+            return Ok(Next::Damage);
+        }
+        Ok(Next::Object(next))
     }
 
-    /// Reads one entry behind its object header; returns how many bytes of the object were taken.
+    /// Where the object behind this one begins, when its head makes sense.
+    fn next_of(&self, head: &[u8], offset: u64) -> Option<u64> {
+        let size = u64_at(head, 8);
+        let end = offset.checked_add(size)?;
+        let fits = (OBJECT_HEADER..=MAX_OBJECT).contains(&size) && end <= self.header.end;
+        (fits && head[0] <= LAST_TYPE).then(|| offset + size.next_multiple_of(8))
+    }
+
+    /// The next place where two objects follow each other, within reach.
+    fn behind_damage(&mut self, offset: u64) -> Option<u64> {
+        self.damage.get_or_insert(offset);
+        self.fields.work_left = self.fields.work_left.checked_sub(RESYNC_WORK)?;
+        let start = offset.checked_add(8)?;
+        let reach = self.header.end.checked_sub(start)?.min(RESYNC_REACH);
+        let mut bytes = vec![0_u8; reach as usize];
+        let read = read_up_to(self.fields.source.as_ref(), &mut bytes, start).ok()?;
+        let heads = (0..read.saturating_sub(OBJECT_HEADER as usize)).step_by(8);
+        let place = |at: &usize| {
+            let head = &bytes[*at..*at + OBJECT_HEADER as usize];
+            let follower = self
+                .next_of(head, start + *at as u64)
+                .filter(|_| is_head(head));
+            follower.is_some_and(|next| {
+                let next = usize::try_from(next - start).unwrap_or(usize::MAX);
+                let end = next.saturating_add(OBJECT_HEADER as usize);
+                bytes.get(next..end).is_some_and(is_head)
+            })
+        };
+        heads.into_iter().find(place).map(|at| start + at as u64)
+    }
+
+    /// Reads one entry behind its object header.
     fn entry(
         &mut self,
-        reader: &mut BufReader<File>,
+        reader: &mut BufReader<Positioned>,
         size: u64,
         sink: &mut dyn FnMut(Record<'_>),
-    ) -> std::io::Result<u64> {
+    ) -> std::io::Result<()> {
         if size < 64 {
-            return Ok(OBJECT_HEADER);
+            return Ok(());
         }
         let item_len = if self.header.compact { 4 } else { 16 };
         let items = (((size - 64) / item_len) as usize).min(MAX_ITEMS);
@@ -172,9 +206,29 @@ impl Walk {
             }
         }
         self.entries += 1;
-        entry.deliver(&bytes, sink);
-        Ok(OBJECT_HEADER + bytes.len() as u64)
+        self.name_boot(&bytes[24..40]);
+        entry.deliver(&bytes, &self.boot.1, sink);
+        Ok(())
     }
+
+    fn name_boot(&mut self, id: &[u8]) {
+        if self.boot.0 != id {
+            self.boot.0.copy_from_slice(id);
+            self.boot.1 = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        }
+    }
+}
+
+enum Next {
+    Object(u64),
+    End,
+    Damage,
+}
+
+/// Whether 16 bytes can begin an object: a known type, known flags, nothing in the reserve.
+fn is_head(head: &[u8]) -> bool {
+    let known = (1..=LAST_TYPE).contains(&head[0]) && head[1] <= 7;
+    known && head[2..8].iter().all(|byte| *byte == 0) && u64_at(head, 8) >= OBJECT_HEADER
 }
 
 #[derive(Default)]
@@ -194,12 +248,8 @@ impl Entry {
             .map_or("", |field| field.value.as_str())
     }
 
-    fn deliver(&self, fixed: &[u8], sink: &mut dyn FnMut(Record<'_>)) {
+    fn deliver(&self, fixed: &[u8], boot: &str, sink: &mut dyn FnMut(Record<'_>)) {
         let sequence = u64_at(fixed, 0);
-        let boot: String = fixed[24..40]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
         let identifier = match self.text(FieldName::Identifier) {
             "" => self.text(FieldName::Command),
             identifier => identifier,
@@ -209,11 +259,11 @@ impl Entry {
             unit => unit,
         };
         sink(Record {
-            boot: &boot,
+            boot,
+            begins: u64_at(fixed, 16) < EARLY_US,
             monotonic_us: u64_at(fixed, 16),
             realtime_us: u64_at(fixed, 8),
-            record: format!("seqnum {sequence}"),
-            sequence,
+            position: Position::Sequence(sequence),
             logger_unit: self.text(FieldName::LoggerUnit),
             subject_unit,
             identifier,
@@ -227,7 +277,7 @@ type Generation = HashMap<u64, Option<Rc<Field>>>;
 
 /// Data objects by offset. Two generations: what is used moves to the young one.
 struct Fields {
-    file: File,
+    source: Source,
     compact: bool,
     young: Generation,
     old: Generation,
@@ -236,14 +286,14 @@ struct Fields {
 }
 
 impl Fields {
-    fn new(file: File, compact: bool) -> Self {
+    fn new(source: Source, header: &Header) -> Self {
         Self {
-            file,
-            compact,
+            source,
+            compact: header.compact,
             young: HashMap::new(),
             old: HashMap::new(),
             young_bytes: 0,
-            work_left: WORK,
+            work_left: WORK + header.end / 64,
         }
     }
 
@@ -267,29 +317,17 @@ impl Fields {
     fn load(&mut self, offset: u64) -> Option<Field> {
         self.work_left = self.work_left.checked_sub(1)?;
         let mut bytes = vec![0_u8; 72 + MAX_FIELD];
-        let read = read_up_to(&self.file, &mut bytes, offset)?;
+        let read = read_up_to(self.source.as_ref(), &mut bytes, offset).ok()?;
         bytes.truncate(read);
         if is_compressed(&bytes) {
             self.work_left = self.work_left.saturating_sub(COMPRESSED_WORK);
         }
         parse_field(&bytes, self.compact, |needed| {
             let mut whole = vec![0_u8; needed];
-            self.file.read_exact_at(&mut whole, offset).ok()?;
+            read_exactly(self.source.as_ref(), &mut whole, offset).ok()?;
             Some(whole)
         })
     }
-}
-
-fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> Option<usize> {
-    let mut read = 0;
-    while read < bytes.len() {
-        match file.read_at(&mut bytes[read..], offset.checked_add(read as u64)?) {
-            Ok(0) => break,
-            Ok(count) => read += count,
-            Err(_) => return None,
-        }
-    }
-    Some(read)
 }
 
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {

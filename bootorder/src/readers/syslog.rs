@@ -1,237 +1,249 @@
-//! Text logs of syslog daemons (RFC 3164 and RFC 3339 time stamps), used where no journal is.
+//! Lines of syslog daemons: RFC 3164, RFC 5424 and what rsyslog's templates make of them.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use super::stamps::{Written, take_stamp};
 
-use super::{LogReader, ReadError};
-use crate::event::{Record, days_of_civil};
-
-const MAX_FILE: u64 = 256 << 20;
-const MAX_LINE: u64 = 8192;
-const MONTHS: &[&str] = &[
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+const MAX_TAG: usize = 128;
+/// Where some daemons write how grave a line is instead of a host.
+const SEVERITIES: &[&str] = &[
+    "EMERG", "ALERT", "CRIT", "ERR", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG",
 ];
 
-pub(super) struct Syslog;
-
-impl LogReader for Syslog {
-    fn claims(&self, path: &str) -> bool {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let text = !name.ends_with(".gz") && !name.ends_with(".xz") && !name.ends_with(".zst");
-        let stem = ["syslog", "messages", "daemon.log", "kern.log"];
-        text && stem.iter().any(|stem| name.starts_with(stem))
-    }
-
-    fn is_fallback(&self) -> bool {
-        true
-    }
-
-    fn read(&self, file: File, sink: &mut dyn FnMut(Record<'_>)) -> Result<(), ReadError> {
-        let metadata = file.metadata()?;
-        // RFC 3164 stamps have no year: the file was last written in the year of its last line.
-        let modified = metadata
-            .modified()
-            .ok()
-            .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
-        let year = 1970 + modified.map_or(0, |age| (age.as_secs() / 31_556_952) as i64);
-        let mut lines = Lines {
-            reader: BufReader::new(file.take(MAX_FILE)),
-            number: 0,
-        };
-        let mut boots = Boots {
-            year,
-            number: 0,
-            start_us: None,
-        };
-        while let Some(line) = lines.next_line()? {
-            if let Some(parsed) = parse(&line, year) {
-                boots.deliver(&parsed, lines.number, sink);
-            }
-        }
-        if metadata.len() > MAX_FILE {
-            Err(ReadError::TooLarge(MAX_FILE >> 20))
-        } else {
-            Ok(())
-        }
-    }
+/// One parsed line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    pub when: Written,
+    /// Empty when the line has none.
+    pub host: &'a str,
+    pub identifier: &'a str,
+    pub process: &'a str,
+    pub message: &'a str,
+    /// The kernel's own time, where the line has it.
+    pub uptime_us: Option<u64>,
+    /// Whether the program is marked as such ("tag:"), not guessed.
+    pub is_tagged: bool,
 }
 
-struct Lines<R> {
-    reader: R,
-    number: u64,
-}
-
-impl<R: BufRead> Lines<R> {
-    fn next_line(&mut self) -> Result<Option<String>, ReadError> {
-        let mut bytes = Vec::new();
-        if self
-            .reader
-            .by_ref()
-            .take(MAX_LINE)
-            .read_until(b'\n', &mut bytes)?
-            == 0
-        {
-            return Ok(None);
-        }
-        self.number += 1;
-        Ok(Some(String::from_utf8_lossy(&bytes).trim_end().to_owned()))
-    }
-}
-
-/// Text logs know no boot id: a boot begins where the kernel introduces itself.
-struct Boots {
-    year: i64,
-    number: u32,
-    start_us: Option<u64>,
-}
-
-impl Boots {
-    fn deliver(&mut self, line: &Line<'_>, number: u64, sink: &mut dyn FnMut(Record<'_>)) {
-        let begins = line.identifier == "kernel" && line.message.contains("Linux version ");
-        if begins || self.start_us.is_none() {
-            self.number += 1;
-            self.start_us = Some(line.realtime_us);
-        }
-        let start = self.start_us.unwrap_or(line.realtime_us);
-        let boot = format!("{}-{}-{start}", self.year, self.number);
-        sink(Record {
-            boot: &boot,
-            monotonic_us: line.realtime_us.saturating_sub(start),
-            realtime_us: line.realtime_us,
-            record: format!("line {number}"),
-            sequence: number,
-            identifier: line.identifier,
-            message: line.message,
-            ..Record::default()
-        });
-    }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Line<'a> {
-    realtime_us: u64,
-    identifier: &'a str,
-    message: &'a str,
-}
-
-fn parse(line: &str, year: i64) -> Option<Line<'_>> {
-    let (realtime_us, rest) = match rfc3339(line) {
-        Some(found) => found,
-        None => rfc3164(line, year)?,
-    };
-    let (_host, rest) = rest.trim_start().split_once(' ')?;
-    let (tag, message) = rest.split_once(": ")?;
-    let identifier = tag.split('[').next().unwrap_or(tag);
-    let message = strip_kernel_time(message);
-    (!identifier.contains(' ')).then_some(Line {
-        realtime_us,
-        identifier,
-        message,
-    })
-}
-
-/// The kernel's own "[    1.234567] " in front of its messages.
-fn strip_kernel_time(message: &str) -> &str {
-    match message
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once("] "))
+/// Parses one line; `None` for continuations and foreign text.
+pub(super) fn parse(line: &str) -> Option<Line<'_>> {
+    let after_priority = strip_priority(line);
+    let text = after_priority.unwrap_or(line);
+    if let Some(rest) = text.strip_prefix("1 ")
+        && let Some(line) = rfc5424(rest)
     {
-        Some((time, rest)) if time.trim().parse::<f64>().is_ok() => rest,
-        _ => message,
+        return Some(line);
     }
+    let (when, rest) = take_stamp(text)?;
+    traditional(when, rest.trim_start())
 }
 
-fn rfc3164(line: &str, year: i64) -> Option<(u64, &str)> {
-    let stamp = line.get(..15)?;
-    let month = MONTHS.iter().position(|name| stamp.starts_with(name))? as i64 + 1;
-    let day = stamp.get(4..6)?.trim().parse().ok()?;
-    let time = clock(stamp.get(7..15)?)?;
-    Some((micros(year, month, day, time, 0)?, line.get(15..)?))
+/// Takes "<34>" off, also behind the length that some transports write.
+fn strip_priority(line: &str) -> Option<&str> {
+    let framed = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let line = match framed.strip_prefix(' ') {
+        Some(rest) if framed.len() < line.len() && rest.starts_with('<') => rest,
+        _ => line,
+    };
+    let (number, rest) = line.strip_prefix('<')?.split_once('>')?;
+    let valid = (1..=3).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+    valid.then_some(rest)
 }
 
-fn rfc3339(line: &str) -> Option<(u64, &str)> {
-    let (stamp, rest) = line.split_once(' ')?;
-    Some((stamp_us(stamp)?, rest))
+fn rfc5424(text: &str) -> Option<Line<'_>> {
+    let (when, rest) = take_stamp(text)?;
+    let mut words = rest.splitn(5, ' ');
+    let (host, identifier, process) = (words.next()?, words.next()?, words.next()?);
+    let _message_id = words.next()?;
+    let message = behind_structured_data(words.next()?)?;
+    let known = |word: &'static str| move |text: &&str| *text != word;
+    Some(
+        Line {
+            when,
+            host: Some(host).filter(known("-")).unwrap_or(""),
+            identifier: Some(identifier).filter(known("-")).unwrap_or(""),
+            process: Some(process).filter(known("-")).unwrap_or(""),
+            message: message.trim_start_matches('\u{feff}').trim_start(),
+            uptime_us: None,
+            is_tagged: true,
+        }
+        .with_kernel_time(),
+    )
 }
 
-/// Microseconds since the epoch of "2024-02-29T01:00:00.5+01:00".
-pub(super) fn stamp_us(stamp: &str) -> Option<u64> {
-    let number = |range: std::ops::Range<usize>| stamp.get(range)?.parse::<i64>().ok();
-    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-    if stamp.get(10..11)? != "T" {
+/// What follows "-" or "[id name=\"value\"]...".
+fn behind_structured_data(text: &str) -> Option<&str> {
+    if let Some(rest) = text.strip_prefix('-') {
+        return (rest.is_empty() || rest.starts_with(' ')).then(|| rest.trim_start());
+    }
+    let (mut quoted, mut escaped, mut open) = (false, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' if open => quoted = !quoted,
+            b'[' if !quoted && !open => open = true,
+            b']' if !quoted && open => open = false,
+            b' ' if !open => return Some(&text[at + 1..]),
+            _ if open => {}
+            _ => return None,
+        }
+    }
+    (!open).then_some("")
+}
+
+fn traditional(when: Written, rest: &str) -> Option<Line<'_>> {
+    let (first, after) = rest.split_once(' ').unwrap_or((rest, ""));
+    if first.is_empty() {
         return None;
     }
-    let time = clock(stamp.get(11..19)?)?;
-    let rest = stamp.get(19..)?;
-    let zone = rest.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-    let whole = micros(year, month, day, time, zone_s(zone)?)?;
-    Some(whole + fraction_us(&rest[..rest.len() - zone.len()]))
+    let (host, rest) = if first.ends_with(':') || first.starts_with("--") {
+        ("", rest)
+    } else if SEVERITIES.contains(&first) {
+        ("", after)
+    } else {
+        (first, after)
+    };
+    let (tag, message) = rest.split_once(' ').unwrap_or((rest, ""));
+    let is_tagged = tag.ends_with(':');
+    let tag = tag.trim_end_matches(':');
+    let (name, process) = match tag.split_once('[') {
+        Some((name, process)) => (name, process.trim_end_matches(']')),
+        None => (tag, ""),
+    };
+    let identifier = match name.starts_with('/') {
+        true => name.rsplit('/').next().unwrap_or(name),
+        false => name,
+    };
+    // macOS writes the severity between the program and the colon.
+    let (message, is_tagged) = match message.strip_prefix('<').and_then(|m| m.split_once(">: ")) {
+        Some((word, rest)) if !is_tagged && !word.contains(' ') => (rest, true),
+        _ => (message, is_tagged),
+    };
+    let line = Line {
+        when,
+        host,
+        identifier,
+        process,
+        message: message.trim_start(),
+        uptime_us: None,
+        is_tagged,
+    };
+    (tag.len() <= MAX_TAG).then(|| line.with_kernel_time())
 }
 
-/// ".1234567" in microseconds.
-fn fraction_us(text: &str) -> u64 {
-    let digits = text
-        .trim_start_matches('.')
-        .bytes()
-        .chain(std::iter::repeat(b'0'))
-        .take(6);
-    digits.fold(0, |sum, digit| {
-        sum * 10 + u64::from(digit.saturating_sub(b'0').min(9))
-    })
-}
-
-fn zone_s(zone: &str) -> Option<i64> {
-    if zone == "Z" {
-        return Some(0);
+impl Line<'_> {
+    /// Takes the kernel's own "[    1.234567] " off its messages.
+    fn with_kernel_time(mut self) -> Self {
+        if let Some((time, rest)) = self
+            .message
+            .strip_prefix('[')
+            .and_then(|m| m.split_once("] "))
+            && let Some(uptime) = time
+                .trim()
+                .parse::<f64>()
+                .ok()
+                .filter(|t| (0.0..1e9).contains(t))
+        {
+            self.uptime_us = Some((uptime * 1e6) as u64);
+            self.message = rest.trim_start();
+        }
+        self
     }
-    let sign = if zone.starts_with('-') { -1 } else { 1 };
-    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-    Some(sign * (hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60))
 }
 
-fn clock(text: &str) -> Option<i64> {
-    let mut parts = text.split(':').map(|part| part.parse::<i64>().ok());
-    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
-    let valid = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..61).contains(&second);
-    valid.then_some(hour * 3600 + minute * 60 + second)
-}
-
-fn micros(year: i64, month: i64, day: i64, of_day_s: i64, zone_s: i64) -> Option<u64> {
-    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let seconds = days_of_civil(year, month, day) * 86_400 + of_day_s - zone_s;
-    u64::try_from(seconds).ok()?.checked_mul(1_000_000)
+/// Where the next record begins in a line: forwarders do not always write an end of line.
+pub(super) fn next_record(line: &str) -> Option<usize> {
+    let begins = |at: &usize| {
+        strip_priority(&line[*at..])
+            .is_some_and(|rest| take_stamp(rest.strip_prefix("1 ").unwrap_or(rest)).is_some())
+    };
+    line.match_indices('<')
+        .map(|(at, _)| at)
+        .filter(|at| *at > 0)
+        .find(begins)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn check(text: &str, expected: [&str; 4]) {
+        let line = parse(text).unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(
+            [line.host, line.identifier, line.process, line.message],
+            expected,
+            "{text}"
+        );
+    }
+
     #[test]
-    fn both_time_stamps_are_read() {
-        let mut expected = Line {
-            realtime_us: 1_709_164_800_000_000,
-            identifier: "kernel",
-            message: "Linux version 6",
-        };
-        let old = "Feb 29 00:00:00 dir1 kernel: [    0.000000] Linux version 6";
-        assert_eq!(parse(old, 2024).as_ref(), Some(&expected));
-        let new = "2024-02-29T01:00:00.123456+01:00 dir1 kernel[1]: Linux version 6";
-        expected.realtime_us += 123_456;
-        assert_eq!(parse(new, 1999).as_ref(), Some(&expected));
-        assert_eq!(stamp_us("1970-01-01T00:00:01.5Z"), Some(1_500_000));
+    fn every_form_is_read() {
+        let stamp = "Feb 29 00:00:00";
+        check(
+            &format!("{stamp} dir1 kernel: [    0.000000] Linux version 6"),
+            ["dir1", "kernel", "", "Linux version 6"],
+        );
+        check(
+            &format!("<6>{stamp} dir1 sshd[12]: hello"),
+            ["dir1", "sshd", "12", "hello"],
+        );
+        check(
+            &format!("{stamp} dir1 log_tag this is debug"),
+            ["dir1", "log_tag", "", "this is debug"],
+        );
+        check(
+            &format!("{stamp}: --- last message repeated 5 times ---"),
+            ["", "---", "", "last message repeated 5 times ---"],
+        );
+        check(
+            &format!("{stamp} mac sockerfilterfw[1985] <Info>: allow"),
+            ["mac", "sockerfilterfw", "1985", "allow"],
+        );
+        check(
+            &format!("{stamp} dir1 /usr/sbin/cron[3]: x"),
+            ["dir1", "cron", "3", "x"],
+        );
+        let iso = "2024-02-29T01:00:00.123456+01:00";
+        check(
+            &format!("{iso} dir1 systemd[1]: Started x."),
+            ["dir1", "systemd", "1", "Started x."],
+        );
+        check(
+            &format!("{iso} INFO periodic[7]: done"),
+            ["", "periodic", "7", "done"],
+        );
+        check(
+            &format!("<30>1 {iso} dir1 systemd 1 - -  Started x."),
+            ["dir1", "systemd", "1", "Started x."],
+        );
+        check(
+            &format!("57 <30>1 {iso} - - - ID7 [a@1 k=\"v \\\" ]\"][b] \u{feff}text"),
+            ["", "", "", "text"],
+        );
+        check(&format!("<30>1 {iso} h app - - -"), ["h", "app", "", ""]);
+        assert_eq!(parse("\tmany syslog parsers."), None);
+        assert_eq!(parse("2024-02-29 01:00:00 UTC [1] LOG:  ready"), None);
+    }
+
+    #[test]
+    fn the_kernels_own_time_is_kept() {
+        let line = parse("Feb 29 00:00:00 dir1 kernel: [  316.559919] wlan0: x").expect("a line");
+        assert_eq!(line.uptime_us, Some(316_559_919));
+        let other = parse("Feb 29 00:00:00 dir1 app: [17] x").expect("a line");
+        assert_eq!((other.uptime_us, other.message), (Some(17_000_000), "x"));
+    }
+
+    #[test]
+    fn records_without_line_ends_are_taken_apart() {
+        let text = "<15>Mar  6 04:07:23 h a <b> x<14>Mar  6 04:07:23 h c d<3>e";
+        let at = next_record(text).expect("a record");
+        assert!(text[at..].starts_with("<14>"));
+        assert_eq!(next_record(&text[at..]), None);
     }
 
     proptest::proptest! {
         #[test]
-        fn hostile_lines_never_panic(line: String) {
-            let _ = parse(&line, 2024);
-        }
-
-        #[test]
-        fn nearly_right_lines_never_panic(day in "[A-Z][a-z]{2} [ 0-9é]{2} [0-9:é]{8}.{0,30}") {
-            let _ = parse(&day, 2024);
+        fn hostile_lines_never_panic(line: String, near in "<[0-9]{1,4}>1? ?(Mar  6 04:07:23|2024-02-29T01:00:00Z) [ -~é\\[\\]\"]{0,60}") {
+            let _ = (parse(&line), parse(&near), next_record(&line), next_record(&near));
         }
     }
 }
