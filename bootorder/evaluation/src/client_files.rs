@@ -1,5 +1,6 @@
 //! Configuration by which programs name the servers they use.
 
+use crate::application_files;
 use crate::messages::{mount_point, mount_unit};
 use crate::model::{Distribution, Kind, Link, Need, Reference, Site};
 use crate::programs::package;
@@ -26,28 +27,21 @@ pub fn write(site: &Site, need: &Need, tree: &mut Tree) {
         .port,
     };
     match need.link {
-        Link::Resolver => tree.add("etc/resolv.conf", format!("nameserver {}", c.target)),
-        Link::Lease | Link::Imap => {}
+        Link::Resolver => resolver(&c, tree),
+        Link::Lease | Link::Forward | Link::Agent | Link::Watch | Link::Fetch => {}
         Link::Clock => clock(&c, tree),
         Link::Directory => directory(&c, tree),
         Link::DomainMember => member(&c, tree),
         Link::NfsMount | Link::CifsMount => mount(&c, tree),
         Link::Automount => automount(&c, tree),
         Link::IscsiDisk => iscsi(&c, tree),
-        Link::SqlPostgres | Link::SqlMariadb => sql(&c, tree),
-        Link::Cache => setting(
-            &c,
-            tree,
-            "REDIS_URL",
-            &format!("redis://{}:6379/0", c.target),
-        ),
-        Link::Queue => setting(
-            &c,
-            tree,
-            "AMQP_URL",
-            &format!("amqp://{}:s3cret@{}:5672//", c.label, c.target),
-        ),
-        Link::MailRelay => setting(&c, tree, "SMTP_HOST", &c.target),
+        Link::SqlPostgres
+        | Link::SqlMariadb
+        | Link::Cache
+        | Link::Queue
+        | Link::Document
+        | Link::Search
+        | Link::MailRelay => application_files::write(&c, tree),
         Link::Backend => backend(&c, tree),
         Link::ZoneTransfer => zone(&c, tree),
         Link::ReplicaPostgres => replica(&c, tree),
@@ -57,14 +51,34 @@ pub fn write(site: &Site, need: &Need, tree: &mut Tree) {
     }
 }
 
-struct Client<'a> {
-    site: &'a Site,
-    need: &'a Need,
-    debian: bool,
-    kind: Kind,
-    label: &'a str,
-    target: String,
-    port: u16,
+/// A client that is being configured.
+pub struct Client<'a> {
+    pub site: &'a Site,
+    pub need: &'a Need,
+    pub debian: bool,
+    pub kind: Kind,
+    pub label: &'a str,
+    pub target: String,
+    pub port: u16,
+}
+
+/// The ways in which distributions and administrators set name servers.
+fn resolver(c: &Client, tree: &mut Tree) {
+    let machine = &c.site.machines[c.need.client.0];
+    let stub = "# This is /run/systemd/resolve/stub-resolv.conf managed by man:systemd-resolved(8).\nnameserver 127.0.0.53\noptions edns0 trust-ad";
+    match (c.debian, machine.network_style) {
+        (true, 0) => {
+            tree.add_once("etc/resolv.conf", stub);
+            tree.add_below(
+                "etc/systemd/resolved.conf",
+                "[Resolve]",
+                format!("DNS={}", c.target),
+            );
+        }
+        // The network's own file names them; see `server_files`.
+        (true, 1 | 2) => tree.add_once("etc/resolv.conf", stub),
+        _ => tree.add("etc/resolv.conf", format!("nameserver {}", c.target)),
+    }
 }
 
 fn clock(c: &Client, tree: &mut Tree) {
@@ -93,7 +107,7 @@ fn directory(c: &Client, tree: &mut Tree) {
     }
 }
 
-const POSTFIX: &str = "# See /usr/share/postfix/main.cf.dist for a commented, more complete version\nsmtpd_banner = $myhostname ESMTP $mail_name\nbiff = no\nappend_dot_mydomain = no\ncompatibility_level = 3.6\nmydestination = $myhostname, localhost\ninet_interfaces = all";
+pub const POSTFIX: &str = "# See /usr/share/postfix/main.cf.dist for a commented, more complete version\nsmtpd_banner = $myhostname ESMTP $mail_name\nbiff = no\nappend_dot_mydomain = no\ncompatibility_level = 3.6\nmydestination = $myhostname, localhost\ninet_interfaces = all";
 
 fn member(c: &Client, tree: &mut Tree) {
     let realm = c.site.realm();
@@ -160,12 +174,13 @@ fn iscsi(c: &Client, tree: &mut Tree) {
     } else {
         "var/lib/iscsi"
     };
+    let portal = c.site.address_for(c.need);
     let record = format!(
         "# BEGIN RECORD 2.1.8\nnode.name = {iqn}\nnode.tpgt = 1\nnode.startup = automatic\nnode.leading_login = No\niface.iscsi_ifacename = default\nnode.discovery_address = {0}\nnode.discovery_port = 3260\nnode.discovery_type = send_targets\nnode.conn[0].address = {0}\nnode.conn[0].port = 3260\nnode.conn[0].startup = manual\n# END RECORD",
-        server.address
+        portal
     );
     tree.add(
-        format!("{root}/nodes/{iqn}/{},3260,1/default", server.address),
+        format!("{root}/nodes/{iqn}/{portal},3260,1/default"),
         record,
     );
     tree.add(
@@ -179,75 +194,6 @@ fn iscsi(c: &Client, tree: &mut Tree) {
         "etc/fstab",
         "UUID=7c1d2b34-9a0e-4f3e-8d61-1b6f1f2c0a55 /srv/data ext4 _netdev 0 2",
     );
-}
-
-fn url(c: &Client) -> String {
-    match c.need.link {
-        Link::SqlPostgres => format!("postgresql://{0}:s3cret@{1}:5432/{0}", c.label, c.target),
-        _ => format!("mysql+pymysql://{0}:s3cret@{1}:3306/{0}", c.label, c.target),
-    }
-}
-
-fn sql(c: &Client, tree: &mut Tree) {
-    let postgres = c.need.link == Link::SqlPostgres;
-    let (target, label, port) = (&c.target, c.label, c.port);
-    let product = if postgres { "postgresql" } else { "mysql" };
-    match c.kind {
-        Kind::PythonApp => setting(c, tree, "DATABASE_URL", &url(c)),
-        Kind::NodeApp => {
-            setting(c, tree, "DB_HOST", target);
-            setting(c, tree, "DB_PORT", &port.to_string());
-        }
-        Kind::JavaApp => {
-            let conf = if c.debian { "etc/tomcat10" } else { "etc/tomcat" };
-            tree.add(format!("{conf}/context.xml"), format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Context>\n    <WatchedResource>WEB-INF/web.xml</WatchedResource>\n    <Resource name=\"jdbc/{label}\" auth=\"Container\" type=\"javax.sql.DataSource\"\n              username=\"{label}\" password=\"s3cret\"\n              url=\"jdbc:{product}://{target}:{port}/{label}\"/>\n</Context>"));
-        }
-        Kind::PhpSite if postgres => tree.add("var/www/html/config.php", format!("<?php\n$config['db_dsn'] = 'pgsql:host={target};port=5432;dbname={label}';\n$config['db_user'] = '{label}';")),
-        Kind::PhpSite => tree.add("var/www/html/wp-config.php", format!("<?php\ndefine( 'DB_NAME', '{label}' );\ndefine( 'DB_USER', '{label}' );\ndefine( 'DB_PASSWORD', 's3cret' );\ndefine( 'DB_HOST', '{target}' );\n$table_prefix = 'wp_';")),
-        Kind::Gitea => tree.add("etc/gitea/app.ini", format!("APP_NAME = Git\nRUN_MODE = prod\n\n[database]\nDB_TYPE  = {}\nHOST     = {target}:{port}\nNAME     = gitea\nUSER     = gitea\nPASSWD   = s3cret\n\n[server]\nHTTP_PORT = 3000", if postgres { "postgres" } else { "mysql" })),
-        Kind::Zabbix => tree.add("etc/zabbix/zabbix_server.conf", format!("### Option: DBHost\n# Default:\n# DBHost=localhost\n\nLogType=system\nDBHost={target}\nDBName=zabbix\nDBUser=zabbix\nDBPassword=s3cret")),
-        Kind::Bacula => tree.add("etc/bacula/bacula-dir.conf", format!("Catalog {{\n  Name = MyCatalog\n  dbname = \"bacula\"; DB Address = \"{target}\"; dbuser = \"bacula\"; dbpassword = \"s3cret\"\n}}")),
-        Kind::Postfix => {
-            tree.add_below("etc/postfix/main.cf", POSTFIX, "virtual_mailbox_domains = mysql:/etc/postfix/mysql-virtual-domains.cf");
-            tree.add("etc/postfix/mysql-virtual-domains.cf", format!("user = mail\npassword = s3cret\nhosts = {target}\ndbname = mail\nquery = SELECT 1 FROM domains WHERE name='%s'"));
-        }
-        Kind::Dovecot => tree.add("etc/dovecot/dovecot-sql.conf.ext", format!("driver = mysql\nconnect = host={target} dbname=mail user=mail password=s3cret\ndefault_pass_scheme = SHA512-CRYPT")),
-        _ => {}
-    }
-}
-
-/// An application's setting, where its administrators keep settings.
-fn setting(c: &Client, tree: &mut Tree, key: &str, value: &str) {
-    match c.kind {
-        Kind::PhpSite => tree.add_below(
-            "var/www/html/.env",
-            "APP_ENV=prod",
-            format!("{key}={value}"),
-        ),
-        Kind::JavaApp => {
-            let file = if c.debian {
-                "etc/default/tomcat10"
-            } else {
-                "etc/tomcat/tomcat.conf"
-            };
-            tree.add(
-                file,
-                format!(
-                    "JAVA_OPTS=\"$JAVA_OPTS -D{}={value}\"",
-                    key.to_lowercase().replace('_', ".")
-                ),
-            );
-        }
-        Kind::NodeApp if c.need.client.0 % 2 == 0 => tree.add(
-            format!("etc/systemd/system/{}.service.d/environment.conf", c.label),
-            format!("[Service]\nEnvironment={key}={value}"),
-        ),
-        _ if c.debian => tree.add(format!("etc/default/{}", c.label), format!("{key}={value}")),
-        _ => tree.add(
-            format!("etc/sysconfig/{}", c.label),
-            format!("{key}={value}"),
-        ),
-    }
 }
 
 fn backend(c: &Client, tree: &mut Tree) {

@@ -8,8 +8,6 @@ use crate::messages::Said;
 #[derive(Debug, Clone)]
 pub struct Record {
     pub boot: usize,
-    /// True time, seconds since the epoch.
-    pub time: f64,
     /// Seconds since the kernel started.
     pub monotonic: f64,
     /// What the machine's own clock showed.
@@ -85,7 +83,6 @@ impl Log {
         };
         self.records.push(Record {
             boot: number,
-            time,
             monotonic: time - boot.kernel,
             wall: boot.wall(time),
             own_file: self.own_file.contains(&said.tag),

@@ -1,5 +1,7 @@
 //! Measures how well the boot order is found, on synthetic sites with known truth.
 
+mod application_files;
+mod builder;
 mod client_files;
 mod history;
 mod journal;
@@ -14,6 +16,7 @@ mod parameters;
 mod programs;
 mod server_files;
 mod simulate;
+mod stale_files;
 mod syslog;
 mod table;
 mod topology;

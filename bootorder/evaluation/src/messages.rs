@@ -93,7 +93,7 @@ impl<'a> Scene<'a> {
             unit: client.unit,
             target: site.written(need),
             short: &server.name,
-            address: &server.address,
+            address: site.address_for(need),
             port: served.port,
         }
     }
@@ -143,6 +143,10 @@ impl<'a> Scene<'a> {
         let product = if since_105 { "server" } else { "MySQL server" };
         match self.cause {
             Cause::Nameless => format!("Unknown {product} host '{target}' (-3)"),
+            cause if since_105 => format!(
+                "Can't connect to server on '{target}' ({number} \"{}\")",
+                cause.words()
+            ),
             _ => format!("Can't connect to {product} on '{target}' ({number})"),
         }
     }
@@ -205,7 +209,9 @@ pub fn failure(site: &Site, need: &Need, cause: Cause, attempt: usize) -> Vec<Sa
             "WARNING: Checking for jobs... failed               runner=Yx3kq9Az status=couldn't execute POST against http://{0}:{1}/api/v4/jobs/request: Post \"http://{0}:{1}/api/v4/jobs/request\": {2}",
             s.target, s.port, s.dial()
         ))],
-        Link::Imap => Vec::new(),
+        Link::Document => document(&s),
+        Link::Search => search(&s),
+        Link::Forward | Link::Agent | Link::Watch | Link::Fetch => contact_failed(&s, attempt),
     }
 }
 
@@ -273,7 +279,7 @@ fn directory(s: &Scene, attempt: usize) -> Vec<Said> {
             s.by("postfix/trivial-rewrite", &s.unit, 4, format!("warning: dict_ldap_connect: Unable to bind to server ldap://{target}:389 with dn cn=mail,{}: -1 (Can't contact LDAP server)", s.site.base_dn())),
         ],
         Kind::Dovecot => vec![
-            s.by("dovecot", &s.unit, 3, format!("auth: Error: ldap(ldap://{target}): ldap_bind() failed: Can't contact LDAP server")),
+            s.by("dovecot", &s.unit, 3, format!("auth: Error: LDAP /etc/dovecot/dovecot-ldap.conf.ext: Can't connect to server: {target}")),
         ],
         _ if s.debian() => vec![
             s.by("nslcd", "nslcd.service", 4, format!("[8b4567] <passwd=\"admin\"> failed to bind to LDAP server ldap://{target}/: Can't contact LDAP server: {words}")),
@@ -450,6 +456,10 @@ fn iscsi(s: &Scene) -> Vec<Said> {
         true => "open-iscsi.service",
         false => "iscsi.service",
     };
+    let place = format!(
+        "[iface: default, target: iqn.2003-01.org.linux-iscsi.{}:data, portal: {},3260]",
+        s.short, s.address
+    );
     vec![
         s.by(
             "iscsid",
@@ -461,13 +471,56 @@ fn iscsi(s: &Scene) -> Vec<Said> {
             "iscsiadm",
             unit,
             3,
-            format!(
-                "iscsiadm: cannot make connection to {}: {}",
-                s.target,
-                s.cause.words()
-            ),
+            format!("iscsiadm: Could not login to {place}."),
+        ),
+        s.by(
+            "iscsiadm",
+            unit,
+            3,
+            "iscsiadm: initiator reported error (8 - connection timed out)".into(),
         ),
     ]
+}
+
+fn document(s: &Scene) -> Vec<Said> {
+    match s.client {
+        Kind::NodeApp => vec![s.say(6, format!("MongoServerSelectionError: {}", s.node().trim_start_matches("Error: ")))],
+        Kind::JavaApp => vec![s.say(6, format!("com.mongodb.MongoSocketOpenException: Exception opening socket: {{address={}:27017, type=UNKNOWN, state=CONNECTING, exception={{java.net.ConnectException: {}}}}}", s.target, s.cause.java()))],
+        _ => vec![s.say(6, format!("pymongo.errors.ServerSelectionTimeoutError: {}:27017: {} (configured timeouts: socketTimeoutMS: 20000.0ms, connectTimeoutMS: 20000.0ms), Timeout: 30s", s.target, s.errno()))],
+    }
+}
+
+fn search(s: &Scene) -> Vec<Said> {
+    match s.client {
+        Kind::NodeApp => vec![s.say(6, format!("ConnectionError: {}", s.node().trim_start_matches("Error: ")))],
+        Kind::JavaApp => vec![s.say(6, format!("java.net.ConnectException: {}", s.cause.java()))],
+        _ => vec![s.say(6, format!("elastic_transport.ConnectionError: Connection error caused by: NewConnectionError(<urllib3.connection.HTTPConnection object at 0x7f3c51d0>: Failed to establish a new connection: {})", s.errno()))],
+    }
+}
+
+fn contact_failed(s: &Scene, attempt: usize) -> Vec<Said> {
+    let (target, words, number) = (&s.target, s.cause.words(), s.cause.number());
+    let own = &s.site.machines[s.need.client.0].name;
+    match s.need.link {
+        Link::Forward if attempt == 0 => vec![
+            s.by("rsyslogd", "rsyslog.service", 3, format!("cannot connect to {target}:514: {words} [v8.2302.0 try https://www.rsyslog.com/e/2027 ]")),
+            s.by("rsyslogd", "rsyslog.service", 4, "action 'action-8-builtin:omfwd' suspended (module 'builtin:omfwd'), retry 0. There should be messages before this one giving the reason for suspension. [v8.2302.0 try https://www.rsyslog.com/e/2007 ]".into()),
+        ],
+        Link::Agent if attempt == 0 => vec![s.by("zabbix_agentd", "zabbix-agent.service", 4, format!(
+            "active check configuration update from [{target}:10051] started to fail (cannot connect to [[{target}]:10051]: [{number}] {words})"
+        ))],
+        Link::Watch if s.client == Kind::Zabbix => vec![s.say(4, format!(
+            "Zabbix agent item \"system.cpu.load[all,avg1]\" on host \"{}\" failed: first network error, wait for 15 seconds", s.short
+        ))],
+        Link::Watch if s.cause == Cause::Refused => vec![s.say(4, format!(
+            "SERVICE ALERT: {};SSH;CRITICAL;SOFT;{};connect to address {} and port 22: Connection refused", s.short, attempt + 1, s.address
+        ))],
+        Link::Watch => vec![s.say(4, format!("HOST ALERT: {};DOWN;SOFT;{};CRITICAL - Host Unreachable ({})", s.short, attempt + 1, s.address))],
+        Link::Fetch if attempt == 0 => vec![s.say(3, format!(
+            "{own}-dir JobId 812: Fatal error: bsockcore.c:208 Unable to connect to Client: {}-fd on {target}:9102. ERR={words}", s.short
+        ))],
+        _ => Vec::new(),
+    }
 }
 
 fn postgres(s: &Scene, attempt: usize) -> Vec<Said> {
@@ -489,6 +542,7 @@ fn postgres(s: &Scene, attempt: usize) -> Vec<Said> {
         Kind::NodeApp => vec![s.say(6, s.node()), s.say(6, "    at TCPConnectWrap.afterConnect [as oncomplete] (node:net:1494:16) {".into())],
         Kind::PhpSite => vec![s.say(3, "[php:error] [pid 812] PHP Fatal error:  Uncaught PDOException: SQLSTATE[08006] [7] could not connect to server in /var/www/html/lib/db.php:21".into())],
         Kind::Gitea => gitea(s, attempt),
+        Kind::Grafana => grafana(s),
         Kind::Zabbix => zabbix(s, "0", s.libpq(), attempt),
         Kind::Bacula => vec![s.say(3, format!("{}-dir ERROR TERMINATION at postgresql.c:192 Unable to connect to PostgreSQL server. Database=bacula User=bacula: {}", s.site.machines[s.need.client.0].name, s.libpq()))],
         _ => vec![s.say(4, format!("warning: connect to pgsql server {}: {}", s.target, s.libpq()))],
@@ -508,6 +562,7 @@ fn mariadb(s: &Scene, attempt: usize) -> Vec<Said> {
         Kind::NodeApp => vec![s.say(6, s.node())],
         Kind::PhpSite => vec![s.say(3, format!("[php:error] [pid 812] PHP Fatal error:  Uncaught mysqli_sql_exception: {} in /var/www/html/lib/db.php:21", s.cause.words()))],
         Kind::Gitea => gitea(s, attempt),
+        Kind::Grafana => grafana(s),
         Kind::Zabbix => zabbix(s, if s.cause == Cause::Nameless { "2005" } else { "2002" }, s.mysql(true), attempt),
         Kind::Dovecot => vec![s.by("dovecot", &s.unit, 3, format!("auth: Error: mysql({}): Connect failed to database (mail): {} - waiting for {} seconds before retry", s.target, s.mysql(false), 1 << attempt.min(5)))],
         Kind::Postfix => vec![
@@ -516,6 +571,10 @@ fn mariadb(s: &Scene, attempt: usize) -> Vec<Said> {
         ],
         _ => vec![s.say(3, s.mysql(false))],
     }
+}
+
+fn grafana(s: &Scene) -> Vec<Said> {
+    vec![s.say(3, format!("logger=sqlstore t=2023-11-05T08:12:01.1+00:00 level=error msg=\"Failed to connect to database\" error=\"{}\"", s.dial()))]
 }
 
 fn gitea(s: &Scene, attempt: usize) -> Vec<Said> {
@@ -588,7 +647,10 @@ fn backend(s: &Scene, attempt: usize) -> Vec<Said> {
             match s.cause { Cause::Refused => "connection problem, info: \"Connection refused\"", _ => "timeout" },
             if s.cause == Cause::Refused { 0 } else { 2001 },
         ))],
-        Kind::Nginx if attempt % 5 == 0 => vec![s.say(3, format!(
+        Kind::Nginx if s.cause == Cause::Nameless && attempt == 0 => vec![s.say(3, format!(
+            "nginx: [emerg] host not found in upstream \"{}\" in /etc/nginx/conf.d/{}.conf:5", s.target, s.short
+        ))],
+        Kind::Nginx if s.cause != Cause::Nameless && attempt % 5 == 0 => vec![s.say(3, format!(
             "2023/11/05 08:11:42 [error] 733#733: *{} connect() failed ({}: {}) while connecting to upstream, client: 10.200.3.7, server: _, request: \"GET / HTTP/1.1\", upstream: \"http://{}:{}/\", host: \"www\"",
             attempt + 3, s.cause.number(), s.cause.words(), s.address, s.port
         ))],
@@ -652,6 +714,10 @@ pub fn success(site: &Site, need: &Need, after_failures: bool) -> Vec<Said> {
         (Link::Backend, true) if s.client == Kind::Haproxy => vec![s.say(5, format!(
             "[WARNING]  (734) : Server be_web/{} is UP, reason: Layer4 check passed, check duration: 0ms. 2 active and 0 backup servers online. 0 sessions requeued, 0 total in queue.", s.short
         ))],
+        (Link::Forward, true) => vec![s.by("rsyslogd", "rsyslog.service", 6, "action 'action-8-builtin:omfwd' resumed (module 'builtin:omfwd') [v8.2302.0 try https://www.rsyslog.com/e/2359 ]".into())],
+        (Link::Agent, true) => vec![s.by("zabbix_agentd", "zabbix-agent.service", 4, format!("active check configuration update from [{}:10051] is working again", s.target))],
+        (Link::Watch, true) if s.client == Kind::Zabbix => vec![s.say(4, format!("resuming Zabbix agent checks on host \"{}\": connection restored", s.short))],
+        (Link::Watch, true) => vec![s.say(6, format!("HOST ALERT: {};UP;SOFT;2;PING OK - Packet loss = 0%, RTA = 0.42 ms", s.short))],
         (Link::ZoneTransfer, _) => vec![s.say(6, format!("transfer of '{}/IN' from {}#53: Transfer status: success", site.realm(), s.address))],
         (Link::ReplicaPostgres, _) => vec![s.say(6, "LOG:  started streaming WAL from primary at 0/3000000 on timeline 1".into())],
         (Link::ReplicaMariadb, _) => vec![s.say(6, format!("[Note] Slave I/O thread: connected to master 'repl@{}:{}',replication started in log 'mysql-bin.000012' at position 342", s.target, s.port))],
@@ -678,7 +744,7 @@ pub fn outage(site: &Site, need: &Need) -> (Vec<Said>, Vec<Said>) {
             vec![s.by("kernel", "", 5, format!("CIFS: VFS: \\\\{} has not responded in 180 seconds. Reconnecting...", s.target))],
             Vec::new(),
         ),
-        Link::Resolver | Link::Clock | Link::Lease | Link::Imap => (Vec::new(), Vec::new()),
+        Link::Resolver | Link::Clock | Link::Lease => (Vec::new(), Vec::new()),
         _ => (failure(site, need, Cause::Refused, 0), success(site, need, true)),
     }
 }

@@ -39,6 +39,8 @@ pub enum Kind {
     Mariadb,
     Redis,
     Rabbit,
+    Mongo,
+    Search,
     Postfix,
     Dovecot,
     PythonApp,
@@ -46,12 +48,12 @@ pub enum Kind {
     NodeApp,
     PhpSite,
     Gitea,
-    Jenkins,
     Runner,
     Nginx,
     Haproxy,
     Zabbix,
     Nagios,
+    Grafana,
     Bacula,
     LogHost,
 }
@@ -79,7 +81,16 @@ pub enum Link {
     ReplicaMariadb,
     DirectorySync,
     GitRemote,
-    Imap,
+    Document,
+    Search,
+    /// Log lines sent to a log host; nobody waits for it.
+    Forward,
+    /// An agent that reports to its monitoring server.
+    Agent,
+    /// Monitoring looks whether a machine is there.
+    Watch,
+    /// Backup fetches from a machine.
+    Fetch,
 }
 
 /// What a client does when the server is not there.
@@ -147,6 +158,10 @@ pub struct Machine {
     pub dynamic: bool,
     /// Names of the site are in `/etc/hosts`.
     pub hosts_file: bool,
+    /// Which of the ways to configure the network its administrators took.
+    pub network_style: u8,
+    /// Address in the storage network.
+    pub second_address: Option<String>,
 }
 
 /// The whole site.
@@ -157,6 +172,8 @@ pub struct Site {
     pub network: String,
     pub machines: Vec<Machine>,
     pub needs: Vec<Need>,
+    /// Contacts that nobody depends on: monitoring, backup, forwarded logs.
+    pub contacts: Vec<Need>,
 }
 
 impl Site {
@@ -176,10 +193,20 @@ impl Site {
     pub fn written(&self, need: &Need) -> String {
         let server = &self.machines[need.server.0];
         match (need.reference, &server.alias) {
-            (Reference::Address, _) => server.address.clone(),
+            (Reference::Address, _) => self.address_for(need).to_owned(),
             (Reference::Alias, Some(alias)) => self.qualified(alias),
             (Reference::Short, _) => server.name.clone(),
             _ => self.full_name(need.server.0),
+        }
+    }
+
+    /// The address under which the client of a need reaches its server.
+    pub fn address_for(&self, need: &Need) -> &str {
+        let server = &self.machines[need.server.0];
+        let storage = matches!(need.link, Link::NfsMount | Link::IscsiDisk);
+        match &server.second_address {
+            Some(second) if storage && need.reference == Reference::Address => second,
+            _ => &server.address,
         }
     }
 

@@ -4,7 +4,7 @@ use fastrand::Rng;
 
 use crate::history::{Log, between};
 use crate::messages::Said;
-use crate::model::{Distribution, Kind, Link, Site};
+use crate::model::{Distribution, Kind, Site};
 use crate::parameters::Parameters;
 
 /// What the kernel and the manager write at each boot.
@@ -186,7 +186,6 @@ pub fn fill(
             misleading(site, index, log, time, rng);
         }
     }
-    observers(site, index, log, span, rng);
 }
 
 /// Half of the lines soon after the boot, the rest at any time.
@@ -262,93 +261,4 @@ fn misleading(site: &Site, index: usize, log: &mut Log, time: f64, rng: &mut Rng
             },
         );
     }
-}
-
-/// Monitoring and backup complain about machines they do not need.
-fn observers(site: &Site, index: usize, log: &mut Log, span: (f64, f64), rng: &mut Rng) {
-    let (begin, end) = span;
-    let programs = &site.machines[index].programs;
-    for kind in [Kind::Nagios, Kind::Zabbix, Kind::Bacula] {
-        if !programs.iter().any(|p| p.kind == kind) {
-            continue;
-        }
-        for _ in 0..rng.usize(1..6) {
-            let other = rng.usize(..site.machines.len());
-            let time = moment(rng, begin, end);
-            if other != index {
-                observe(site, other, kind, log, time, index);
-            }
-        }
-    }
-    let loghost = site
-        .machines
-        .iter()
-        .position(|m| m.programs.iter().any(|p| p.kind == Kind::LogHost));
-    if let Some(host) = loghost.filter(|host| *host != index)
-        && rng.f64() < 0.4
-    {
-        let time = between(rng, begin + 10.0, begin + 60.0);
-        let text = format!(
-            "cannot connect to {}:514: Connection refused [v8.2302.0 try https://www.rsyslog.com/e/2027 ]",
-            site.full_name(host)
-        );
-        log.say(
-            time,
-            Said {
-                tag: "rsyslogd".into(),
-                unit: "rsyslog.service".into(),
-                priority: 3,
-                text,
-            },
-        );
-        log.say(time + 0.01, Said { tag: "rsyslogd".into(), unit: "rsyslog.service".into(), priority: 4, text: "action 'action-8-builtin:omfwd' suspended (module 'builtin:omfwd'), retry 0. There should be messages before this one giving the reason for suspension. [v8.2302.0 try https://www.rsyslog.com/e/2007 ]".into() });
-        log.say(time + 31.0, Said { tag: "rsyslogd".into(), unit: "rsyslog.service".into(), priority: 6, text: "action 'action-8-builtin:omfwd' resumed (module 'builtin:omfwd') [v8.2302.0 try https://www.rsyslog.com/e/2359 ]".into() });
-    }
-}
-
-fn observe(site: &Site, other: usize, kind: Kind, log: &mut Log, time: f64, index: usize) {
-    let (name, address) = (&site.machines[other].name, &site.machines[other].address);
-    let full = site.full_name(other);
-    let own = &site.machines[index].name;
-    let (tag, unit, first, then): (&str, &str, String, String) = match kind {
-        Kind::Nagios => (
-            "nagios",
-            "nagios4.service",
-            format!("HOST ALERT: {name};DOWN;SOFT;1;CRITICAL - Host Unreachable ({address})"),
-            format!("HOST ALERT: {name};UP;SOFT;2;PING OK - Packet loss = 0%, RTA = 0.42 ms"),
-        ),
-        Kind::Zabbix => (
-            "zabbix_server",
-            "zabbix-server.service",
-            format!(
-                "Zabbix agent item \"system.cpu.load[all,avg1]\" on host \"{name}\" failed: first network error, wait for 15 seconds"
-            ),
-            format!("resuming Zabbix agent checks on host \"{name}\": connection restored"),
-        ),
-        _ => (
-            "bacula-dir",
-            "bacula-director.service",
-            format!(
-                "{own}-dir JobId 812: Fatal error: bsockcore.c:208 Unable to connect to Client: {name}-fd on {full}:9102. ERR=Connection refused"
-            ),
-            format!(
-                "{own}-dir JobId 813: Start Backup JobId 813, Job=Backup-{name}.2023-11-06_03.05.00_07"
-            ),
-        ),
-    };
-    log.say(
-        time,
-        Said {
-            tag: tag.into(),
-            unit: unit.into(),
-            priority: 4,
-            text: first,
-        },
-    );
-    log.plain(time + 75.0, tag, unit, then);
-}
-
-/// Whether a link can leave nothing but logs.
-pub fn only_logs(link: Link) -> bool {
-    matches!(link, Link::Lease)
 }

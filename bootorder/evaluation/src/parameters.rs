@@ -40,6 +40,7 @@ pub struct SiteShares {
     pub rhel: f64,
     pub hosts_file: f64,
     pub dynamic: f64,
+    pub storage_network: f64,
     pub alias: f64,
 }
 

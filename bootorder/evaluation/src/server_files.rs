@@ -1,7 +1,5 @@
 //! What every machine's `etc/` holds, and the configuration of the servers.
 
-use fastrand::Rng;
-
 use crate::model::{Distribution, Kind, Link, Machine, Site};
 use crate::programs::package;
 use crate::tree::Tree;
@@ -74,6 +72,62 @@ fn serves(machine: &Machine, kind: Kind) -> bool {
 }
 
 fn debian_network(site: &Site, machine: &Machine, tree: &mut Tree) {
+    let servers = dns_servers(site, machine);
+    match machine.network_style {
+        1 => netplan(site, machine, &servers, tree),
+        2 => networkd(site, machine, &servers, tree),
+        style => interfaces(site, machine, &servers, style, tree),
+    }
+}
+
+fn netplan(site: &Site, machine: &Machine, servers: &[String], tree: &mut Tree) {
+    let mut text =
+        String::from("network:\n  version: 2\n  renderer: networkd\n  ethernets:\n    eth0:\n");
+    match machine.dynamic {
+        true => text.push_str("      dhcp4: true\n"),
+        false => {
+            let (address, network) = (&machine.address, &site.network);
+            text.push_str(&format!("      addresses:\n        - {address}/24\n      routes:\n        - to: default\n          via: {network}.1\n"));
+            if !servers.is_empty() {
+                text.push_str(&format!(
+                    "      nameservers:\n        addresses: [{}]\n        search: [{}]\n",
+                    servers.join(", "),
+                    site.realm()
+                ));
+            }
+        }
+    }
+    if let Some(second) = &machine.second_address {
+        text.push_str(&format!("    eth1:\n      addresses: [{second}/16]\n"));
+    }
+    tree.add("etc/netplan/50-cloud-init.yaml", text);
+}
+
+fn networkd(site: &Site, machine: &Machine, servers: &[String], tree: &mut Tree) {
+    let dns: String = servers
+        .iter()
+        .map(|server| format!("DNS={server}\n"))
+        .collect();
+    let ip = match machine.dynamic {
+        true => "DHCP=yes\n".to_owned(),
+        false => format!(
+            "Address={}/24\nGateway={}.1\n",
+            machine.address, site.network
+        ),
+    };
+    tree.add(
+        "etc/systemd/network/10-eth0.network",
+        format!("[Match]\nName=eth0\n\n[Network]\n{ip}{dns}"),
+    );
+    if let Some(second) = &machine.second_address {
+        tree.add(
+            "etc/systemd/network/20-eth1.network",
+            format!("[Match]\nName=eth1\n\n[Network]\nAddress={second}/16"),
+        );
+    }
+}
+
+fn interfaces(site: &Site, machine: &Machine, servers: &[String], style: u8, tree: &mut Tree) {
     let head = "# This file describes the network interfaces available on your system\nsource /etc/network/interfaces.d/*\n\nauto lo\niface lo inet loopback\n\nallow-hotplug eth0";
     match machine.dynamic {
         true => tree.add(
@@ -88,10 +142,31 @@ fn debian_network(site: &Site, machine: &Machine, tree: &mut Tree) {
             ),
         ),
     }
+    if style == 3 && !servers.is_empty() {
+        tree.add(
+            "etc/network/interfaces",
+            format!(
+                "\tdns-nameservers {}\n\tdns-search {}",
+                servers.join(" "),
+                site.realm()
+            ),
+        );
+    }
+    if let Some(second) = &machine.second_address {
+        tree.add(
+            "etc/network/interfaces",
+            format!(
+                "\nauto eth1\niface eth1 inet static\n\taddress {second}\n\tnetmask 255.255.0.0"
+            ),
+        );
+    }
 }
 
 fn rhel_network(site: &Site, machine: &Machine, tree: &mut Tree) {
     let servers: Vec<String> = dns_servers(site, machine);
+    if machine.network_style < 2 {
+        return ifcfg(site, machine, &servers, tree);
+    }
     let ipv4 = match machine.dynamic {
         true => "method=auto".to_owned(),
         false => format!(
@@ -102,6 +177,37 @@ fn rhel_network(site: &Site, machine: &Machine, tree: &mut Tree) {
         ),
     };
     tree.add("etc/NetworkManager/system-connections/ens3.nmconnection", format!("[connection]\nid=ens3\nuuid=0f2f1b5e-3c1a-4a58-9a8f-8e0c5b1d7f11\ntype=ethernet\ninterface-name=ens3\n\n[ethernet]\n\n[ipv4]\n{ipv4}\n\n[ipv6]\nmethod=auto"));
+    if let Some(second) = &machine.second_address {
+        tree.add("etc/NetworkManager/system-connections/ens4.nmconnection", format!("[connection]\nid=ens4\nuuid=1f2f1b5e-3c1a-4a58-9a8f-8e0c5b1d7f12\ntype=ethernet\ninterface-name=ens4\n\n[ipv4]\naddress1={second}/16\nmethod=manual"));
+    }
+}
+
+/// As the older releases kept it.
+fn ifcfg(site: &Site, machine: &Machine, servers: &[String], tree: &mut Tree) {
+    let dns: String = servers
+        .iter()
+        .enumerate()
+        .map(|(number, server)| format!("DNS{}={server}\n", number + 1))
+        .collect();
+    let ip = match machine.dynamic {
+        true => "BOOTPROTO=dhcp\n".to_owned(),
+        false => format!(
+            "BOOTPROTO=none\nIPADDR={}\nPREFIX=24\nGATEWAY={}.1\n",
+            machine.address, site.network
+        ),
+    };
+    tree.add(
+        "etc/sysconfig/network-scripts/ifcfg-eth0",
+        format!("TYPE=Ethernet\nDEVICE=eth0\nONBOOT=yes\n{ip}{dns}"),
+    );
+    if let Some(second) = &machine.second_address {
+        tree.add(
+            "etc/sysconfig/network-scripts/ifcfg-eth1",
+            format!(
+                "TYPE=Ethernet\nDEVICE=eth1\nONBOOT=yes\nBOOTPROTO=none\nIPADDR={second}\nPREFIX=16"
+            ),
+        );
+    }
 }
 
 fn dns_servers(site: &Site, machine: &Machine) -> Vec<String> {
@@ -121,7 +227,7 @@ fn units(machine: &Machine, program: &crate::model::Program, tree: &mut Tree) {
         return;
     }
     let (kind, restart) = match program.kind {
-        Kind::PythonApp | Kind::NodeApp | Kind::Gitea | Kind::Jenkins => {
+        Kind::PythonApp | Kind::NodeApp | Kind::Gitea | Kind::Grafana => {
             ("simple", "Restart=on-failure\nRestartSec=5\n")
         }
         _ => ("notify", ""),
@@ -172,6 +278,8 @@ fn server(site: &Site, index: usize, kind: Kind, debian: bool, tree: &mut Tree) 
         Kind::Smb => tree.add_below("etc/samba/smb.conf", "[global]", "[share]\n   path = /srv/share\n   browseable = yes\n   read only = no"),
         Kind::Postgres => pg_hba(site, index, debian, tree),
         Kind::Mariadb => tree.add(if debian { "etc/mysql/mariadb.conf.d/50-server.cnf" } else { "etc/my.cnf.d/mariadb-server.cnf" }, "[mysqld]\nbind-address            = 0.0.0.0\nexpire_logs_days        = 10\ncharacter-set-server    = utf8mb4"),
+        Kind::Mongo => tree.add("etc/mongod.conf", "net:\n  port: 27017\n  bindIp: 0.0.0.0\nstorage:\n  dbPath: /var/lib/mongodb"),
+        Kind::Search => tree.add("etc/elasticsearch/elasticsearch.yml", "cluster.name: search\nnetwork.host: 0.0.0.0\ndiscovery.type: single-node"),
         Kind::Redis => tree.add(if debian { "etc/redis/redis.conf" } else { "etc/redis/redis.conf" }, format!("bind {} 127.0.0.1\nport 6379\nsave 3600 1", site.machines[index].address)),
         Kind::Nagios => nagios(site, index, debian, tree),
         Kind::Zabbix | Kind::Bacula => backup_clients(site, index, kind, tree),
@@ -309,44 +417,5 @@ fn backup_clients(site: &Site, index: usize, kind: Kind, tree: &mut Tree) {
         .filter(|(other, _)| *other != index)
     {
         tree.add("etc/bacula/bacula-dir.conf", format!("Client {{\n  Name = {}-fd\n  Address = {}\n  FDPort = 9102\n  Catalog = MyCatalog\n  Password = \"s3cret\"\n}}", machine.name, site.full_name(other)));
-    }
-}
-
-/// Configuration that points to what is no longer there or no longer used.
-pub fn write_stale(site: &Site, index: usize, rng: &mut Rng, tree: &mut Tree) {
-    let other = &site.machines[rng.usize(..site.machines.len())];
-    if other.name == site.machines[index].name {
-        return;
-    }
-    let (name, address) = (&other.name, &other.address);
-    match rng.u8(..7) {
-        0 => tree.add("etc/hosts", format!("{}.253\told-{name} legacy-db", site.network)),
-        1 => tree.add("etc/fstab.bak", format!("{name}:/srv/export /srv/export nfs defaults 0 0")),
-        2 => tree.add("etc/fstab", format!("#{name}:/export/old /mnt/old nfs defaults,noauto 0 0")),
-        3 => tree.add("etc/default/legacy.dpkg-old", format!("DATABASE_URL=postgresql://legacy:s3cret@{address}:5432/legacy")),
-        4 => tree.add("etc/default/importer", format!("# moved to the new cluster\n#DATABASE_URL=postgresql://importer:s3cret@{name}:5432/importer\nVERBOSE=1")),
-        5 => tree.add("etc/ssh/ssh_known_hosts", format!("{name},{address} ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGVlbm90cmVhbGtleQ")),
-        _ => tree.add("etc/hosts.allow", format!("sshd: {address} {name}")),
-    }
-}
-
-/// What everybody's configuration says of those who contact everybody.
-pub fn write_agents(site: &Site, index: usize, tree: &mut Tree) {
-    for (other, machine) in site
-        .machines
-        .iter()
-        .enumerate()
-        .filter(|(other, _)| *other != index)
-    {
-        let full = site.full_name(other);
-        for program in &machine.programs {
-            match program.kind {
-                Kind::Zabbix => tree.add("etc/zabbix/zabbix_agentd.conf", format!("LogType=system\nServer={full}\nServerActive={full}\nHostname={}", site.machines[index].name)),
-                Kind::Nagios => tree.add("etc/nagios/nrpe.cfg", format!("server_port=5666\nallowed_hosts=127.0.0.1,{}", machine.address)),
-                Kind::Bacula => tree.add("etc/bacula/bacula-fd.conf", format!("Director {{\n  Name = {}-dir\n  Password = \"s3cret\"\n}}\nFileDaemon {{\n  Name = {}-fd\n  FDport = 9102\n}}", machine.name, site.machines[index].name)),
-                Kind::LogHost => tree.add("etc/rsyslog.d/90-forward.conf", format!("*.* action(type=\"omfwd\" target=\"{full}\" port=\"514\" protocol=\"tcp\" queue.type=\"LinkedList\" action.resumeRetryCount=\"-1\")")),
-                _ => {}
-            }
-        }
     }
 }

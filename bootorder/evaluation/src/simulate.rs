@@ -157,7 +157,7 @@ impl World<'_> {
             last = last.max(at);
             self.boot(machine, at);
         }
-        self.peers();
+        self.look_for_each_other();
     }
 
     fn operator_time(&mut self, machine: usize, last: f64) -> f64 {
@@ -179,31 +179,25 @@ impl World<'_> {
     /// A random order in which every machine comes after those it needs.
     fn random_sequence(&mut self) -> Vec<usize> {
         let count = self.site.machines.len();
-        let mut waiting: Vec<usize> = (0..count).collect();
-        let mut done = Vec::new();
-        while !waiting.is_empty() {
-            let free: Vec<usize> = waiting
-                .iter()
-                .copied()
-                .filter(|m| self.served(*m, &done))
-                .collect();
-            let next = match free.is_empty() {
-                true => waiting[0],
-                false => free[self.rng.usize(..free.len())],
-            };
-            waiting.retain(|m| *m != next);
+        let mut open = vec![0_usize; count];
+        let mut clients: Vec<Vec<usize>> = vec![Vec::new(); count];
+        for need in self.site.needs.iter().filter(|need| !need.peer) {
+            open[need.client.0] += 1;
+            clients[need.server.0].push(need.client.0);
+        }
+        let mut free: Vec<usize> = (0..count).filter(|machine| open[*machine] == 0).collect();
+        let mut done = Vec::with_capacity(count);
+        while !free.is_empty() {
+            let next = free.swap_remove(self.rng.usize(..free.len()));
             done.push(next);
+            for client in &clients[next] {
+                open[*client] -= 1;
+                if open[*client] == 0 {
+                    free.push(*client);
+                }
+            }
         }
         done
-    }
-
-    fn served(&self, machine: usize, done: &[usize]) -> bool {
-        let mut needs = self
-            .site
-            .needs
-            .iter()
-            .filter(|n| n.client.0 == machine && !n.peer);
-        needs.all(|need| done.contains(&need.server.0))
     }
 
     /// Each machine reboots alone while the others run.
@@ -510,31 +504,48 @@ impl World<'_> {
         back
     }
 
-    /// Peers look for each other once both started; neither waits.
-    fn peers(&mut self) {
+    /// Peers and those who contact everybody meet whom they meet; nobody waits.
+    fn look_for_each_other(&mut self) {
         let site = self.site;
-        for need in site.needs.iter().filter(|n| n.peer && n.logged) {
-            let start = self.ready[need.client.0][need.client.1];
+        let peers = site.needs.iter().filter(|need| need.peer);
+        for need in peers.chain(&site.contacts).filter(|need| need.logged) {
+            let start = match need.link {
+                // Checks come round every few minutes, backups once a night.
+                Link::Watch => self.ready[need.client.0][need.client.1] + self.between(0.0, 300.0),
+                Link::Fetch => {
+                    self.ready[need.client.0][need.client.1] + self.between(0.0, 86_400.0)
+                }
+                _ => self.ready[need.client.0][need.client.1] + 0.5,
+            };
             let other = self.ready[need.server.0][need.server.1];
-            if start >= other {
-                continue;
-            }
-            let kernel = self.logs[need.server.0]
-                .boots
-                .last()
-                .map_or(0.0, |b| b.kernel);
-            let cause = if kernel + 4.0 < start {
+            self.look(need, start, other);
+        }
+    }
+
+    fn look(&mut self, need: &Need, start: f64, other: f64) {
+        let kernel = self.logs[need.server.0]
+            .boots
+            .last()
+            .map_or(0.0, |b| b.kernel);
+        let mut time = start;
+        let mut attempt = 0;
+        while time < other && attempt < 8 {
+            let cause = if kernel + 4.0 < time {
                 Cause::Refused
             } else {
                 Cause::Unreachable
             };
-            let mut time = start + 0.5;
-            let mut attempt = 0;
-            while time < other && attempt < 8 {
-                self.say_all(need.client.0, time, failure(site, need, cause, attempt));
-                attempt += 1;
-                time += 10.0;
-            }
+            self.say_all(
+                need.client.0,
+                time,
+                failure(self.site, need, cause, attempt),
+            );
+            attempt += 1;
+            time += if need.peer { 10.0 } else { 30.0 };
+        }
+        if attempt > 0 && !need.peer {
+            let back = time.max(other + 1.0);
+            self.say_all(need.client.0, back, success(self.site, need, true));
         }
     }
 }

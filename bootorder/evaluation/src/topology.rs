@@ -2,12 +2,10 @@
 
 use fastrand::Rng;
 
-use crate::model::{
-    Distribution, Handling, Kind, Link, LogForm, Machine, Need, Program, Reference, Site,
-};
+use crate::builder::{Builder, Place, Servers};
+use crate::model::{Handling, Kind, Link, Site};
 use crate::names::{Namer, domain};
 use crate::parameters::Parameters;
-use crate::programs::start_range;
 
 const LABELS: &[&str] = &[
     "shop",
@@ -26,9 +24,6 @@ const LABELS: &[&str] = &[
     "invoices",
     "catalog",
 ];
-
-/// Where in the site something runs.
-pub type Place = (usize, usize);
 
 /// Builds the structure of a site; logs come later.
 pub fn build(seed: u64, machines: usize, parameters: &Parameters) -> Site {
@@ -53,9 +48,11 @@ pub fn build(seed: u64, machines: usize, parameters: &Parameters) -> Site {
             network,
             machines: Vec::new(),
             needs: Vec::new(),
+            contacts: Vec::new(),
         },
         servers: Servers::default(),
         labels: LABELS.iter().map(|l| (*l).to_owned()).collect(),
+        storage_network: rng.f64() < parameters.site.storage_network,
         dynamic_site: rng.f64() < parameters.site.dynamic,
         rng,
     };
@@ -63,223 +60,12 @@ pub fn build(seed: u64, machines: usize, parameters: &Parameters) -> Site {
     builder.storage(machines);
     builder.data(machines);
     builder.applications(machines);
+    builder.contacts();
+    builder.second_addresses();
     builder.site
 }
 
-/// What later machines can need.
-#[derive(Default)]
-struct Servers {
-    dns: Vec<Place>,
-    time: Vec<Place>,
-    dhcp: Vec<Place>,
-    directory: Vec<Place>,
-    domain: Vec<Place>,
-    nfs: Vec<Place>,
-    smb: Vec<Place>,
-    iscsi: Vec<Place>,
-    postgres: Vec<Place>,
-    mariadb: Vec<Place>,
-    redis: Vec<Place>,
-    rabbit: Vec<Place>,
-    mail: Vec<Place>,
-    git: Vec<Place>,
-    backends: Vec<Place>,
-}
-
-struct Builder<'a> {
-    rng: Rng,
-    namer: Namer,
-    p: &'a Parameters,
-    site: Site,
-    servers: Servers,
-    labels: Vec<String>,
-    dynamic_site: bool,
-}
-
 impl Builder<'_> {
-    fn chance(&mut self, share: f64) -> bool {
-        self.rng.f64() < share
-    }
-
-    fn between(&mut self, least: f64, most: f64) -> f64 {
-        least + self.rng.f64() * (most - least)
-    }
-
-    fn choose(&mut self, places: &[Place]) -> Option<Place> {
-        (!places.is_empty()).then(|| places[self.rng.usize(..places.len())])
-    }
-
-    /// A machine with what every machine has.
-    fn machine(&mut self, function: &str) -> usize {
-        let index = self.site.machines.len();
-        let form = self.rng.f64();
-        let t = &self.p.traces;
-        let log = if form < t.journal {
-            LogForm::Journal
-        } else if form < t.journal + t.traditional {
-            LogForm::Traditional
-        } else if form < t.journal + t.traditional + t.rsyslog {
-            LogForm::Rsyslog
-        } else {
-            LogForm::Rfc5424
-        };
-        let (rhel, hosts, alias) = (self.p.site.rhel, self.p.site.hosts_file, self.p.site.alias);
-        let machine = Machine {
-            name: self.namer.next(function),
-            address: format!("{}.{}", self.site.network, 10 + index % 240),
-            alias: self.chance(alias).then(|| format!("{function}-svc{index}")),
-            distribution: if self.chance(rhel) {
-                Distribution::Rhel
-            } else {
-                Distribution::Debian
-            },
-            log,
-            programs: Vec::new(),
-            firmware_s: self.between(5.0, 90.0),
-            kernel_s: self.between(2.0, 12.0),
-            dynamic: false,
-            // Without a domain nothing else knows the names.
-            hosts_file: self.chance(hosts) || self.site.domain.is_none(),
-        };
-        self.site.machines.push(machine);
-        self.program(index, Kind::System);
-        self.basics(index);
-        index
-    }
-
-    fn program(&mut self, machine: usize, kind: Kind) -> Place {
-        let (least, most) = start_range(kind);
-        let start_s = self.between(least, most);
-        let label = match kind {
-            Kind::PythonApp | Kind::NodeApp | Kind::JavaApp | Kind::PhpSite => self.label(),
-            _ => String::new(),
-        };
-        let programs = &mut self.site.machines[machine].programs;
-        programs.push(Program {
-            kind,
-            start_s,
-            label,
-        });
-        (machine, programs.len() - 1)
-    }
-
-    fn label(&mut self) -> String {
-        match self.labels.len() {
-            0 => format!("service{}", self.rng.u16(..)),
-            many => self.labels.remove(self.rng.usize(..many)),
-        }
-    }
-
-    fn need(&mut self, client: Place, server: Place, link: Link) {
-        if client.0 == server.0 {
-            return;
-        }
-        let handling = self.handling(link);
-        let reference = self.reference(server.0, link);
-        let (configured, logged) = (self.p.traces.configured, self.p.traces.logged);
-        let always = matches!(link, Link::Resolver | Link::NfsMount | Link::CifsMount);
-        let configured = always || self.chance(configured);
-        let logged = self.chance(logged);
-        self.site.needs.push(Need {
-            client,
-            server,
-            link,
-            handling,
-            reference,
-            configured: configured && link != Link::Lease,
-            logged,
-            peer: false,
-        });
-    }
-
-    fn peers(&mut self, one: Place, other: Place, link: Link) {
-        for (client, server) in [(one, other), (other, one)] {
-            self.need(client, server, link);
-            if let Some(need) = self.site.needs.last_mut() {
-                need.peer = true;
-                need.handling = Handling::Background(10.0);
-            }
-        }
-    }
-
-    fn handling(&mut self, link: Link) -> Handling {
-        let interval = self.between(2.0, 15.0);
-        match link {
-            Link::Resolver => Handling::Background(5.0),
-            Link::Clock => Handling::Background(64.0),
-            Link::Lease => Handling::Waits(interval),
-            Link::Directory | Link::DomainMember => Handling::Background(interval * 4.0),
-            Link::Automount | Link::MailRelay => Handling::Background(interval * 6.0),
-            Link::Backend | Link::GitRemote => Handling::Background(2.0),
-            Link::ZoneTransfer | Link::ReplicaMariadb => Handling::Background(60.0),
-            Link::ReplicaPostgres | Link::DirectorySync => Handling::Background(5.0),
-            Link::Imap => Handling::Background(interval),
-            Link::NfsMount | Link::CifsMount => match self.chance(0.4) {
-                true => Handling::Waits(interval),
-                false => Handling::StaysDown,
-            },
-            Link::IscsiDisk => match self.chance(0.6) {
-                true => Handling::Waits(interval / 2.0),
-                false => Handling::StaysDown,
-            },
-            Link::SqlPostgres | Link::SqlMariadb | Link::Cache | Link::Queue => {
-                let share = self.rng.f64();
-                let h = &self.p.handling;
-                if share < h.waits {
-                    Handling::Waits(interval)
-                } else if share < h.waits + h.restarts {
-                    Handling::Restarts(interval)
-                } else {
-                    Handling::StaysDown
-                }
-            }
-        }
-    }
-
-    fn reference(&mut self, server: usize, link: Link) -> Reference {
-        if matches!(link, Link::Resolver | Link::ZoneTransfer | Link::Lease) {
-            return Reference::Address;
-        }
-        let has_alias = self.site.machines[server].alias.is_some();
-        let r = self.p.references.clone();
-        // An alias lives in the zone, so a site without a domain has none.
-        if has_alias && self.site.domain.is_some() && self.chance(r.alias) {
-            return Reference::Alias;
-        }
-        let share = self.rng.f64();
-        if share < r.address {
-            Reference::Address
-        } else if share < r.address + r.short {
-            Reference::Short
-        } else {
-            Reference::Full
-        }
-    }
-
-    /// What every machine needs: names, time, an address, accounts.
-    fn basics(&mut self, machine: usize) {
-        let system = (machine, 0);
-        for server in self.servers.dns.clone() {
-            self.need(system, server, Link::Resolver);
-        }
-        let time = self.servers.time.clone();
-        if let Some(server) = self.choose(&time)
-            && self.chance(0.8)
-        {
-            self.need(system, server, Link::Clock);
-        }
-        let (domain, directory) = (self.servers.domain.clone(), self.servers.directory.clone());
-        if !domain.is_empty() && self.chance(0.4) {
-            for server in domain {
-                self.need(system, server, Link::DomainMember);
-            }
-        } else if !directory.is_empty() && self.chance(0.5) {
-            for server in directory {
-                self.need(system, server, Link::Directory);
-            }
-        }
-    }
-
     fn infrastructure(&mut self, machines: usize) {
         let style = self.rng.u8(..4);
         let pair = machines >= 10 && self.chance(0.7);
@@ -429,6 +215,22 @@ impl Builder<'_> {
             let place = self.program(machine, Kind::Rabbit);
             self.servers.rabbit.push(place);
         }
+        if machines >= 10 {
+            self.documents();
+        }
+    }
+
+    fn documents(&mut self) {
+        if self.chance(0.25) {
+            let machine = self.machine("mongo");
+            let place = self.program(machine, Kind::Mongo);
+            self.servers.mongo.push(place);
+        }
+        if self.chance(0.25) {
+            let machine = self.machine("search");
+            let place = self.program(machine, Kind::Search);
+            self.servers.search.push(place);
+        }
     }
 
     fn database(&mut self, kind: Kind) {
@@ -489,6 +291,7 @@ impl Builder<'_> {
             ("app", Kind::PythonApp),
             ("app", Kind::JavaApp),
             ("app", Kind::NodeApp),
+            ("dash", Kind::Grafana),
             ("ws", Kind::System),
             ("build", Kind::Runner),
         ];
@@ -513,16 +316,19 @@ impl Builder<'_> {
         if self.chance(0.85) {
             self.sql(place);
         }
-        let (redis, rabbit, mail) = (
-            self.servers.redis.clone(),
-            self.servers.rabbit.clone(),
-            self.servers.mail.clone(),
+        let own = matches!(
+            kind,
+            Kind::PythonApp | Kind::NodeApp | Kind::JavaApp | Kind::PhpSite
         );
-        for (servers, link, share) in [
-            (redis, Link::Cache, 0.5),
-            (rabbit, Link::Queue, 0.5),
-            (mail, Link::MailRelay, 0.2),
-        ] {
+        let s = &self.servers;
+        let further = [
+            (s.redis.clone(), Link::Cache, 0.5),
+            (s.rabbit.clone(), Link::Queue, 0.5),
+            (s.mongo.clone(), Link::Document, 0.4),
+            (s.search.clone(), Link::Search, 0.4),
+            (s.mail.clone(), Link::MailRelay, 0.2),
+        ];
+        for (servers, link, share) in further.into_iter().filter(|_| own) {
             if let Some(server) = self.choose(&servers)
                 && self.chance(share)
             {
@@ -647,5 +453,54 @@ impl Builder<'_> {
     fn log_host(&mut self) {
         let machine = self.machine("log");
         self.program(machine, Kind::LogHost);
+    }
+
+    /// Who contacts everybody, or is told by everybody, without being needed.
+    fn contacts(&mut self) {
+        let count = self.site.machines.len();
+        for watcher in 0..count {
+            for program in 0..self.site.machines[watcher].programs.len() {
+                let place = (watcher, program);
+                for other in (0..count).filter(|other| *other != watcher) {
+                    match self.site.program(place).kind {
+                        Kind::LogHost => self.contact((other, 0), place, Link::Forward),
+                        Kind::Zabbix => {
+                            self.contact((other, 0), place, Link::Agent);
+                            self.contact(place, (other, 0), Link::Watch);
+                        }
+                        Kind::Nagios => self.contact(place, (other, 0), Link::Watch),
+                        Kind::Bacula => self.contact(place, (other, 0), Link::Fetch),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn contact(&mut self, client: Place, server: Place, link: Link) {
+        let count = self.site.needs.len();
+        self.need(client, server, link);
+        let contact = self.site.needs.split_off(count);
+        self.site
+            .contacts
+            .extend(contact.into_iter().map(|mut need| {
+                need.reference = crate::model::Reference::Full;
+                need
+            }));
+    }
+
+    /// Storage servers and their clients meet in a network of their own.
+    fn second_addresses(&mut self) {
+        if !self.storage_network {
+            return;
+        }
+        let needs = self.site.needs.clone();
+        let storage = needs
+            .iter()
+            .filter(|need| matches!(need.link, Link::NfsMount | Link::IscsiDisk));
+        for machine in storage.flat_map(|need| [need.client.0, need.server.0]) {
+            let address = format!("10.99.{}.{}", machine / 200, 10 + machine % 200);
+            self.site.machines[machine].second_address = Some(address);
+        }
     }
 }

@@ -30,6 +30,13 @@ impl Tree {
         self.add(path, text);
     }
 
+    /// Writes a file unless it is there already.
+    pub fn add_once(&mut self, path: &str, text: &str) {
+        if !self.files.contains_key(path) {
+            self.add(path, text);
+        }
+    }
+
     pub fn link(&mut self, path: impl Into<String>, target: impl Into<String>) {
         self.links.insert(path.into(), target.into());
     }

@@ -10,7 +10,7 @@ use crate::history::{Log, Record};
 use crate::model::{Distribution, LogForm, Site};
 use crate::parameters::Parameters;
 use crate::tree::Tree;
-use crate::{client_files, journal, server_files, simulate, syslog, topology};
+use crate::{client_files, journal, server_files, simulate, stale_files, syslog, topology};
 
 /// A site and where it was written.
 pub struct Written {
@@ -76,10 +76,10 @@ fn write_tree(
     for need in site.needs.iter().filter(|need| need.client.0 == index) {
         client_files::write(site, need, &mut tree);
     }
-    server_files::write_agents(site, index, &mut tree);
+    stale_files::write_agents(site, index, &mut tree);
     if rng.f64() < p.noise.stale {
         for _ in 0..rng.usize(1..4) {
-            server_files::write_stale(site, index, rng, &mut tree);
+            stale_files::write_stale(site, index, rng, &mut tree);
         }
     }
     tree.write(folder)?;
