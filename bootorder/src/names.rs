@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::event::printable;
+use crate::facts::Reference;
 use crate::folder::ConfigFiles;
 use crate::leases::reservations;
 use crate::machine::Machine;
@@ -23,6 +24,8 @@ pub(crate) struct Names {
     own: Owners<String>,
     /// Given by others to an address of the machine.
     aliases: Owners<String>,
+    /// Host parts of aliases in the domains of the site.
+    short: Owners<String>,
     by_address: Owners<IpAddr>,
     domains: BTreeSet<String>,
     /// Who holds the directory of a domain.
@@ -51,6 +54,7 @@ impl Names {
             names.learn_records(hosts.unwrap_or_default(), &source, &mut doubts);
         }
         names.learn_controllers(machines);
+        names.shorten();
         doubts.sort();
         doubts.dedup();
         warnings.extend(doubts.into_iter().take(MAX_WARNINGS));
@@ -73,20 +77,7 @@ impl Names {
                 self.own.get(host).copied().flatten()
             }
             Some(_) => None,
-            None => self.in_domains(&name),
-        }
-    }
-
-    /// A short name that has an address in the domains of the site, in one of them only.
-    fn in_domains(&self, name: &str) -> Option<usize> {
-        let full = self.domains.iter().map(|domain| format!("{name}.{domain}"));
-        let found: BTreeSet<usize> = full
-            .filter_map(|full| self.aliases.get(&full).copied().flatten())
-            .collect();
-        if found.len() == 1 {
-            found.into_iter().next()
-        } else {
-            None
+            None => self.short.get(&name).copied().flatten(),
         }
     }
 
@@ -171,6 +162,7 @@ impl Names {
         doubts: &mut Vec<String>,
     ) {
         let mut found: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        let addressed: BTreeSet<usize> = self.by_address.values().copied().flatten().collect();
         for (name, address) in records {
             let owner = self.by_address.get(&address).copied();
             let named = self.own.get(&name).copied().flatten().or_else(|| {
@@ -187,7 +179,7 @@ impl Names {
                     printable(&name)
                 )),
                 // The address of a machine that has none of its own.
-                (Some(machine), None) if !self.by_address.values().any(|o| *o == Some(machine)) => {
+                (Some(machine), None) if !addressed.contains(&machine) => {
                     claim(&mut self.by_address, address, machine);
                 }
                 (None, Some(Some(machine))) => {
@@ -214,6 +206,16 @@ impl Names {
         }
     }
 
+    fn shorten(&mut self) {
+        for (name, owner) in &self.aliases {
+            if let (Some((host, domain)), Some(owner)) = (name.split_once('.'), owner)
+                && self.domains.contains(domain)
+            {
+                claim(&mut self.short, host.to_owned(), *owner);
+            }
+        }
+    }
+
     fn learn_controllers(&mut self, machines: &[Machine]) {
         for (index, machine) in machines.iter().enumerate() {
             let holds = DIRECTORY
@@ -234,22 +236,32 @@ impl Names {
         }
     }
 
-    /// What a reference of one machine leads to: its hosts file counts for it, and a domain means
-    /// the machine that holds its directory. `None` leaves the target as it is written.
-    pub fn settle(&self, machine: &Machine, target: &str, service: Option<&str>) -> Option<usize> {
-        let name = target.trim_end_matches('.').to_ascii_lowercase();
-        if name.parse::<IpAddr>().is_ok() || self.own.contains_key(&name) {
-            return None;
-        }
-        let hosts = machine
+    /// What each reference of one machine leads to: its hosts file counts for it, and a domain
+    /// means the machine that holds its directory. `None` leaves the target as it is written.
+    pub fn settle(&self, machine: &Machine) -> Vec<Option<usize>> {
+        let hosts: BTreeMap<String, IpAddr> = machine
             .config
             .hosts()
             .map(hosts_entries)
-            .unwrap_or_default();
-        let own = hosts.iter().find(|(known, _)| *known == name);
-        if let Some((_, address)) = own {
+            .unwrap_or_default()
+            .into_iter()
+            .rev()
+            .collect();
+        let references = machine.references.iter();
+        references
+            .map(|reference| self.settle_one(reference, &hosts))
+            .collect()
+    }
+
+    fn settle_one(&self, reference: &Reference, hosts: &BTreeMap<String, IpAddr>) -> Option<usize> {
+        let name = reference.target.trim_end_matches('.').to_ascii_lowercase();
+        if name.parse::<IpAddr>().is_ok() || self.own.contains_key(&name) {
+            return None;
+        }
+        if let Some(address) = hosts.get(&name) {
             return self.by_address.get(address).copied().flatten();
         }
+        let service = reference.service.as_deref();
         let is_directory = service.is_some_and(|service| DIRECTORY.contains(&service));
         let controller = self.controllers.get(&name).copied().flatten();
         controller.filter(|_| is_directory)

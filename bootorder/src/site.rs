@@ -47,15 +47,12 @@ impl Site {
     /// client, can resolve.
     fn settle_references(&mut self) {
         for index in 0..self.machines.len() {
-            let machine = &self.machines[index];
-            let settled: Vec<Option<String>> = machine
-                .references
-                .iter()
-                .map(|reference| {
-                    let service = reference.service.as_deref();
-                    let found = self.names.settle(machine, &reference.target, service)?;
-                    let name = &self.machines[found].name;
-                    (self.names.resolve(name) == Some(found)).then(|| name.clone())
+            let settled = self.names.settle(&self.machines[index]);
+            let settled: Vec<Option<String>> = settled
+                .into_iter()
+                .map(|found| {
+                    let name = &self.machines[found?].name;
+                    (self.names.resolve(name) == found).then(|| name.clone())
                 })
                 .collect();
             let references = &mut self.machines[index].references;

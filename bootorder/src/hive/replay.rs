@@ -90,7 +90,7 @@ fn replay_entries(hive: &mut Vec<u8>, logs: &[&[u8]], least: u32) -> usize {
 fn entry(log: &[u8], at: usize) -> Option<(Entry<'_>, usize)> {
     let size = u32_at(log, at.checked_add(4)?)? as usize;
     let whole = log.get(at..at.checked_add(size)?)?;
-    if !whole.starts_with(b"HvLE") || size < ENTRY_HEAD || size % SECTOR != 0 {
+    if !whole.starts_with(b"HvLE") || size < ENTRY_HEAD || !size.is_multiple_of(SECTOR) {
         return None;
     }
     let body = marvin(&whole[ENTRY_HEAD..]) == u64_at(whole, 24)?;
