@@ -1,4 +1,4 @@
-//! Orders a directory of machine folders: `order_logs DIR [--json|--dot|--identity]`.
+//! Orders a directory of machine folders: `order_logs DIR [--json|--dot|--svg|--identity]`.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,7 +9,7 @@ use lifeboat_bootorder::{Options, machine_identity, order, read_directory};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some(directory) = arguments.first() else {
-        eprintln!("usage: order_logs DIR [--json|--dot|--identity]");
+        eprintln!("usage: order_logs DIR [--json|--dot|--svg|--identity]");
         return ExitCode::from(2);
     };
     match run(Path::new(directory), arguments.get(1).map(String::as_str)) {
@@ -37,6 +37,7 @@ fn run(directory: &Path, form: Option<&str>) -> Result<String, Box<dyn std::erro
     Ok(match form {
         Some("--json") => serde_json::to_string_pretty(&order)?,
         Some("--dot") => order.to_dot(),
+        Some("--svg") => order.to_svg(),
         _ => order.to_text(),
     })
 }

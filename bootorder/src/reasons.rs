@@ -14,7 +14,10 @@ pub(crate) fn reason(site: &Site, edge: &Edge, claims: &[&Claim]) -> String {
         return "the operator said so".to_owned();
     }
     let strongest = claims.iter().max_by(|a, b| {
-        let rank = |claim: &Claim| (claim.source, claim.before.service.is_some());
+        let rank = |claim: &Claim| {
+            let worst = claim.kind == edge.kind;
+            (claim.source, worst, claim.before.service.is_some())
+        };
         rank(a)
             .cmp(&rank(b))
             .then(a.confidence().total_cmp(&b.confidence()))

@@ -61,7 +61,7 @@ impl Order {
             let _ = writeln!(out, "{INDENT}{sure}");
         }
         if let Some(ready) = self.ready.get(&entry.machine) {
-            let _ = writeln!(out, "{INDENT}{}", readiness(ready));
+            let _ = writeln!(out, "{INDENT}{}", self.readiness(&entry.machine, ready));
         }
     }
 
@@ -100,6 +100,34 @@ impl Order {
             grade(sure.confidence),
             sure.confidence
         ))
+    }
+
+    fn readiness(&self, machine: &str, ready: &Readiness) -> String {
+        let range = if ready.boots > 1 {
+            format!(
+                " ({:.0} to {:.0} s in {})",
+                ready.fastest_s,
+                ready.slowest_s,
+                count(ready.boots, "boot")
+            )
+        } else {
+            " (1 boot)".to_owned()
+        };
+        let ports: Vec<String> = self
+            .gates
+            .get(machine)
+            .into_iter()
+            .flatten()
+            .map(|gate| gate.port.to_string())
+            .collect();
+        let gates = match ports.is_empty() {
+            true => "its gate gets".to_owned(),
+            false => format!("its gates (tcp {}) get", ports.join(", ")),
+        };
+        format!(
+            "ready {:.0} s after its start{range}; {gates} {} s",
+            ready.median_s, ready.timeout_s
+        )
     }
 
     fn evidence(&self, out: &mut String) {
@@ -210,23 +238,6 @@ fn grade(confidence: f64) -> &'static str {
         c if c >= 0.5 => "medium",
         _ => "low",
     }
-}
-
-fn readiness(ready: &Readiness) -> String {
-    let range = if ready.boots > 1 {
-        format!(
-            " ({:.0} to {:.0} s in {})",
-            ready.fastest_s,
-            ready.slowest_s,
-            count(ready.boots, "boot")
-        )
-    } else {
-        " (1 boot)".to_owned()
-    };
-    format!(
-        "ready {:.0} s after its start{range}; its gates get {} s",
-        ready.median_s, ready.timeout_s
-    )
 }
 
 impl Prediction {

@@ -162,7 +162,12 @@ impl OrderArguments {
             Format::Dot => output::write_out(&order.to_dot())?,
             Format::Svg => output::write_out(&order.to_svg())?,
             Format::Json => json(&order, explanation, literal, what_if)?,
-            Format::Text => output::write_out(&text(&order, explanation, literal, what_if))?,
+            Format::Text => {
+                if let Some(machine) = &self.only {
+                    output::write_out(&format!("Only {machine} and what it needs\n\n"))?;
+                }
+                output::write_out(&text(&order, explanation, literal, what_if))?;
+            }
         }
         Ok(true)
     }
