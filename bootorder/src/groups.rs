@@ -8,8 +8,9 @@ use crate::order::{Edge, Group, Source};
 use crate::services;
 use crate::site::Site;
 
-/// Roles whose servers replicate each other and come up alone.
-const REPLICATING: &[&str] = &[
+/// Roles that one kind of server plays together, so that two of them may name each other in
+/// different ones: domain controllers ask one another for names, tickets and the directory.
+const INFRASTRUCTURE: &[&str] = &[
     "dhcp",
     "dns",
     "time",
@@ -17,6 +18,9 @@ const REPLICATING: &[&str] = &[
     "kerberos",
     "nis",
     "radius",
+];
+/// Other roles whose servers replicate each other and come up alone.
+const REPLICATING: &[&str] = &[
     "ceph",
     "gluster",
     "postgresql",
@@ -52,41 +56,60 @@ pub(crate) fn take_groups(site: &Site, claims: &[Claim], edges: &mut Vec<Edge>) 
         .collect()
 }
 
-type Mutual = BTreeMap<(usize, usize), &'static str>;
+type Keys<'a> = BTreeSet<&'a str>;
+type Mutual<'a> = BTreeMap<(usize, usize), Keys<'a>>;
 
-/// Pairs with edges both ways over the same role, which both play.
-fn mutual_pairs(site: &Site, claims: &[Claim], edges: &[Edge]) -> Mutual {
+/// Pairs with edges both ways over roles of one family, which both play.
+fn mutual_pairs<'a>(site: &Site, claims: &'a [Claim], edges: &[Edge]) -> Mutual<'a> {
+    let needed = needed_both_ways(site, claims, edges);
+    let mut mutual = Mutual::new();
+    for ((one, other), keys) in needed.iter().filter(|((one, other), _)| one < other) {
+        let Some(back) = needed.get(&(*other, *one)) else {
+            continue;
+        };
+        let both_play = |key: &&str| {
+            let roles = [*one, *other].map(|at| &site.machines[at].roles);
+            roles.iter().all(|roles| roles.contains_key(*key))
+        };
+        let shared = families().find_map(|family| {
+            let within = |keys: &Keys<'a>| -> Keys<'a> {
+                let of_family = keys.iter().filter(|key| family.contains(*key));
+                of_family.filter(|key| both_play(key)).copied().collect()
+            };
+            let (there, back) = (within(keys), within(back));
+            let found = !there.is_empty() && !back.is_empty();
+            found.then(|| there.union(&back).copied().collect())
+        });
+        if let Some(shared) = shared {
+            mutual.insert((*one, *other), shared);
+        }
+    }
+    mutual
+}
+
+fn families() -> impl Iterator<Item = &'static [&'static str]> {
+    std::iter::once(INFRASTRUCTURE).chain(REPLICATING.chunks(1))
+}
+
+/// The services behind each edge that has another one back.
+fn needed_both_ways<'a>(site: &Site, claims: &'a [Claim], edges: &[Edge]) -> Mutual<'a> {
     let ends = |edge: &Edge| Some((site.index(&edge.before)?, site.index(&edge.after)?));
     let present: BTreeSet<(usize, usize)> = edges
         .iter()
         .filter(|edge| edge.source != Source::Operator)
         .filter_map(ends)
         .collect();
-    let mut roles: BTreeMap<(usize, usize), BTreeSet<&str>> = BTreeMap::new();
+    let mut needed = Mutual::new();
     for claim in claims {
         let pair = (claim.before.machine, claim.after.machine);
         if let Some(key) = claim.before.service.as_deref()
             && present.contains(&pair)
             && present.contains(&(pair.1, pair.0))
         {
-            roles.entry(pair).or_default().insert(key);
+            needed.entry(pair).or_default().insert(key);
         }
     }
-    let mut mutual = Mutual::new();
-    for ((one, other), keys) in &roles {
-        let back = roles.get(&(*other, *one));
-        let plays = |key: &str| {
-            let both = [*one, *other].map(|at| site.machines[at].roles.contains_key(key));
-            both == [true, true]
-        };
-        let shared = REPLICATING.iter().find(|key| {
-            keys.contains(**key) && back.is_some_and(|back| back.contains(**key)) && plays(key)
-        });
-        if let Some(key) = shared.filter(|_| one < other) {
-            mutual.insert((*one, *other), key);
-        }
-    }
-    mutual
+    needed
 }
 
 fn group(
@@ -113,12 +136,13 @@ fn group(
     let roles: BTreeSet<&str> = mutual
         .iter()
         .filter(|((one, _), _)| members.contains(one))
-        .filter_map(|(_, key)| services::by_key(key))
+        .flat_map(|(_, keys)| keys)
+        .filter_map(|key| services::by_key(key))
         .map(|service| service.name.as_str())
         .collect();
     Some(Group {
         members: names.into_iter().map(str::to_owned).collect(),
-        role: roles.into_iter().collect::<Vec<_>>().join(", "),
+        role: roles.into_iter().collect::<Vec<_>>().join(" and "),
         edges: inner,
     })
 }

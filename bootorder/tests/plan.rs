@@ -121,6 +121,22 @@ fn replicas_start_together_after_what_any_of_them_needs() {
 }
 
 #[test]
+fn domain_controllers_name_each_other_in_different_roles() {
+    let boot = "2026-03-01T01:00:00Z dc kernel: Linux version 6.1\n2026-03-01T01:00:20Z dc systemd[1]: Started named.service - It.\n2026-03-01T01:00:25Z dc systemd[1]: Started slapd.service - It.\n";
+    let order = Site::new()
+        .machine("dc1", "10.0.0.1")
+        .file("dc1", "etc/resolv.conf", "nameserver 10.0.0.2\n")
+        .file("dc1", "var/log/syslog", &boot.replace(" dc ", " dc1 "))
+        .machine("dc2", "10.0.0.2")
+        .file("dc2", "etc/nslcd.conf", "uri ldap://dc1/\n")
+        .file("dc2", "var/log/syslog", &boot.replace(" dc ", " dc2 "))
+        .order();
+    assert_eq!(order.groups.len(), 1, "{order:#?}");
+    assert_eq!(order.groups[0].role, "DNS server and Directory server");
+    assert!(order.edges.is_empty() && order.given_up.is_empty());
+}
+
+#[test]
 fn the_operator_dissolves_a_group() {
     let site = two_name_servers();
     let pinned = site

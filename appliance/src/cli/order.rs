@@ -13,6 +13,7 @@ use super::{Format, output};
 use crate::daemon::WrongUse;
 use crate::names;
 use crate::operator::{Changes, Known, merge, unknown};
+use crate::report::printable;
 
 #[derive(Debug, Args)]
 pub struct OrderArguments {
@@ -164,7 +165,10 @@ impl OrderArguments {
             Format::Json => json(&order, explanation, literal, what_if)?,
             Format::Text => {
                 if let Some(machine) = &self.only {
-                    output::write_out(&format!("Only {machine} and what it needs\n\n"))?;
+                    output::write_out(&format!(
+                        "Only {} and what it needs\n\n",
+                        printable(machine)
+                    ))?;
                 }
                 output::write_out(&text(&order, explanation, literal, what_if))?;
             }
