@@ -110,7 +110,7 @@ fn setting(c: &Client, tree: &mut Tree, key: &str, value: &str) {
                 ),
             );
         }
-        Kind::NodeApp if c.need.client.0 % 2 == 0 => tree.add(
+        Kind::NodeApp if c.need.client.0.is_multiple_of(2) => tree.add(
             format!("etc/systemd/system/{}.service.d/environment.conf", c.label),
             format!("[Service]\nEnvironment={key}={value}"),
         ),

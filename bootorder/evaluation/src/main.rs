@@ -3,6 +3,7 @@
 mod application_files;
 mod builder;
 mod client_files;
+mod failures;
 mod history;
 mod journal;
 mod makespan;
@@ -16,9 +17,12 @@ mod parameters;
 mod programs;
 mod server_files;
 mod simulate;
+mod speed;
 mod stale_files;
 mod syslog;
 mod table;
+#[cfg(test)]
+mod tests;
 mod topology;
 mod tree;
 mod truth;
@@ -44,6 +48,8 @@ struct Cli {
 enum Command {
     /// Print the table of all methods.
     Table(TableArguments),
+    /// Print how long reading and ordering take.
+    Speed(SpeedArguments),
     /// Write sites with their truth, for people to look at.
     Write(WriteArguments),
 }
@@ -71,6 +77,15 @@ struct TableArguments {
 }
 
 #[derive(Debug, Args)]
+struct SpeedArguments {
+    #[arg(long, value_delimiter = ',', default_value = "10,100,1000")]
+    machines: Vec<usize>,
+    /// Records of each machine.
+    #[arg(long, default_value_t = 10_000)]
+    records: usize,
+}
+
+#[derive(Debug, Args)]
 struct WriteArguments {
     /// Where; one folder a site when there are several.
     directory: PathBuf,
@@ -93,6 +108,9 @@ fn main() -> Result<()> {
     }
     match Cli::parse().command {
         Command::Table(arguments) => table::run(&request(&arguments, &parameters)?, &parameters),
+        Command::Speed(arguments) => {
+            speed::run(&arguments.machines, arguments.records, &parameters)
+        }
         Command::Write(arguments) => write(&arguments, &parameters),
     }
 }
@@ -131,13 +149,13 @@ fn write(arguments: &WriteArguments, p: &Parameters) -> Result<()> {
             _ => arguments.directory.join(format!("site{number}")),
         };
         std::fs::create_dir_all(&folder)?;
-        let written = write_site::generate(
-            arguments.seed + number,
-            arguments.machines,
-            arguments.boots,
-            &folder,
-            p,
-        )?;
+        let request = write_site::Request {
+            seed: arguments.seed + number,
+            machines: arguments.machines,
+            boots: arguments.boots,
+            padding: 0,
+        };
+        let written = write_site::generate(&request, &folder, p)?;
         let truth = serde_json::to_string_pretty(&Truth::of(&written.site))?;
         std::fs::write(folder.join("truth.json"), truth)?;
         println!(

@@ -8,8 +8,17 @@ use crate::parameters::Parameters;
 /// A gate that waits for ever is given up after so long.
 const GATE_TIMEOUT_S: f64 = 600.0;
 
-/// Seconds from the first start until the last program is ready.
-pub fn makespan(site: &Site, after: &BTreeMap<String, Vec<String>>, p: &Parameters) -> f64 {
+/// How a recovery by a plan goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Recovery {
+    /// Seconds from the first start until the last program is ready.
+    pub makespan_s: f64,
+    /// Programs that failed hard and needed an operator.
+    pub fallen: usize,
+}
+
+/// Starts the machines by a plan.
+pub fn recover(site: &Site, after: &BTreeMap<String, Vec<String>>, p: &Parameters) -> Recovery {
     let index: BTreeMap<&str, usize> = site
         .machines
         .iter()
@@ -36,13 +45,17 @@ pub fn makespan(site: &Site, after: &BTreeMap<String, Vec<String>>, p: &Paramete
             .iter()
             .map(|m| vec![None; m.programs.len()])
             .collect(),
+        fallen: 0,
     };
     while !run.is_done() {
         if !run.advance(&waits) {
             run.give_up();
         }
     }
-    run.latest()
+    Recovery {
+        makespan_s: run.latest(),
+        fallen: run.fallen,
+    }
 }
 
 struct Run<'a> {
@@ -50,6 +63,7 @@ struct Run<'a> {
     p: &'a Parameters,
     start: Vec<Option<f64>>,
     ready: Vec<Vec<Option<f64>>>,
+    fallen: usize,
 }
 
 impl Run<'_> {
@@ -77,28 +91,36 @@ impl Run<'_> {
 
     fn advance(&mut self, waits: &[Vec<usize>]) -> bool {
         let mut moved = false;
-        for machine in 0..self.site.machines.len() {
+        for (machine, waits) in waits.iter().enumerate() {
             if self.start[machine].is_none() {
-                let gates = waits[machine].iter();
-                self.start[machine] = gates
-                    .map(|before| self.machine_ready(*before))
-                    .try_fold(0.0_f64, |latest, ready| {
-                        ready.map(|ready| latest.max(ready))
-                    });
+                let gates = waits.iter().map(|before| self.machine_ready(*before));
+                self.start[machine] = gates.into_iter().try_fold(0.0_f64, |latest, ready| {
+                    ready.map(|ready| latest.max(ready))
+                });
                 moved |= self.start[machine].is_some();
             }
             for program in 0..self.site.machines[machine].programs.len() {
-                if self.ready[machine][program].is_none() {
-                    self.ready[machine][program] = self.program_ready((machine, program));
-                    moved |= self.ready[machine][program].is_some();
-                }
+                moved |= self.advance_program(machine, program);
             }
         }
         moved
     }
 
-    fn program_ready(&self, place: (usize, usize)) -> Option<f64> {
+    fn advance_program(&mut self, machine: usize, program: usize) -> bool {
+        if self.ready[machine][program].is_some() {
+            return false;
+        }
+        let Some((ready, fell)) = self.program_ready((machine, program)) else {
+            return false;
+        };
+        self.ready[machine][program] = Some(ready);
+        self.fallen += usize::from(fell);
+        true
+    }
+
+    fn program_ready(&self, place: (usize, usize)) -> Option<(f64, bool)> {
         let machine = &self.site.machines[place.0];
+        let mut fell = false;
         let mut time = self.start[place.0]? + machine.firmware_s + machine.kernel_s;
         for need in self.site.needs_of(place).filter(|need| !need.peer) {
             let penalty = match need.handling {
@@ -109,9 +131,10 @@ impl Run<'_> {
             let server = self.ready[need.server.0][need.server.1]?;
             if server > time {
                 time = server + penalty;
+                fell |= need.handling == Handling::StaysDown;
             }
         }
-        Some(time + machine.programs[place.1].start_s)
+        Some((time + machine.programs[place.1].start_s, fell))
     }
 
     /// Plan and truth wait for each other: the next gate times out.

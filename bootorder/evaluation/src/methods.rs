@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_bootorder::{
-    Edge, EstimatorName, MachineFolder, Options, Unit, initializations, order, reference_method,
+    Edge, EstimatorName, Initialization, MachineFolder, Options, initializations, order,
+    reference_method,
 };
 
 use crate::truth::{Pair, Truth};
@@ -101,8 +102,8 @@ pub fn ask(method: Method, case: &Case) -> Answer {
                 .filter(|other| *other != part)
                 .collect(),
         ),
-        Method::Literal => literal(case, Unit::Service),
-        Method::LiteralMachines => literal(case, Unit::Machine),
+        Method::Literal => literal(case, initializations(case.folders)),
+        Method::LiteralMachines => literal(case, boots(case)),
         Method::Majority => majority(case),
         Method::Median => chain(by_median(case)),
         Method::Alphabetical => chain(names(case)),
@@ -143,13 +144,23 @@ fn product(case: &Case, without: BTreeSet<EstimatorName>) -> Answer {
     }
 }
 
-fn literal(case: &Case, unit: Unit) -> Answer {
-    let starts = initializations(case.folders);
-    let options = Options {
-        unit,
-        ..Options::default()
-    };
-    let found = reference_method(&starts, &options);
+/// The physical boots of the machines in place of the starts of services.
+fn boots(case: &Case) -> Vec<Initialization> {
+    let all = case
+        .starts
+        .iter()
+        .flat_map(|(name, times)| times.iter().map(move |time| (name, time)));
+    all.map(|(name, time)| Initialization {
+        service: name.clone(),
+        machine: name.clone(),
+        time_s: *time,
+        failed: false,
+    })
+    .collect()
+}
+
+fn literal(case: &Case, starts: Vec<Initialization>) -> Answer {
+    let found = reference_method(&starts, &Options::default());
     let machines: BTreeSet<&str> = case
         .folders
         .iter()

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
+use lifeboat_bootorder::Kind;
 
 use crate::methods::Answer;
 use crate::truth::{Pair, Truth};
@@ -67,6 +68,11 @@ pub struct Score {
     pub true_edges: usize,
     /// Confidence and whether the edge is true.
     pub calibration: Vec<(f64, bool)>,
+    /// Found true edges, and of those with the right kind.
+    pub kinds_found: usize,
+    pub kinds_right: usize,
+    /// Programs that an operator must restart in a recovery by the plan.
+    pub fallen: usize,
     /// Makespan over that of the truth; one a site.
     pub makespans: Vec<f64>,
 }
@@ -81,6 +87,9 @@ impl Score {
         self.pairs_right += other.pairs_right;
         self.enforced += other.enforced;
         self.true_edges += other.true_edges;
+        self.kinds_found += other.kinds_found;
+        self.kinds_right += other.kinds_right;
+        self.fallen += other.fallen;
         self.calibration.extend(&other.calibration);
         self.makespans.extend(&other.makespans);
     }
@@ -91,6 +100,11 @@ impl Score {
 
     pub fn validity(&self) -> f64 {
         share(self.enforced, self.true_edges)
+    }
+
+    /// Share of the found edges that are rightly called hard or soft.
+    pub fn kind(&self) -> Option<f64> {
+        (self.kinds_found > 0).then(|| share(self.kinds_right, self.kinds_found))
     }
 
     pub fn makespan(&self) -> f64 {
@@ -119,6 +133,16 @@ pub fn score(answer: &Answer, truth: &Truth) -> Score {
         .iter()
         .filter(|pair| found.contains(*pair) && !found.contains(&turned(pair)));
     let waits = closure(&planned(answer));
+    let kinds: Vec<bool> = answer
+        .explained
+        .iter()
+        .filter_map(|edge| {
+            let hard = truth
+                .machines
+                .get(&(edge.before.clone(), edge.after.clone()))?;
+            Some(*hard == (edge.kind == Kind::Hard))
+        })
+        .collect();
     Score {
         direct: Counts::of(&found, &truth_pairs),
         closure: Counts::of(&closed(&found), &closed(&truth_pairs)),
@@ -137,6 +161,9 @@ pub fn score(answer: &Answer, truth: &Truth) -> Score {
             .filter(|(pair, _)| known(pair))
             .map(|(pair, confidence)| (*confidence, truth_pairs.contains(pair)))
             .collect(),
+        kinds_found: kinds.len(),
+        kinds_right: kinds.into_iter().filter(|right| *right).count(),
+        fallen: 0,
         makespans: Vec::new(),
     }
 }

@@ -262,3 +262,17 @@ fn misleading(site: &Site, index: usize, log: &mut Log, time: f64, rng: &mut Rng
         );
     }
 }
+
+/// Adds so many lines without meaning, spread over all boots.
+pub fn pad(log: &mut Log, lines: usize, rng: &mut Rng) {
+    let spans: Vec<(f64, f64)> = log
+        .boots
+        .iter()
+        .map(|boot| (boot.kernel, boot.end))
+        .collect();
+    for number in 0..lines {
+        let (begin, end) = spans[number % spans.len()];
+        let time = between(rng, begin, end);
+        background(log, time, rng);
+    }
+}

@@ -270,7 +270,7 @@ fn server(site: &Site, index: usize, kind: Kind, debian: bool, tree: &mut Tree) 
     match kind {
         Kind::Bind => name_server(site, index, debian, tree),
         Kind::Dnsmasq => tree.add("etc/dnsmasq.conf", format!("domain-needed\nbogus-priv\nserver=9.9.9.9\nserver=1.1.1.1\nlocal=/{0}/\ndomain={0}\nexpand-hosts\ndhcp-range={network}.150,{network}.250,12h", site.realm())),
-        Kind::Dhcpd => dhcpd(site, debian, tree),
+        Kind::Dhcpd => dhcpd(site, tree),
         Kind::Chrony => tree.add(if debian { "etc/chrony/chrony.conf" } else { "etc/chrony.conf" }, format!("pool 2.debian.pool.ntp.org iburst\ndriftfile /var/lib/chrony/chrony.drift\nmakestep 1 3\nrtcsync\nallow {network}.0/24")),
         Kind::Slapd => tree.add(if debian { "etc/default/slapd" } else { "etc/sysconfig/slapd" }, "SLAPD_SERVICES=\"ldap:/// ldapi:///\""),
         Kind::SambaDc => tree.add("etc/samba/smb.conf", format!("# Global parameters\n[global]\n\tdns forwarder = 9.9.9.9\n\tnetbios name = {}\n\trealm = {}\n\tserver role = active directory domain controller\n\tworkgroup = {}\n\n[sysvol]\n\tpath = /var/lib/samba/sysvol\n\tread only = No", site.machines[index].name.to_uppercase(), site.realm().to_uppercase(), site.realm().split('.').next().unwrap_or("CORP").to_uppercase())),
@@ -280,7 +280,7 @@ fn server(site: &Site, index: usize, kind: Kind, debian: bool, tree: &mut Tree) 
         Kind::Mariadb => tree.add(if debian { "etc/mysql/mariadb.conf.d/50-server.cnf" } else { "etc/my.cnf.d/mariadb-server.cnf" }, "[mysqld]\nbind-address            = 0.0.0.0\nexpire_logs_days        = 10\ncharacter-set-server    = utf8mb4"),
         Kind::Mongo => tree.add("etc/mongod.conf", "net:\n  port: 27017\n  bindIp: 0.0.0.0\nstorage:\n  dbPath: /var/lib/mongodb"),
         Kind::Search => tree.add("etc/elasticsearch/elasticsearch.yml", "cluster.name: search\nnetwork.host: 0.0.0.0\ndiscovery.type: single-node"),
-        Kind::Redis => tree.add(if debian { "etc/redis/redis.conf" } else { "etc/redis/redis.conf" }, format!("bind {} 127.0.0.1\nport 6379\nsave 3600 1", site.machines[index].address)),
+        Kind::Redis => tree.add("etc/redis/redis.conf", format!("bind {} 127.0.0.1\nport 6379\nsave 3600 1", site.machines[index].address)),
         Kind::Nagios => nagios(site, index, debian, tree),
         Kind::Zabbix | Kind::Bacula => backup_clients(site, index, kind, tree),
         Kind::LogHost => tree.add("etc/rsyslog.d/10-server.conf", "module(load=\"imtcp\")\ninput(type=\"imtcp\" port=\"514\")"),
@@ -331,7 +331,7 @@ fn zone_text(site: &Site, index: usize, realm: &str) -> String {
     text
 }
 
-fn dhcpd(site: &Site, debian: bool, tree: &mut Tree) {
+fn dhcpd(site: &Site, tree: &mut Tree) {
     let n = &site.network;
     let mut text = format!(
         "default-lease-time 600;\nmax-lease-time 7200;\nauthoritative;\nsubnet {n}.0 netmask 255.255.255.0 {{\n  range {n}.150 {n}.250;\n  option routers {n}.1;\n}}\n"
@@ -339,14 +339,7 @@ fn dhcpd(site: &Site, debian: bool, tree: &mut Tree) {
     for (index, machine) in site.machines.iter().enumerate().filter(|(_, m)| m.dynamic) {
         text.push_str(&format!("host {} {{\n  hardware ethernet 52:54:00:12:34:{index:02x};\n  fixed-address {};\n}}\n", machine.name, machine.address));
     }
-    tree.add(
-        if debian {
-            "etc/dhcp/dhcpd.conf"
-        } else {
-            "etc/dhcp/dhcpd.conf"
-        },
-        text,
-    );
+    tree.add("etc/dhcp/dhcpd.conf", text);
 }
 
 /// Servers name their clients too, which says nothing about who needs whom.

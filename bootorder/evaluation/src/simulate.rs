@@ -3,8 +3,9 @@
 use fastrand::Rng;
 
 use crate::client_files::by_name;
+use crate::failures::failure;
 use crate::history::{Boot, Log, between};
-use crate::messages::{Cause, Said, failure, outage, success};
+use crate::messages::{Cause, Said, outage, success};
 use crate::model::{Distribution, Handling, Kind, Link, Need, Site};
 use crate::noise;
 use crate::parameters::Parameters;

@@ -6,12 +6,12 @@ use std::path::Path;
 use anyhow::Result;
 use lifeboat_bootorder::read_directory;
 
-use crate::makespan::makespan;
+use crate::makespan::recover;
 use crate::methods::{Answer, Case, Method, ask};
 use crate::metrics::{Score, interval, reliability, score};
 use crate::parameters::Parameters;
 use crate::truth::Truth;
-use crate::write_site::{Written, generate};
+use crate::write_site::{Request as Wanted, Written, generate};
 
 /// What to run.
 pub struct Request {
@@ -27,7 +27,13 @@ pub fn run(request: &Request, p: &Parameters) -> Result<()> {
         let mut scores: Vec<Vec<Score>> = vec![Vec::new(); request.methods.len()];
         for seed in &request.seeds {
             let folder = tempfile::tempdir()?;
-            let written = generate(*seed, None, *boots, folder.path(), p)?;
+            let wanted = Wanted {
+                seed: *seed,
+                machines: None,
+                boots: *boots,
+                padding: 0,
+            };
+            let written = generate(&wanted, folder.path(), p)?;
             one_site(request, &written, folder.path(), &mut scores, p)?;
         }
         print(*boots, request, &scores);
@@ -49,13 +55,13 @@ fn one_site(
         truth: &truth,
         starts: &written.starts,
     };
-    let best = makespan(&written.site, &ask(Method::Oracle, &case).after, p);
+    let best = recover(&written.site, &ask(Method::Oracle, &case).after, p);
     for (method, scores) in request.methods.iter().zip(scores) {
         let answer = ask(*method, &case);
         let mut result = score(&answer, &truth);
-        result
-            .makespans
-            .push(makespan(&written.site, &answer.after, p) / best);
+        let recovery = recover(&written.site, &answer.after, p);
+        result.fallen = recovery.fallen;
+        result.makespans.push(recovery.makespan_s / best.makespan_s);
         if request.verbose && *method == Method::Full {
             explain(written, &answer, &truth, &result);
         }
@@ -71,9 +77,9 @@ fn print(boots: usize, request: &Request, scores: &[Vec<Score>]) {
         if boots == 1 { "boot" } else { "boots" }
     );
     println!(
-        "| method | precision | recall | F1 [95 %] | closure F1 | service F1 | direction | enforced | makespan | calibration error |"
+        "| method | precision | recall | F1 [95 %] | closure F1 | service F1 | direction | enforced | kind | makespan | fallen | calibration error |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for (method, scores) in request.methods.iter().zip(scores) {
         println!("{}", row(*method, scores));
     }
@@ -101,6 +107,9 @@ fn row(method: Method, scores: &[Score]) -> String {
         true => format!("{:.3}", total.services.f1()),
         false => "-".to_owned(),
     };
+    let kind = total
+        .kind()
+        .map_or_else(|| "-".to_owned(), |kind| format!("{kind:.3}"));
     let probable = matches!(method, Method::Full | Method::Without(_) | Method::Only(_));
     let error = if probable {
         format!("{error:.3}")
@@ -108,7 +117,7 @@ fn row(method: Method, scores: &[Score]) -> String {
         "-".to_owned()
     };
     format!(
-        "| {} | {:.3} | {:.3} | {:.3} [{low:.3}, {high:.3}] | {:.3} | {services} | {:.3} | {:.3} | {:.2} | {error} |",
+        "| {} | {:.3} | {:.3} | {:.3} [{low:.3}, {high:.3}] | {:.3} | {services} | {:.3} | {:.3} | {kind} | {:.2} | {:.1} | {error} |",
         method.name(),
         total.direct.precision(),
         total.direct.recall(),
@@ -117,6 +126,7 @@ fn row(method: Method, scores: &[Score]) -> String {
         total.direction(),
         total.validity(),
         total.makespan(),
+        total.fallen as f64 / scores.len().max(1) as f64,
     )
 }
 

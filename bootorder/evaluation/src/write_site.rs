@@ -10,7 +10,7 @@ use crate::history::{Log, Record};
 use crate::model::{Distribution, LogForm, Site};
 use crate::parameters::Parameters;
 use crate::tree::Tree;
-use crate::{client_files, journal, server_files, simulate, stale_files, syslog, topology};
+use crate::{client_files, journal, noise, server_files, simulate, stale_files, syslog, topology};
 
 /// A site and where it was written.
 pub struct Written {
@@ -20,30 +20,39 @@ pub struct Written {
     pub starts: BTreeMap<String, Vec<f64>>,
 }
 
+/// Which site to write.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub seed: u64,
+    /// By the seed, when nobody says.
+    pub machines: Option<usize>,
+    pub boots: usize,
+    /// Further lines without meaning in the log of each machine.
+    pub padding: usize,
+}
+
 /// Builds, simulates and writes one site below `folder`.
-pub fn generate(
-    seed: u64,
-    machines: Option<usize>,
-    boots: usize,
-    folder: &Path,
-    p: &Parameters,
-) -> Result<Written> {
-    let machines = machines.unwrap_or_else(|| size(seed, p));
+pub fn generate(request: &Request, folder: &Path, p: &Parameters) -> Result<Written> {
+    let (seed, boots) = (request.seed, request.boots);
+    let machines = request.machines.unwrap_or_else(|| size(seed, p));
     let site = topology::build(seed, machines, p);
-    let logs = simulate::simulate(
+    let mut logs = simulate::simulate(
         &site,
         boots,
         seed.wrapping_mul(1009).wrapping_add(boots as u64),
         p,
     );
     let mut records = 0;
-    for (index, log) in logs.iter().enumerate() {
+    for (index, log) in logs.iter_mut().enumerate() {
         let mut rng = Rng::with_seed(seed.wrapping_mul(31).wrapping_add(index as u64));
         let target = folder.join(&site.machines[index].name);
+        noise::pad(log, request.padding, &mut rng);
         write_tree(&site, index, &target, &mut rng, p)
             .and_then(|()| write_logs(&site, index, log, &target, &mut rng, p))
             .with_context(|| format!("failed to write `{}`", site.machines[index].name))?;
         records += log.records.len();
+        // Large sites do not fit into memory otherwise.
+        log.records = Vec::new();
     }
     let starts = site.machines.iter().zip(&logs);
     let starts = starts.map(|(machine, log)| {
