@@ -176,9 +176,9 @@ impl Evidence {
         if self.file.is_empty() {
             return self.text.clone();
         }
-        let mut place = format!("{}:{}", printable(&self.machine), self.file);
+        let mut place = format!("{}:{}", printable(&self.machine), printable(&self.file));
         if !self.record.is_empty() {
-            place = format!("{place} {}", self.record);
+            place = format!("{place} {}", printable(&self.record));
         }
         match &self.time {
             Some(time) => format!("{place} {time} {}", self.text),

@@ -88,8 +88,8 @@ pub(crate) fn minute(time: &str) -> String {
 fn place(fact: &Evidence) -> String {
     match (fact.file.is_empty(), fact.record.is_empty()) {
         (true, _) => String::new(),
-        (false, true) => format!(" ({})", fact.file),
-        (false, false) => format!(" ({} {})", fact.file, fact.record),
+        (false, true) => format!(" ({})", printable(&fact.file)),
+        (false, false) => format!(" ({} {})", printable(&fact.file), printable(&fact.record)),
     }
 }
 

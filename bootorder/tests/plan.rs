@@ -329,11 +329,14 @@ proptest! {
     #[test]
     fn plans_with_circles_groups_and_budgets_finish_and_respect_every_edge(
         references in proptest::collection::vec((0..7_usize, 0..7_usize, 0..3_u8), 0..24),
+        mutual in proptest::collection::vec((0..4_usize, 0..4_usize), 0..4),
         pins in proptest::collection::vec((0..7_usize, 0..7_usize, any::<bool>()), 0..4),
         parallel in 1..4_usize,
         shuffled in Just((0..7_usize).collect::<Vec<_>>()).prop_shuffle(),
     ) {
         let site = Site::new();
+        let mut references = references;
+        references.extend(mutual.iter().flat_map(|(a, b)| [(*a, *b, 0), (*b, *a, 0)]));
         write(&site, &references);
         let verdict = |pin: bool| if pin { Verdict::Pin } else { Verdict::Reject };
         let words: Vec<OperatorWord> = pins

@@ -343,3 +343,57 @@ fn console(session: &Value, machine: &str) -> anyhow::Result<bool> {
     output::write_out(&text)?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_bootorder::{Analysis, Literal, MachineFolder, Moment, Options};
+
+    use super::*;
+    use crate::daemon::api::order_answer;
+
+    #[test]
+    fn an_order_comes_back_from_the_daemon_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = |name: &str, file: &str, text: &str| {
+            let path = folder.path().join(name).join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+            MachineFolder {
+                name: name.into(),
+                folder: folder.path().join(name),
+                addresses: Vec::new(),
+                names: Vec::new(),
+            }
+        };
+        let machines = [
+            machine("data1", "etc/hostname", "data1\n"),
+            machine("web1", "etc/app.env", "URL=postgres://data1/x\n"),
+        ];
+        let analysis = Analysis::new(&machines, &[], &Options::default());
+        let request = OrderRequest {
+            accept_changed: false,
+            explain: Some(("data1".into(), "web1".into())),
+            literal: Some(Literal {
+                options: Options::default(),
+                moment: Moment::At(1.5),
+                half_life_s: 60.0,
+            }),
+        };
+        let sent: OrderRequest =
+            serde_json::from_str(&serde_json::to_string(&request).unwrap()).unwrap();
+        assert_eq!(sent.literal, request.literal);
+        let found = answer(order_answer(&analysis, &sent).unwrap()).unwrap();
+        assert_eq!(&found.order, analysis.order());
+        assert_eq!(found.explanation, analysis.explain("data1", "web1").ok());
+        assert_eq!(found.explanation.unwrap().facts.len(), 1);
+        assert!(found.literal.is_some());
+        let plain = answer(order_answer(&analysis, &OrderRequest::default()).unwrap()).unwrap();
+        assert!(plain.explanation.is_none() && plain.literal.is_none());
+        let unknown = OrderRequest {
+            explain: Some(("data1".into(), "nobody".into())),
+            ..OrderRequest::default()
+        };
+        let error = order_answer(&analysis, &unknown).unwrap_err();
+        assert!(crate::daemon::is_wrong_use(&error), "{error}");
+    }
+}

@@ -174,7 +174,11 @@ async fn order(
     })
 }
 
-fn order_answer(analysis: &Analysis, request: &OrderRequest) -> anyhow::Result<serde_json::Value> {
+/// The order with what else was asked for; `lifeboat order` takes it apart again.
+pub fn order_answer(
+    analysis: &Analysis,
+    request: &OrderRequest,
+) -> anyhow::Result<serde_json::Value> {
     let mut value = serde_json::to_value(analysis.order())?;
     if let Some((before, after)) = &request.explain {
         let explanation = analysis.explain(before, after);
