@@ -179,6 +179,14 @@ impl ConfigFiles {
             .filter(move |(name, _)| name.starts_with(prefix))
     }
 
+    /// A single file.
+    pub fn one(name: &str, text: &str) -> Self {
+        Self {
+            files: BTreeMap::from([(name.to_owned(), text.to_owned())]),
+            links: Vec::new(),
+        }
+    }
+
     #[cfg(test)]
     pub fn of(files: &[(&str, &str)]) -> Self {
         let files = files

@@ -49,7 +49,9 @@ pub use estimators::reference::{
     initialization_order, machine_order, reference_method,
 };
 pub use explain::{Explanation, Fact, Fate};
+pub use facts::survey_configuration;
 pub use folder::{MachineFolder, read_directory};
+pub use hive::{HiveError, HiveSurvey, survey_hive};
 pub use identity::{Identity, Interface, machine_identity};
 pub use literal::{Literal, Moment};
 pub use model::{Feature, Features};

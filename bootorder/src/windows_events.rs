@@ -34,7 +34,12 @@ const TABLE: &[(&[&str], &[u32], What)] = &[
         &[1006, 1030, 1053, 1054, 1055, 1058, 1110, 1126, 1129],
         DIRECTORY,
     ),
-    (&["GroupPolicy"], &[1500, 1501, 1502, 1503], What::Cleared),
+    (&["GroupPolicy"], &[7017, 7320, 7326], DIRECTORY),
+    (
+        &["GroupPolicy"],
+        &[1500, 1501, 1502, 1503, 5308, 5326],
+        What::Cleared,
+    ),
     (&["LSASRV", "LsaSrv"], &[40960, 40961], DIRECTORY),
     (&["DFSR", "DFS Replication"], &[1202], DIRECTORY),
     (&["DFSR", "DFS Replication"], &[1206], What::Cleared),

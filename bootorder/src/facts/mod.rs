@@ -109,6 +109,17 @@ pub(crate) fn read_references(config: &ConfigFiles) -> Vec<Reference> {
     references
 }
 
+/// The hosts that one configuration file names, with the service wanted there and the line.
+///
+/// `file` is its path below the root of its machine ("etc/fstab"): the path tells its kind.
+pub fn survey_configuration(file: &str, text: &str) -> Vec<(String, String, usize)> {
+    let config = ConfigFiles::one(file, text);
+    read_references(&config)
+        .into_iter()
+        .map(|found| (found.target, found.service.unwrap_or_default(), found.line))
+        .collect()
+}
+
 fn in_folder(file: &str, folder: &str) -> bool {
     file.strip_prefix(folder)
         .is_some_and(|rest| rest.starts_with('/') || folder.is_empty())

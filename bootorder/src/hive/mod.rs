@@ -35,13 +35,17 @@ const MAX_REFERENCES: usize = 1_000;
 
 /// Why a hive was not used.
 #[derive(Debug, Error)]
-pub(crate) enum HiveError {
+pub enum HiveError {
+    /// The file could not be read.
     #[error("failed to read the registry hive")]
     Io(#[from] std::io::Error),
+    /// The file is something else.
     #[error("it is not a registry hive of Windows NT")]
     NotAHive,
+    /// Its first key is not there.
     #[error("the registry hive is damaged: it has no root key")]
     NoRoot,
+    /// No machine has a hive of this size.
     #[error("the registry hive is larger than {} MiB", MAX_HIVE >> 20)]
     TooLarge,
 }
@@ -65,6 +69,42 @@ pub(crate) struct Registry {
     pub roles: Vec<(String, String)>,
     /// The file that `services` and `roles` come from.
     pub file: String,
+}
+
+/// What a registry hive holds, for those who have nothing but the hive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HiveSurvey {
+    /// Names of the machine.
+    pub names: Vec<String>,
+    /// Services and drivers.
+    pub services: usize,
+    /// What they say they need of each other.
+    pub dependencies: usize,
+    /// Other hosts that it names, and the service wanted there.
+    pub references: Vec<(String, String)>,
+    /// Changes are missing that transaction logs should hold.
+    pub is_torn: bool,
+}
+
+/// Reads a hive in memory, with its transaction logs in any sequence.
+pub fn survey_hive(bytes: Vec<u8>, logs: &[Vec<u8>]) -> Result<HiveSurvey, HiveError> {
+    let hive = Hive::open(bytes, logs)?;
+    let mut registry = Registry::default();
+    read_hive(&hive, "hive", &mut registry);
+    let needed = registry.services.iter();
+    Ok(HiveSurvey {
+        services: registry.services.len(),
+        dependencies: needed
+            .map(|service| needs(&registry.services, service).len())
+            .sum(),
+        names: registry.names,
+        references: registry
+            .references
+            .into_iter()
+            .map(|found| (found.target, found.service.unwrap_or_default()))
+            .collect(),
+        is_torn: hive.is_torn,
+    })
 }
 
 /// Where facts of one hive go.
