@@ -3,6 +3,7 @@
 //! Every offset in a hive is hostile: each is checked before it is used, what does not fit is
 //! taken as absent, and the number of keys and values looked at is bounded.
 
+use std::cell::Cell;
 #[cfg(test)]
 use std::collections::HashSet;
 
@@ -12,7 +13,9 @@ use super::replay;
 pub(super) const BASE: usize = 4096;
 const MAX_SUBKEYS: usize = 20_000;
 const MAX_VALUES: usize = 1_000;
-const MAX_DATA: usize = 1 << 20;
+const MAX_DATA: usize = 64 << 10;
+/// Bytes that are looked at in one hive: a hostile one leads to the same places again and again.
+const MAX_WORK: usize = 1 << 30;
 const SEGMENT: usize = 16_344;
 #[cfg(test)]
 const MAX_KEYS: usize = 1_000_000;
@@ -20,6 +23,7 @@ const MAX_KEYS: usize = 1_000_000;
 /// A hive with its transaction logs applied.
 pub(crate) struct Hive {
     bytes: Vec<u8>,
+    pub(super) work_left: Cell<usize>,
     /// Whether changes are missing because no log held them.
     pub is_torn: bool,
 }
@@ -46,7 +50,11 @@ impl Hive {
             return Err(HiveError::NotAHive);
         }
         let is_torn = !replay::apply(&mut bytes, logs);
-        let hive = Self { bytes, is_torn };
+        let hive = Self {
+            bytes,
+            work_left: Cell::new(MAX_WORK),
+            is_torn,
+        };
         hive.root().ok_or(HiveError::NoRoot)?;
         Ok(hive)
     }
@@ -60,6 +68,9 @@ impl Hive {
         let start = BASE.checked_add(offset as usize)?;
         let size = i32::from_le_bytes(self.bytes.get(start..start + 4)?.try_into().ok()?);
         let length = usize::try_from(size.checked_neg()?).ok()?;
+        // What is read of a cell is bounded by its size, and by the limits of lists and data.
+        let work = 64 + length.min(MAX_DATA);
+        self.work_left.set(self.work_left.get().checked_sub(work)?);
         self.bytes.get(start + 4..start.checked_add(length)?)
     }
 

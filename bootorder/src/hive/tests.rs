@@ -422,6 +422,17 @@ fn hives_are_found_wherever_they_lie() {
     );
 }
 
+#[test]
+fn work_on_a_hive_is_bounded() {
+    let hive = Hive::open(member(), &[]).unwrap();
+    let before = hive.work_left.get();
+    let whole = tree(&hive).len();
+    let used = before - hive.work_left.get();
+    assert!(used > 1_000, "{used}");
+    hive.work_left.set(used / 2);
+    assert!(tree(&hive).len() < whole);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
