@@ -142,7 +142,8 @@ impl Builder<'_> {
             link,
             handling,
             reference,
-            configured: configured && link != Link::Lease,
+            // These are kept in the database, or nowhere.
+            configured: configured && !matches!(link, Link::Lease | Link::ReplicaMariadb),
             logged,
             peer: false,
         });

@@ -230,7 +230,7 @@ fn services(answer: &Answer, truth: &Truth) -> Counts {
 }
 
 /// "dir1: DNS server" in its two parts.
-fn split(label: &str) -> (&str, &str) {
+pub fn split(label: &str) -> (&str, &str) {
     label.split_once(": ").unwrap_or((label, ""))
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use lifeboat_bootorder::read_directory;
+use lifeboat_bootorder::{Edge, read_directory};
 
 use crate::makespan::recover;
 use crate::methods::{Answer, Case, Method, ask};
-use crate::metrics::{Score, interval, reliability, score};
+use crate::metrics::{Score, interval, reliability, score, split};
 use crate::parameters::Parameters;
 use crate::truth::Truth;
 use crate::write_site::{Request as Wanted, Written, generate};
@@ -200,4 +200,24 @@ fn explain(written: &Written, answer: &Answer, truth: &Truth, result: &Score) {
             );
         }
     }
+    for edge in misnamed(answer, truth) {
+        println!(
+            "  service edge that is not meant: {} before {} ({:.2})",
+            edge.before, edge.after, edge.confidence
+        );
+    }
+}
+
+/// Service edges between the right machines that name the wrong services.
+fn misnamed<'a>(answer: &'a Answer, truth: &'a Truth) -> impl Iterator<Item = &'a Edge> {
+    answer.services.iter().flatten().filter(|edge| {
+        let (before, needed) = split(&edge.before);
+        let (after, needing) = split(&edge.after);
+        truth
+            .machines
+            .contains_key(&(before.to_owned(), after.to_owned()))
+            && !truth.services.iter().any(|real| {
+                real.before == before && real.after == after && real.is_meant(needed, needing)
+            })
+    })
 }
