@@ -26,7 +26,7 @@ pub fn write(folder: &Path, machine_id: &str, host: &str, records: &[&Record]) -
     let writer = writer().context("systemd-journal-remote is not installed")?;
     let directory = folder.join("var/log/journal").join(machine_id);
     std::fs::create_dir_all(&directory)?;
-    let whole = directory.join("system.journal.whole");
+    let whole = directory.join("whole.journal");
     let mut child = Command::new(writer)
         .arg("--output")
         .arg(&whole)
