@@ -32,7 +32,8 @@ impl ServiceEdge {
             let words = service_words(kind);
             words.is_empty() || words.iter().any(|word| label.contains(word))
         };
-        says(before, self.kinds.0) && says(after, self.kinds.1)
+        // That the machine as a whole needs it is less, but not wrong.
+        says(before, self.kinds.0) && (after.is_empty() || says(after, self.kinds.1))
     }
 }
 
