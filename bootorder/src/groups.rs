@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::estimators::Claim;
-use crate::order::{Edge, Group, Source};
+use crate::order::{Edge, Group, Kind, Source};
 use crate::services;
 use crate::site::Site;
 
@@ -58,28 +58,21 @@ pub(crate) fn take_groups(site: &Site, claims: &[Claim], edges: &mut Vec<Edge>) 
 
 type Keys<'a> = BTreeSet<&'a str>;
 type Mutual<'a> = BTreeMap<(usize, usize), Keys<'a>>;
+type Needed<'a> = BTreeMap<(usize, usize), Vec<&'a Claim>>;
 
 /// Pairs with edges both ways over roles of one family, which both play.
 fn mutual_pairs<'a>(site: &Site, claims: &'a [Claim], edges: &[Edge]) -> Mutual<'a> {
     let needed = needed_both_ways(site, claims, edges);
     let mut mutual = Mutual::new();
-    for ((one, other), keys) in needed.iter().filter(|((one, other), _)| one < other) {
+    for ((one, other), there) in needed.iter().filter(|((one, other), _)| one < other) {
         let Some(back) = needed.get(&(*other, *one)) else {
             continue;
         };
-        let both_play = |key: &&str| {
+        let both_play = |key: &str| {
             let roles = [*one, *other].map(|at| &site.machines[at].roles);
-            roles.iter().all(|roles| roles.contains_key(*key))
+            roles.iter().all(|roles| roles.contains_key(key))
         };
-        let shared = families().find_map(|family| {
-            let within = |keys: &Keys<'a>| -> Keys<'a> {
-                let of_family = keys.iter().filter(|key| family.contains(*key));
-                of_family.filter(|key| both_play(key)).copied().collect()
-            };
-            let (there, back) = (within(keys), within(back));
-            let found = !there.is_empty() && !back.is_empty();
-            found.then(|| there.union(&back).copied().collect())
-        });
+        let shared = families().find_map(|family| shared_keys(family, there, back, both_play));
         if let Some(shared) = shared {
             mutual.insert((*one, *other), shared);
         }
@@ -87,26 +80,49 @@ fn mutual_pairs<'a>(site: &Site, claims: &'a [Claim], edges: &[Edge]) -> Mutual<
     mutual
 }
 
+/// The roles of a family that make the two peers. A hard need beside them orders the two after
+/// all, and must not be lost in a group.
+fn shared_keys<'a>(
+    family: &[&str],
+    there: &[&'a Claim],
+    back: &[&'a Claim],
+    both_play: impl Fn(&str) -> bool,
+) -> Option<Keys<'a>> {
+    let within = |claim: &Claim| {
+        let key = claim.before.service.as_deref();
+        key.is_some_and(|key| family.contains(&key))
+    };
+    let other_need = |claim: &&&Claim| claim.kind == Kind::Hard && !within(claim);
+    if there.iter().chain(back).any(|claim| other_need(&claim)) {
+        return None;
+    }
+    let keys = |claims: &[&'a Claim]| -> Keys<'a> {
+        let of_family = claims.iter().copied().filter(|claim| within(claim));
+        let keys = of_family.filter_map(|claim| claim.before.service.as_deref());
+        keys.filter(|key| both_play(key)).collect()
+    };
+    let (there, back) = (keys(there), keys(back));
+    let found = !there.is_empty() && !back.is_empty();
+    found.then(|| there.union(&back).copied().collect())
+}
+
 fn families() -> impl Iterator<Item = &'static [&'static str]> {
     std::iter::once(INFRASTRUCTURE).chain(REPLICATING.chunks(1))
 }
 
-/// The services behind each edge that has another one back.
-fn needed_both_ways<'a>(site: &Site, claims: &'a [Claim], edges: &[Edge]) -> Mutual<'a> {
+/// The claims behind each edge that has another one back.
+fn needed_both_ways<'a>(site: &Site, claims: &'a [Claim], edges: &[Edge]) -> Needed<'a> {
     let ends = |edge: &Edge| Some((site.index(&edge.before)?, site.index(&edge.after)?));
     let present: BTreeSet<(usize, usize)> = edges
         .iter()
         .filter(|edge| edge.source != Source::Operator)
         .filter_map(ends)
         .collect();
-    let mut needed = Mutual::new();
+    let mut needed = Needed::new();
     for claim in claims {
-        let pair = (claim.before.machine, claim.after.machine);
-        if let Some(key) = claim.before.service.as_deref()
-            && present.contains(&pair)
-            && present.contains(&(pair.1, pair.0))
-        {
-            needed.entry(pair).or_default().insert(key);
+        let (before, after) = (claim.before.machine, claim.after.machine);
+        if present.contains(&(before, after)) && present.contains(&(after, before)) {
+            needed.entry((before, after)).or_default().push(claim);
         }
     }
     needed
@@ -124,11 +140,15 @@ fn group(
         .collect();
     let inside =
         |edge: &Edge| names.contains(edge.before.as_str()) && names.contains(edge.after.as_str());
-    // The operator's word inside orders them after all.
-    if edges
-        .iter()
-        .any(|edge| inside(edge) && edge.source == Source::Operator)
-    {
+    let is_peer = |edge: &Edge| {
+        let ends = (site.index(&edge.before), site.index(&edge.after));
+        matches!(ends, (Some(one), Some(other)) if mutual.contains_key(&(one.min(other), one.max(other))))
+    };
+    // The operator's word or a hard need inside orders them after all.
+    let orders = |edge: &Edge| {
+        edge.source == Source::Operator || (edge.kind == Kind::Hard && !is_peer(edge))
+    };
+    if edges.iter().any(|edge| inside(edge) && orders(edge)) {
         return None;
     }
     let (inner, outer): (Vec<Edge>, Vec<Edge>) = edges.drain(..).partition(inside);

@@ -6,7 +6,7 @@ use std::fs;
 
 use lifeboat_bootorder::schedule::Need;
 use lifeboat_bootorder::{
-    Analysis, Fate, HostBudget, OperatorWord, Options, Order, Verdict, order, read_directory,
+    Analysis, Fate, HostBudget, Kind, OperatorWord, Options, Order, Verdict, order, read_directory,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -134,6 +134,17 @@ fn domain_controllers_name_each_other_in_different_roles() {
     assert_eq!(order.groups.len(), 1, "{order:#?}");
     assert_eq!(order.groups[0].role, "DNS server and Directory server");
     assert!(order.edges.is_empty() && order.given_up.is_empty());
+}
+
+#[test]
+fn a_hard_need_of_another_kind_orders_peers_after_all() {
+    let order = two_name_servers()
+        .file("dns2", "etc/fstab", "dns1:/zones /zones nfs defaults 0 0\n")
+        .order();
+    assert!(order.groups.is_empty(), "{:#?}", order.groups);
+    let place = |name: &str| sequence(&order).iter().position(|one| *one == name);
+    assert!(place("dns1") < place("dns2"));
+    assert_eq!(order.given_up[0].before, "dns2");
 }
 
 #[test]
@@ -353,6 +364,8 @@ proptest! {
             seen.insert(entry.machine.clone());
         }
         prop_assert_eq!(seen.len(), 7);
+        let inside = found.groups.iter().flat_map(|group| &group.edges);
+        prop_assert!(inside.clone().all(|edge| edge.kind == Kind::Soft), "no hard edge is lost in a group");
         for group in &found.groups {
             let together: BTreeSet<_> = group.members.iter().map(|m| found.needs(m).into_keys().collect::<Vec<_>>()).collect();
             prop_assert_eq!(together.len(), 1, "members wait for the same machines");
