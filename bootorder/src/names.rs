@@ -32,6 +32,14 @@ pub(crate) struct Names {
     controllers: Owners<String>,
 }
 
+/// The first machines of which something holds, for a warning.
+fn holders(machines: &[Machine], holds: impl Fn(&Machine) -> bool) -> String {
+    let mut found = machines.iter().filter(|machine| holds(machine));
+    let named: Vec<&str> = found.by_ref().take(5).map(|m| m.name.as_str()).collect();
+    let more = if found.next().is_some() { ", ..." } else { "" };
+    format!("{}{more}", named.join(", "))
+}
+
 impl Names {
     pub fn learn(machines: &[Machine], warnings: &mut Vec<String>) -> Self {
         let mut names = Self::default();
@@ -118,11 +126,15 @@ impl Names {
             self.own.insert(name, owner);
         }
         doubts.extend(doubtful(&self.own).map(|name| {
+            let who = holders(machines, |m| {
+                m.names.contains(name) || m.logged_names.iter().any(|logged| logged == name)
+            });
             let name = printable(name);
-            format!("the name {name} belongs to several machines; it was not used")
+            format!("the name {name} belongs to several machines ({who}); it was not used")
         }));
         doubts.extend(doubtful(&self.by_address).map(|address| {
-            format!("the address {address} belongs to several machines; it was not used")
+            let who = holders(machines, |m| m.addresses.contains(address));
+            format!("the address {address} belongs to several machines ({who}); it was not used")
         }));
     }
 

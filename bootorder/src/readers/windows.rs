@@ -18,6 +18,7 @@ const MAX_BEFORE_FIRST: u32 = 10;
 const MAX_HELD: usize = 100;
 /// Records of different programs are written out of order by less than this.
 const JITTER_US: u64 = 120_000_000;
+const STEP_US: i64 = 1_000_000;
 /// From here on the order of records counts, not their times.
 const UNORDERED: u32 = 200;
 const MAX_SPANS: usize = 20_000;
@@ -119,9 +120,11 @@ impl Boot {
 
     /// Time since the start, and whether the clock was set at this record.
     fn advance(&mut self, entry: &Entry) -> (u64, bool) {
-        let mut stepped = entry.step_us != 0;
+        let told = entry.step_us != 0;
+        // Time services correct by milliseconds all day: that makes no new stretch of time.
+        let mut stepped = entry.step_us.saturating_abs() > STEP_US;
         self.steps_us = self.steps_us.saturating_add(entry.step_us);
-        if let Some((last_us, _)) = self.last.filter(|_| !stepped) {
+        if let Some((last_us, _)) = self.last.filter(|_| !told) {
             stepped = self.unexplained_step(entry.time_us, last_us);
         }
         let since = (entry.time_us as i64)
