@@ -251,6 +251,7 @@ fn planted_words_make_no_edges() {
             .machine("data1", "10.0.0.20")
             .runs("data1", "postgresql")
             .machine("web1", "10.0.0.30")
+            .runs("web1", "nginx")
             .file("web1", file, text);
         assert_eq!(edges(&site.order()), [], "{file}: {text}");
     }

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::comments::{is_comment, without_comments};
 use super::settings::{self, Known};
 use super::yaml::list_keys;
 use super::{
@@ -234,62 +235,6 @@ fn replication_source(file: &str, text: &str) -> Option<Reference> {
     })
 }
 
-/// The text with what is commented out replaced by nothing, line by line.
-fn without_comments(file: &str, text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut closing: Option<&str> = None;
-    let has_blocks = [
-        ".php",
-        ".xml",
-        ".js",
-        ".conf",
-        ".java",
-        ".properties",
-        ".cfg",
-    ]
-    .iter()
-    .any(|end| file.ends_with(end));
-    for line in text.lines() {
-        let mut rest = line;
-        if let Some(mark) = closing {
-            match rest.split_once(mark) {
-                Some((_, after)) => {
-                    rest = after;
-                    closing = None;
-                }
-                None => rest = "",
-            }
-        }
-        let blocks = [("<!--", "-->"), ("/*", "*/")];
-        if let Some((_, close)) = blocks
-            .iter()
-            .find(|(open, _)| rest.trim_start().starts_with(open))
-            && has_blocks
-        {
-            match rest.split_once(close) {
-                Some((_, after)) => rest = after,
-                None => {
-                    closing = Some(close);
-                    rest = "";
-                }
-            }
-        }
-        let end = [" #", "\t#", " // "]
-            .iter()
-            .filter_map(|mark| rest.find(mark))
-            .min();
-        out.push_str(&rest[..end.unwrap_or(rest.len())]);
-        out.push('\n');
-    }
-    out
-}
-
-pub(super) fn is_comment(line: &str) -> bool {
-    ["#", ";", "//", "/*", "* ", "--", "<!--", "!"]
-        .iter()
-        .any(|mark| line.starts_with(mark))
-}
-
 /// Lines that say who may come in name clients, not servers.
 fn lists_clients(line: &str) -> bool {
     let lower = line.to_ascii_lowercase();
@@ -375,10 +320,12 @@ fn keyed(line: &str) -> Vec<Known> {
             .unwrap_or("")
             .trim_matches(['[', ']']);
         // What is no host may hold one: "dsn = 'pgsql:host=data1'".
+        // Its name needs the character before it.
+        let before = line[..value.start()].char_indices().next_back();
         at = if is_host_like(host) {
             value.end()
         } else {
-            value.start()
+            before.map_or(value.start(), |(at, _)| at)
         };
         if is_host_like(host) {
             let (host, port) = host_and_port(host);
@@ -403,18 +350,31 @@ fn resolve(file: &str, all: &[&str], at: usize, line: &str, found: Known) -> Ref
         .or_else(|| port_in(line))
         .or_else(|| around.iter().find_map(|l| port_in(l)));
     let by_port = || port.and_then(services::by_port);
-    // Machines are often called like a product that they do not run ("db2").
+    // Machines are often called like a product that they do not run ("db2"), and what a load
+    // balancer leads to is no load balancer.
     let words = |text: &str| services::by_word(&text.to_ascii_lowercase().replace(&host, " "));
     let by_word = || {
         words(line)
-            .or_else(|| words(file))
-            .or_else(|| words(&around.join("\n")))
+            .or_else(|| words(file).filter(|s| s.key != "proxy"))
+            .or_else(|| words(&around.join("\n")).filter(|s| s.key != "proxy"))
             .or_else(|| services::by_word(&host))
     };
-    let service = found
-        .service
-        .or_else(|| weak.filter(|role| !role.is_empty()).map(str::to_owned))
-        .or_else(|| by_port().or_else(by_word).map(|s| s.key.clone()));
+    let by_text = || by_port().or_else(by_word).map(|s| s.key.clone());
+    let service = match found.service {
+        Some(service) if service == settings::DATABASE => by_port()
+            .map(|s| s.key.as_str())
+            .filter(|key| ["postgresql", "mysql", "mssql", "oracle"].contains(key))
+            .or_else(|| settings::database_of(&all.join("\n")))
+            .map(str::to_owned)
+            .or(Some(service)),
+        Some(service) => Some(service),
+        None => by_text(),
+    };
+    let weak = weak.filter(|_| !settings::is_own_need(file, service.as_deref()));
+    let service = match weak {
+        Some(role) if !role.is_empty() => Some(role.to_owned()),
+        _ => service.filter(|key| key != settings::DATABASE),
+    };
     let default_port = service
         .as_deref()
         .and_then(services::by_key)
@@ -505,6 +465,16 @@ mod tests {
             "define( 'DB_HOST', 'db1' );\n$x = 'mysql';\n",
             &[("db1", "mysql", 1)],
         );
+        check(
+            "etc/zabbix/zabbix_server.conf",
+            "DBHost=data1\nDBName=z\nDBSocket=/run/mysqld.sock\n",
+            &[("data1", "mysql", 1)],
+        );
+        check(
+            "etc/grafana/grafana.ini",
+            "[database]\ntype = mysql\nhost = data1:3306\n",
+            &[("data1", "mysql", 3)],
+        );
         check("etc/nagios/nrpe.cfg", "allowed_hosts=mon1\n", &[]);
         check(
             "etc/app.yml",
@@ -566,6 +536,28 @@ mod tests {
                 "{found:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_database_of_a_watching_server_is_no_weak_need() {
+        let weights = |file: &str, text: &str| -> Vec<Weight> {
+            let config = crate::folder::ConfigFiles::of(&[(file, text)]);
+            let found = crate::facts::read_references(&config);
+            found.into_iter().map(|r| r.weight).collect()
+        };
+        let server = "etc/zabbix/zabbix_server.conf";
+        assert_eq!(weights(server, "DBHost=data1\n"), [Weight::Normal]);
+        assert_eq!(
+            weights("etc/grafana/grafana.ini", "host = data1:5432\n"),
+            [Weight::Normal]
+        );
+        assert_eq!(
+            weights(
+                "etc/telegraf/telegraf.conf",
+                "address = \"host=data1 port=5432\"\n"
+            ),
+            [Weight::Weak]
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! reads it.
 
 mod application;
+mod comments;
 mod directory;
 mod disks;
 mod mounts;
@@ -91,7 +92,8 @@ const READERS: &[&dyn FactReader] = &[
 pub(crate) fn read_references(config: &ConfigFiles) -> Vec<Reference> {
     let mut references = Vec::new();
     let projects = crate::graph::inner_names(config);
-    for (file, text) in config.iter().filter(|(file, _)| !is_stale(file)) {
+    let in_use = |(file, text): &(&str, &str)| !is_stale(file) && !is_disabled(file, text, config);
+    for (file, text) in config.iter().filter(in_use) {
         if let Some(reader) = READERS.iter().find(|reader| reader.claims(file)) {
             let before = references.len();
             reader.read(file, text, &mut references);
@@ -118,6 +120,29 @@ pub fn survey_configuration(file: &str, text: &str) -> Vec<(String, String, usiz
         .into_iter()
         .map(|found| (found.target, found.service.unwrap_or_default(), found.line))
         .collect()
+}
+
+/// A unit that could be enabled and is not; told only where any is enabled.
+fn is_disabled(file: &str, text: &str, config: &ConfigFiles) -> bool {
+    let Some(rest) = file.strip_prefix("etc/systemd/system/") else {
+        return false;
+    };
+    // A drop-in belongs to the unit that its folder is named after.
+    let unit = rest
+        .split('/')
+        .next()
+        .unwrap_or(rest)
+        .trim_end_matches(".d");
+    let whole = config
+        .get(&format!("etc/systemd/system/{unit}"))
+        .unwrap_or(text);
+    let stem = unit.split_once('@').map_or(unit, |(stem, _)| stem);
+    let is_enabled = |link: &String| {
+        let name = link.rsplit('/').next().unwrap_or(link);
+        name == unit
+            || (unit.contains("@.") && name.split_once('@').is_some_and(|(s, _)| s == stem))
+    };
+    whole.contains("[Install]") && !config.links.is_empty() && !config.links.iter().any(is_enabled)
 }
 
 fn in_folder(file: &str, folder: &str) -> bool {

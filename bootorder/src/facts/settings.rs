@@ -98,6 +98,11 @@ const SETTINGS: &[Setting] = &[
     normal("", "spring.elasticsearch.uris", "elasticsearch"),
     normal("", "elasticsearch.hosts", "elasticsearch"),
     normal("", "memcached_servers", "memcached"),
+    normal("", "dbhost", DATABASE),
+    normal("", "db_host", DATABASE),
+    normal("", "database_host", DATABASE),
+    normal("", "db_server", DATABASE),
+    normal("bareos", "db_address", DATABASE),
     normal("", "pghost", "postgresql"),
     normal("", "mysql_host", "mysql"),
     normal("", "postgres_host", "postgresql"),
@@ -183,6 +188,47 @@ const WEAK: &[(&str, &str)] = &[
     ("etc/fail2ban", ""),
     ("etc/hosts.", ""),
 ];
+
+/// Servers among them keep their own data in a database, and fail without it.
+const WITH_DATABASE: &[&str] = &[
+    "etc/grafana",
+    "etc/zabbix/zabbix_server",
+    "etc/zabbix/zabbix_proxy",
+    "etc/zabbix/web",
+    "etc/icinga2/features-enabled/ido",
+    "etc/icingadb",
+    "etc/icingaweb2",
+    "etc/bareos/bareos-dir",
+    "etc/bacula/bacula-dir",
+    "etc/puppetlabs/puppetdb",
+];
+
+/// Whether a service that such a file names is the program's own database, directory or mail.
+pub(super) fn is_own_need(file: &str, service: Option<&str>) -> bool {
+    let is_needed = service.is_some_and(|key| {
+        let known = services::by_key(key);
+        matches!(key, DATABASE | "directory" | "smtp")
+            || known.is_some_and(|known| known.needed == Kind::Hard && known.rank == DATABASE_RANK)
+    });
+    is_needed && WITH_DATABASE.iter().any(|prefix| file.starts_with(prefix))
+}
+
+/// "Some SQL database", until the rest of the file says which.
+pub(super) const DATABASE: &str = "database";
+const DATABASE_RANK: u32 = 4;
+
+/// Which database a file means by the other words in it.
+pub(super) fn database_of(text: &str) -> Option<&'static str> {
+    let text = text.to_ascii_lowercase();
+    let holds = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let postgres = holds(&["postgres", "pgsql", "5432"]);
+    let mysql = holds(&["mysql", "mariadb", "3306"]);
+    match (postgres, mysql) {
+        (true, false) => Some("postgresql"),
+        (false, true) => Some("mysql"),
+        _ => None,
+    }
+}
 
 /// The role that a watching program's server plays, when the file belongs to one.
 pub(super) fn weak_role(file: &str) -> Option<&'static str> {

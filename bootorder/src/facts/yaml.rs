@@ -1,6 +1,6 @@
 //! As much of YAML as lists of hosts need: which key the item of a list belongs to.
 
-use super::application::is_comment;
+use super::comments::is_comment;
 
 /// The key above each item of a block list ("hosts:" above "- es1:9200"), by line number.
 pub(super) fn list_keys<'a>(all: &[&'a str]) -> Vec<Option<&'a str>> {
