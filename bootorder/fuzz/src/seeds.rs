@@ -15,6 +15,22 @@ fn main() -> io::Result<()> {
         ("syslog", "rfc3164", text.clone()),
         ("syslog", "rfc5424", text5424()),
         ("packed", "gzip", gzip(&text)?),
+        ("hive", "one_key", hive()),
+        (
+            "facts",
+            "connection",
+            b"\0url = postgres://app@data1:5432/x\n".to_vec(),
+        ),
+        (
+            "facts",
+            "mounts",
+            b"\x01data1:/srv /mnt nfs4 _netdev,nofail 0 0\n".to_vec(),
+        ),
+        (
+            "facts",
+            "project",
+            b"\x13services:\n  web:\n    depends_on: [db]\n  db:\n    image: postgres\n".to_vec(),
+        ),
     ] {
         let folder: PathBuf = corpus.join(target);
         fs::create_dir_all(&folder)?;
@@ -148,4 +164,21 @@ fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     packed.write_all(bytes)?;
     packed.finish()
+}
+
+/// A hive with a root key, and behind it the head of a log.
+fn hive() -> Vec<u8> {
+    let mut out = b"regf".to_vec();
+    out.resize(36, 0);
+    out.extend([32_u32, 4096].map(u32::to_le_bytes).concat());
+    out.resize(4096, 0);
+    out.extend(b"hbin");
+    out.resize(4096 + 32, 0);
+    out.extend((-96_i32).to_le_bytes());
+    out.extend(b"nk\x20\0");
+    out.resize(4096 + 36 + 72, 0);
+    out.extend([4, 0, 0, 0]);
+    out.extend(b"ROOT");
+    out.resize(8192, 0);
+    out
 }
