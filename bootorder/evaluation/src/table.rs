@@ -149,11 +149,13 @@ fn print_reliability(total: &Score) {
 fn explain(written: &Written, answer: &Answer, truth: &Truth, result: &Score) {
     let site = &written.site;
     println!(
-        "\nsite {} ({} machines, {} records): F1 {:.3}",
+        "\nsite {} ({} machines, {} records): F1 {:.3}, makespan {:.2}, fallen {}",
         site.seed,
         site.machines.len(),
         written.records,
-        result.direct.f1()
+        result.direct.f1(),
+        result.makespan(),
+        result.fallen
     );
     let found: BTreeMap<_, _> = answer
         .edges
