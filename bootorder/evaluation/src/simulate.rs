@@ -1,5 +1,7 @@
 //! Boots a site again and again: who is ready when, who fails over whom.
 
+use std::collections::BTreeSet;
+
 use fastrand::Rng;
 
 use crate::client_files::by_name;
@@ -25,7 +27,7 @@ const BEGIN: f64 = 1_699_142_400.0;
 const MANY_ATTEMPTS: usize = 40;
 
 /// Simulates so many boots of the site and returns the log of each machine.
-pub fn simulate(site: &Site, boots: usize, seed: u64, p: &Parameters) -> Vec<Log> {
+pub fn simulate(site: &Site, boots: usize, seed: u64, p: &Parameters) -> Simulated {
     let mut rng = Rng::with_seed(seed ^ 0x9e37_79b9_7f4a_7c15);
     let machines = site.machines.len();
     let mut logs: Vec<Log> = (0..machines).map(|_| Log::default()).collect();
@@ -47,12 +49,16 @@ pub fn simulate(site: &Site, boots: usize, seed: u64, p: &Parameters) -> Vec<Log
             .collect(),
         down: vec![0.0; machines],
         base: BEGIN,
+        traced: BTreeSet::new(),
     };
     for number in 0..boots {
         world.episode(number, boots);
     }
     world.close();
-    world.logs
+    Simulated {
+        logs: world.logs,
+        traced: world.traced,
+    }
 }
 
 fn skew(rng: &mut Rng, p: &Parameters) -> f64 {
@@ -87,6 +93,13 @@ fn own_files(site: &Site, index: usize, rng: &mut Rng, p: &Parameters) -> Vec<St
         .collect()
 }
 
+/// What a site wrote.
+pub struct Simulated {
+    pub logs: Vec<Log>,
+    /// Machine pairs (server, client) whose need left a line.
+    pub traced: BTreeSet<(usize, usize)>,
+}
+
 struct World<'a> {
     site: &'a Site,
     p: &'a Parameters,
@@ -99,6 +112,7 @@ struct World<'a> {
     /// When each machine went down last.
     down: Vec<f64>,
     base: f64,
+    traced: BTreeSet<(usize, usize)>,
 }
 
 impl World<'_> {
@@ -234,10 +248,17 @@ impl World<'_> {
             if noticed >= ready {
                 continue;
             }
-            self.say_all(need.client.0, noticed, lost);
+            self.say_about(need, noticed, lost);
             let again = ready + self.between(0.2, 12.0);
-            self.say_all(need.client.0, again, back);
+            self.say_about(need, again, back);
         }
+    }
+
+    fn say_about(&mut self, need: &Need, time: f64, lines: Vec<Said>) {
+        if !lines.is_empty() {
+            self.traced.insert((need.server.0, need.client.0));
+        }
+        self.say_all(need.client.0, time, lines);
     }
 
     fn say_all(&mut self, machine: usize, time: f64, lines: Vec<Said>) {
@@ -435,11 +456,7 @@ impl World<'_> {
                     Cause::Unreachable => 3.05,
                     Cause::TimedOut | Cause::Nameless => 5.0,
                 };
-                self.say_all(
-                    need.client.0,
-                    time + took,
-                    failure(self.site, need, cause, attempt),
-                );
+                self.say_about(need, time + took, failure(self.site, need, cause, attempt));
                 time += took;
             }
             attempt += 1;
@@ -447,7 +464,7 @@ impl World<'_> {
         }
         if need.logged || need.link == Link::Lease {
             let lines = success(self.site, need, attempt > 0);
-            self.say_all(need.client.0, time + 0.05, lines);
+            self.say_about(need, time + 0.05, lines);
         }
         time
     }
@@ -536,17 +553,13 @@ impl World<'_> {
             } else {
                 Cause::Unreachable
             };
-            self.say_all(
-                need.client.0,
-                time,
-                failure(self.site, need, cause, attempt),
-            );
+            self.say_about(need, time, failure(self.site, need, cause, attempt));
             attempt += 1;
             time += if need.peer { 10.0 } else { 30.0 };
         }
         if attempt > 0 && !need.peer {
             let back = time.max(other + 1.0);
-            self.say_all(need.client.0, back, success(self.site, need, true));
+            self.say_about(need, back, success(self.site, need, true));
         }
     }
 }

@@ -25,6 +25,7 @@ pub struct Request {
 pub fn run(request: &Request, p: &Parameters) -> Result<()> {
     for boots in &request.boots {
         let mut scores: Vec<Vec<Score>> = vec![Vec::new(); request.methods.len()];
+        let mut traced = 0;
         for seed in &request.seeds {
             let folder = tempfile::tempdir()?;
             let wanted = Wanted {
@@ -34,9 +35,10 @@ pub fn run(request: &Request, p: &Parameters) -> Result<()> {
                 padding: 0,
             };
             let written = generate(&wanted, folder.path(), p)?;
+            traced += written.traced.len();
             one_site(request, &written, folder.path(), &mut scores, p)?;
         }
-        print(*boots, request, &scores);
+        print(*boots, request, &scores, traced);
     }
     Ok(())
 }
@@ -70,11 +72,16 @@ fn one_site(
     Ok(())
 }
 
-fn print(boots: usize, request: &Request, scores: &[Vec<Score>]) {
+fn print(boots: usize, request: &Request, scores: &[Vec<Score>], traced: usize) {
     let sites = request.seeds.len();
     println!(
         "\n### {boots} {}, {sites} sites\n",
         if boots == 1 { "boot" } else { "boots" }
+    );
+    let edges = scores.first().map_or(0, |scores| sum(scores).true_edges);
+    println!(
+        "{traced} of {edges} true edges ({:.3}) left any trace in a file or a log.\n",
+        traced as f64 / edges.max(1) as f64
     );
     println!(
         "| method | precision | recall | F1 [95 %] | closure F1 | service F1 | direction | enforced | kind | makespan | fallen | calibration error |"

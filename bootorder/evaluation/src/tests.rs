@@ -61,7 +61,7 @@ proptest! {
     fn a_seed_makes_one_site(seed in 0_u64..1_000_000) {
         let p = parameters();
         let site = topology::build(seed, 12, &p);
-        let (one, two) = (simulate::simulate(&site, 2, seed, &p), simulate::simulate(&site, 2, seed, &p));
+        let (one, two) = (simulate::simulate(&site, 2, seed, &p).logs, simulate::simulate(&site, 2, seed, &p).logs);
         for (one, two) in one.iter().zip(&two) {
             prop_assert_eq!(fingerprint(one), fingerprint(two));
         }
@@ -101,7 +101,7 @@ fn failures_are_written_only_when_something_is_missing() {
     p.noise.false_evidence = 0.0;
     for seed in 0..20 {
         let site = topology::build(seed, 15, &p);
-        let logs = simulate::simulate(&site, 2, seed, &p);
+        let logs = simulate::simulate(&site, 2, seed, &p).logs;
         for need in site.needs.iter().filter(|need| !need.peer) {
             let wanted: Vec<String> = [Cause::Refused, Cause::Unreachable, Cause::TimedOut]
                 .into_iter()
@@ -125,7 +125,7 @@ fn a_power_failure_leaves_failures() {
     p.staging.operator = 0.0;
     p.staging.power = 1.0;
     let site = topology::build(3, 25, &p);
-    let logs = simulate::simulate(&site, 1, 3, &p);
+    let logs = simulate::simulate(&site, 1, 3, &p).logs;
     let failed = logs
         .iter()
         .flat_map(|log| &log.records)

@@ -1,6 +1,6 @@
 //! Writes a simulated site as machine folders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -10,6 +10,7 @@ use crate::history::{Log, Record};
 use crate::model::{Distribution, LogForm, Site};
 use crate::parameters::Parameters;
 use crate::tree::Tree;
+use crate::truth::Pair;
 use crate::{client_files, journal, noise, server_files, simulate, stale_files, syslog, topology};
 
 /// A site and where it was written.
@@ -18,6 +19,8 @@ pub struct Written {
     pub records: usize,
     /// Start of each machine in each boot by its own clock.
     pub starts: BTreeMap<String, Vec<f64>>,
+    /// True machine edges of which a file or a log line tells: nobody can find more.
+    pub traced: BTreeSet<Pair>,
 }
 
 /// Which site to write.
@@ -36,12 +39,14 @@ pub fn generate(request: &Request, folder: &Path, p: &Parameters) -> Result<Writ
     let (seed, boots) = (request.seed, request.boots);
     let machines = request.machines.unwrap_or_else(|| size(seed, p));
     let site = topology::build(seed, machines, p);
-    let mut logs = simulate::simulate(
+    let simulated = simulate::simulate(
         &site,
         boots,
         seed.wrapping_mul(1009).wrapping_add(boots as u64),
         p,
     );
+    let mut logs = simulated.logs;
+    let traced = traced(&site, &simulated.traced);
     let mut records = 0;
     for (index, log) in logs.iter_mut().enumerate() {
         let mut rng = Rng::with_seed(seed.wrapping_mul(31).wrapping_add(index as u64));
@@ -64,7 +69,19 @@ pub fn generate(request: &Request, folder: &Path, p: &Parameters) -> Result<Writ
         site,
         records,
         starts,
+        traced,
     })
+}
+
+fn traced(site: &Site, logged: &BTreeSet<(usize, usize)>) -> BTreeSet<Pair> {
+    let needs = site.needs.iter().filter(|need| !need.peer);
+    needs
+        .filter(|need| need.configured || logged.contains(&(need.server.0, need.client.0)))
+        .map(|need| {
+            let name = |machine: usize| site.machines[machine].name.clone();
+            (name(need.server.0), name(need.client.0))
+        })
+        .collect()
 }
 
 /// How many machines a site has when nobody says so.
