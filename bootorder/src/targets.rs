@@ -239,16 +239,83 @@ fn is_client(before: &str) -> bool {
     marks.iter().any(|mark| before.ends_with(mark))
 }
 
-/// Machines are often called like ordinary words ("data", "mail"): such a word must be marked as a host.
+/// Machines are often called like ordinary words ("data", "mail"): such a word must be marked as
+/// a host, and a word that messages use themselves ("to server: refused") doubly so.
 fn is_marked(before: &str, word: &str, host: &str) -> bool {
-    if host.contains(|c: char| c.is_ascii_digit() || c == '.' || c == '-') || word.contains(':') {
+    if host.contains(|c: char| c.is_ascii_digit() || c == '.' || c == '-') {
         return true;
     }
-    let introduced = [
-        "host ", "server ", "name ", "to ", "at ", "//", "\"", "'", "@", "host=", "resolve ", "[",
-    ];
-    introduced.iter().any(|mark| before.ends_with(mark))
+    let port = word
+        .strip_prefix(host)
+        .and_then(|rest| rest.strip_prefix(':'));
+    let with_port = port.is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()));
+    if with_port || SIGNS.iter().any(|mark| before.ends_with(mark)) {
+        return true;
+    }
+    let is_own_word = OWN_WORDS.contains(&host.to_ascii_lowercase().as_str());
+    let introduced = port.is_some() || INTRODUCTIONS.iter().any(|mark| before.ends_with(mark));
+    introduced && !is_own_word
 }
+
+/// Characters and keys after which a host stands.
+const SIGNS: &[&str] = &["//", "\"", "'", "@", "host=", "server=", "[", "`"];
+const INTRODUCTIONS: &[&str] = &["host ", "server ", "name ", "to ", "at ", "resolve "];
+/// What messages call the other party without naming it.
+const OWN_WORDS: &[&str] = &[
+    "server",
+    "servers",
+    "host",
+    "hosts",
+    "client",
+    "database",
+    "db",
+    "backend",
+    "service",
+    "socket",
+    "peer",
+    "remote",
+    "master",
+    "primary",
+    "replica",
+    "slave",
+    "node",
+    "cluster",
+    "address",
+    "port",
+    "network",
+    "upstream",
+    "proxy",
+    "gateway",
+    "broker",
+    "queue",
+    "cache",
+    "store",
+    "storage",
+    "directory",
+    "domain",
+    "controller",
+    "resolver",
+    "machine",
+    "system",
+    "daemon",
+    "manager",
+    "agent",
+    "local",
+    "other",
+    "this",
+    "the",
+    "any",
+    "all",
+    "log",
+    "mail",
+    "web",
+    "file",
+    "share",
+    "name",
+    "user",
+    "root",
+    "test",
+];
 
 fn mount_service(message: &str) -> &'static str {
     let lower = message.to_ascii_lowercase();
