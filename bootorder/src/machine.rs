@@ -40,6 +40,8 @@ pub(crate) struct Machine {
     /// Names in its logs, which may be those of others that log to it.
     pub logged_names: BTreeSet<String>,
     pub addresses: BTreeSet<IpAddr>,
+    /// A card gets its address from somebody else.
+    pub dynamic: bool,
     /// Hardware addresses of its cards.
     pub macs: BTreeSet<String>,
 }
@@ -71,11 +73,15 @@ impl Machine {
         let nets = identity.interfaces.iter().flat_map(|i| &i.addresses);
         let mut addresses: BTreeSet<IpAddr> = folder.addresses.iter().copied().collect();
         addresses.extend(nets.clone().map(IpNet::addr));
-        if addresses.iter().all(IpAddr::is_loopback) {
+        let dynamic = identity
+            .interfaces
+            .iter()
+            .any(|card| card.addresses.is_empty() && card.name != "lo");
+        if dynamic || addresses.iter().all(IpAddr::is_loopback) {
             addresses.extend(&registry.leased);
             addresses.extend(leases::of_files(&config));
         }
-        if addresses.is_empty() {
+        if dynamic || addresses.is_empty() {
             addresses.extend(history.leases.values());
         }
         addresses.retain(|address| !address.is_loopback() && !address.is_unspecified());
@@ -103,8 +109,14 @@ impl Machine {
             names,
             logged_names,
             addresses,
+            dynamic,
             macs,
         }
+    }
+
+    /// Whether an address that others know could be one that this machine does not state itself.
+    pub fn may_be_given(&self, address: IpAddr) -> bool {
+        self.dynamic && !self.networks.iter().any(|net| net.contains(&address))
     }
 
     pub fn plays(&self, service: &Service) -> bool {

@@ -55,11 +55,11 @@ impl Names {
         }
         names.learn_reservations(machines);
         let records = zones.into_iter().flat_map(|(records, _)| records);
-        names.learn_records(records.collect(), "a zone", &mut doubts);
+        names.learn_records(machines, records.collect(), "a zone", &mut doubts);
         for machine in machines {
             let hosts = machine.config.hosts().map(hosts_entries);
             let source = format!("etc/hosts of {}", machine.name);
-            names.learn_records(hosts.unwrap_or_default(), &source, &mut doubts);
+            names.learn_records(machines, hosts.unwrap_or_default(), &source, &mut doubts);
         }
         names.learn_controllers(machines);
         names.shorten();
@@ -169,6 +169,7 @@ impl Names {
     /// Names with addresses, from one source; what an earlier source said stays.
     fn learn_records(
         &mut self,
+        machines: &[Machine],
         records: Vec<(String, IpAddr)>,
         source: &str,
         doubts: &mut Vec<String>,
@@ -190,8 +191,10 @@ impl Names {
                     "{source} gives {} the address {address}, which is another machine's; the machine's own word was used",
                     printable(&name)
                 )),
-                // The address of a machine that has none of its own.
-                (Some(machine), None) if !addressed.contains(&machine) => {
+                // The address of a machine that has none of its own there.
+                (Some(machine), None)
+                    if !addressed.contains(&machine) || machines[machine].may_be_given(address) =>
+                {
                     claim(&mut self.by_address, address, machine);
                 }
                 (None, Some(Some(machine))) => {
