@@ -40,6 +40,8 @@ pub(crate) struct Machine {
     /// Names in its logs, which may be those of others that log to it.
     pub logged_names: BTreeSet<String>,
     pub addresses: BTreeSet<IpAddr>,
+    /// Units that are enabled or were started, as they are called.
+    pub started: BTreeSet<String>,
     /// A card gets its address from somebody else.
     pub dynamic: bool,
     /// Hardware addresses of its cards.
@@ -91,6 +93,7 @@ impl Machine {
         widen(&mut logged_names);
         let mut references = read_references(&config);
         references.append(&mut registry.references);
+        let started = started(&config, &history);
         let roles = roles_of(&folder.name, &config, &history, &registry);
         Self {
             name: folder.name.clone(),
@@ -109,6 +112,7 @@ impl Machine {
             names,
             logged_names,
             addresses,
+            started,
             dynamic,
             macs,
         }
@@ -210,6 +214,20 @@ fn beside_own_name(config: &ConfigFiles, names: &BTreeSet<String>) -> Vec<String
 }
 
 /// Roles by services that were started, are enabled, or start with the machine.
+/// Units that are enabled or were started; empty where neither is known.
+fn started(config: &ConfigFiles, history: &History) -> BTreeSet<String> {
+    let enabled = config
+        .links
+        .iter()
+        .filter_map(|link| link.rsplit('/').next());
+    let events = history.boots.iter().flat_map(|boot| &boot.events);
+    let seen = events
+        .filter(|event| event.what == crate::classify::What::Started)
+        .map(|event| event.unit.as_str());
+    let named = enabled.chain(seen).filter(|unit| !unit.is_empty());
+    named.map(str::to_owned).collect()
+}
+
 fn roles_of(
     machine: &str,
     config: &ConfigFiles,

@@ -21,6 +21,8 @@ pub enum Feature {
     ConfigurationUnknown,
     /// A file names a service that the other machine was never seen to offer: stale, perhaps.
     ConfigurationNotServed,
+    /// The file belongs to a program that the machine does not start.
+    ConfigurationDormant,
     /// The file belongs to a program that works without: monitoring, backup, log forwarding.
     ConfigurationWeak,
     /// A failure named the other machine while that was down or not serving yet.
@@ -150,7 +152,7 @@ mod tests {
         let parameters: Parameters =
             toml::from_str(include_str!("../data/confidence.toml")).expect("parameters");
         assert!(parameters.least > 0.0 && parameters.bias < 0.0);
-        assert_eq!(parameters.weights.len(), 18);
+        assert_eq!(parameters.weights.len(), 19);
     }
 
     #[test]

@@ -10,6 +10,25 @@ use toml::Spanned;
 use crate::folder::ConfigFiles;
 use crate::order::Kind;
 
+const DATABASES: &[&str] = &[
+    "postgresql",
+    "mysql",
+    "mongodb",
+    "oracle",
+    "mssql",
+    "db2",
+    "firebird",
+    "informix",
+    "sybase",
+    "hana",
+    "pgbouncer",
+    "proxysql",
+    "influxdb",
+    "clickhouse",
+    "elasticsearch",
+    "cassandra",
+];
+
 /// One role of the table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -242,6 +261,11 @@ pub(crate) fn by_unit(unit: &str) -> Option<&'static Service> {
     all()
         .iter()
         .find(|service| service.units.iter().any(|pattern| matches(pattern, name)))
+}
+
+/// Whether others keep their data in it.
+pub(crate) fn keeps_data(service: &Service) -> bool {
+    DATABASES.contains(&service.key.as_str())
 }
 
 pub(crate) fn by_port(port: u16) -> Option<&'static Service> {

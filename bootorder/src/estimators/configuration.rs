@@ -1,7 +1,7 @@
 //! Configuration that names another machine of the site.
 
 use super::{Claim, Estimator, Node};
-use crate::facts::{Reference, Weight};
+use crate::facts::{Reference, Weight, names_database};
 use crate::model::Feature;
 use crate::options::{EstimatorName, Options};
 use crate::order::{Kind, Source};
@@ -30,25 +30,6 @@ const PAGES: &[&str] = &[
     "monitoring",
     "lists",
 ];
-const DATABASES: &[&str] = &[
-    "postgresql",
-    "mysql",
-    "mongodb",
-    "oracle",
-    "mssql",
-    "db2",
-    "firebird",
-    "informix",
-    "sybase",
-    "hana",
-    "pgbouncer",
-    "proxysql",
-    "influxdb",
-    "clickhouse",
-    "elasticsearch",
-    "cassandra",
-];
-
 pub(super) struct Configuration;
 
 impl Estimator for Configuration {
@@ -70,8 +51,12 @@ impl Estimator for Configuration {
 
 fn claim(site: &Site, index: usize, target: usize, reference: &Reference) -> Claim {
     let wanted = reference.service.as_deref().and_then(services::by_key);
-    let (feature, remark) = judge(&site.machines[target], wanted, reference);
-    let weak = reference.weight == Weight::Weak && !wanted.is_some_and(keeps_data);
+    let (mut feature, mut remark) = judge(&site.machines[target], wanted, reference);
+    if is_dormant(&site.machines[index], &reference.file) {
+        feature = Feature::ConfigurationDormant;
+        remark.push_str(", but nothing that this machine starts reads the file");
+    }
+    let weak = reference.weight == Weight::Weak && !wanted.is_some_and(services::keeps_data);
     Claim {
         before: Node {
             machine: target,
@@ -102,7 +87,12 @@ fn claim(site: &Site, index: usize, target: usize, reference: &Reference) -> Cla
 fn judge(other: &Machine, wanted: Option<&Service>, reference: &Reference) -> (Feature, String) {
     let Some(service) = wanted else {
         let remark = format!("{} is {}", reference.target, other.name);
-        return (Feature::ConfigurationUnknown, remark);
+        let feature = match names_database(&reference.text) {
+            true if offers_data(other) => Feature::ConfigurationServed,
+            true if !other.roles.is_empty() => Feature::ConfigurationNotServed,
+            _ => Feature::ConfigurationUnknown,
+        };
+        return (feature, remark);
     };
     let (name, machine) = (&service.name, &other.name);
     if other.plays(service) {
@@ -128,9 +118,39 @@ fn is_distinct(service: &Service) -> bool {
     !PAGES.contains(&service.key.as_str()) && service.key != "dns"
 }
 
-/// Also programs that only watch need the database that they keep their own data in.
-fn keeps_data(service: &Service) -> bool {
-    DATABASES.contains(&service.key.as_str())
+/// Whether a machine offers any database.
+fn offers_data(machine: &Machine) -> bool {
+    let roles = machine.roles.keys().filter_map(|key| services::by_key(key));
+    roles.into_iter().any(services::keeps_data)
+}
+
+/// Whether a file can only matter through a program that this machine does not start.
+fn is_dormant(machine: &Machine, file: &str) -> bool {
+    let Some(program) = program_of(file) else {
+        return false;
+    };
+    let started = &machine.started;
+    !started.is_empty() && !started.iter().any(|unit| is_of_program(unit, program))
+}
+
+/// The program that a file of settings is named after.
+fn program_of(file: &str) -> Option<&str> {
+    if let Some(unit) = file.strip_prefix("etc/systemd/system/") {
+        let unit = unit.split('/').next()?;
+        return unit.split_once(".service").map(|(name, _)| name);
+    }
+    let settings = file
+        .strip_prefix("etc/default/")
+        .or_else(|| file.strip_prefix("etc/sysconfig/"));
+    settings.filter(|name| !name.contains('/'))
+}
+
+/// "postgresql" and "postgresql@15-main", "isc-dhcp-server" and "isc-dhcp-server6".
+fn is_of_program(unit: &str, program: &str) -> bool {
+    let stem = unit.split(['@', '.']).next().unwrap_or(unit);
+    stem.eq_ignore_ascii_case(program.split('@').next().unwrap_or(program))
+        || stem.starts_with(program)
+        || (stem.len() > 2 && program.starts_with(stem))
 }
 
 /// The service that a configuration file belongs to, by its folder, if the machine runs it.

@@ -84,11 +84,16 @@ const SKIPPED: &[&str] = &[
 ];
 
 static KEY: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let names = "host|hostname|hostaddr|server|servers|hosts|uri|url|dsn|endpoint|upstream|relayhost|smarthost|mailhub|proxy_pass|fastcgi_pass|conninfo|backend|broker|brokers|address|addr|remote|target|master|primary|data source|datasource";
+    let names = "host|hostname|hostaddr|server|servers|hosts|uri|url|dsn|endpoint|upstream|relayhost|smarthost|mailhub|proxy_pass|fastcgi_pass|conninfo|backend|broker|brokers|address|addr|remote|target|master|primary|data source|datasource|(?:db|sql|mysql|pg|ldap|mail|smtp|redis|mq|imap) ?(?:host|server|address|addr)";
     let key = format!(
         r#"(?i)(?:^|[\s"'\[(;,?&:$.>_-])(?:[a-z0-9_.-]*[_.-])?(?:{names})["'\])]*\s*(?:=>|=|:|,|\s)\s*["'(\[]*([^\s"';,)\]]+)"#
     );
     Regex::new(&key).ok()
+});
+
+static DATABASE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)(?:\b|_)(?:db|sql|database)[ _.-]?(?:host|server|address|addr|url|uri|dsn)\b")
+        .ok()
 });
 
 static PORT: LazyLock<Option<Regex>> =
@@ -391,6 +396,12 @@ fn resolve(file: &str, all: &[&str], at: usize, line: &str, found: Known) -> Ref
         weight: found.weight,
     };
     if weak.is_some() { found.weak() } else { found }
+}
+
+/// Whether a setting says by its name that it means a database.
+pub(crate) fn names_database(line: &str) -> bool {
+    let names = DATABASE.as_ref();
+    names.is_some_and(|names| names.is_match(line))
 }
 
 fn port_in(line: &str) -> Option<u16> {

@@ -5,6 +5,7 @@
 
 mod application;
 mod comments;
+pub(crate) use application::names_database;
 mod directory;
 mod disks;
 mod mounts;
