@@ -25,6 +25,8 @@ pub enum Feature {
     ConfigurationDormant,
     /// The file belongs to a program that works without: monitoring, backup, log forwarding.
     ConfigurationWeak,
+    /// The machine gets its address, or what it is told with it, from the other one.
+    Lease,
     /// A failure named the other machine while that was down or not serving yet.
     FailureMissing,
     /// A failure named the other machine and cleared; whether that was up is not known.
@@ -152,7 +154,7 @@ mod tests {
         let parameters: Parameters =
             toml::from_str(include_str!("../data/confidence.toml")).expect("parameters");
         assert!(parameters.least > 0.0 && parameters.bias < 0.0);
-        assert_eq!(parameters.weights.len(), 19);
+        assert_eq!(parameters.weights.len(), 20);
     }
 
     #[test]

@@ -5,7 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
+use regex::Regex;
+
+use crate::classify::What;
 use crate::event::printable;
 use crate::facts::Reference;
 use crate::folder::ConfigFiles;
@@ -14,6 +18,11 @@ use crate::machine::Machine;
 use crate::zones::read_zones;
 
 const MAX_WARNINGS: usize = 50;
+const MAX_LOGGED: usize = 20_000;
+/// A full name, or one in quotes, and right after it an address in brackets.
+static RESOLVED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+\.?|[A-Za-z0-9_-]+)"? ?[\[(](\d{1,3}(?:\.\d{1,3}){3})[\])]"#).ok()
+});
 const DIRECTORY: &[&str] = &["directory", "kerberos"];
 
 type Owners<K> = BTreeMap<K, Option<usize>>;
@@ -61,6 +70,7 @@ impl Names {
             let source = format!("etc/hosts of {}", machine.name);
             names.learn_records(machines, hosts.unwrap_or_default(), &source, &mut doubts);
         }
+        names.learn_records(machines, logged_records(machines), "the logs", &mut doubts);
         names.learn_controllers(machines);
         names.shorten();
         doubts.sort();
@@ -289,6 +299,29 @@ impl Names {
             self.domains.insert(domain.to_owned());
         }
     }
+}
+
+/// Names with the addresses that programs found for them: `"db.example" (10.0.0.5)`,
+/// `mail.example[10.0.0.7]:25`.
+fn logged_records(machines: &[Machine]) -> Vec<(String, IpAddr)> {
+    let boots = machines.iter().flat_map(|machine| &machine.history.boots);
+    let failures = boots
+        .flat_map(|boot| &boot.events)
+        .filter(|event| matches!(event.what, What::Failure(_)));
+    let mut found: BTreeSet<(String, IpAddr)> = BTreeSet::new();
+    for event in failures {
+        let Some(captures) = RESOLVED.as_ref().and_then(|r| r.captures(&event.message)) else {
+            continue;
+        };
+        let name = captures.get(1).map_or("", |name| name.as_str());
+        let address = captures
+            .get(2)
+            .and_then(|address| address.as_str().parse().ok());
+        if let Some(address) = address.filter(|_| found.len() < MAX_LOGGED) {
+            found.insert((name.trim_end_matches('.').to_ascii_lowercase(), address));
+        }
+    }
+    found.into_iter().collect()
 }
 
 fn doubtful<K>(owners: &Owners<K>) -> impl Iterator<Item = &K> {

@@ -39,6 +39,7 @@ impl Estimator for Configuration {
             for reference in &machine.references {
                 let target = site
                     .resolve(&reference.target)
+                    .or_else(|| site.resolve(balancer_name(reference)?))
                     .filter(|target| *target != index);
                 if let Some(target) = target {
                     claims.push(claim(site, index, target, reference));
@@ -81,6 +82,18 @@ fn claim(site: &Site, index: usize, target: usize, reference: &Reference) -> Cla
         boot: String::new(),
         evidence: vec![site.file_evidence(index, reference, &remark)],
     }
+}
+
+/// Load balancers have a name of their own for each server, as a rule that of the machine; it
+/// helps where the address leads nowhere.
+fn balancer_name(reference: &Reference) -> Option<&str> {
+    let mut words = reference.text.split_whitespace();
+    let is_server = words.next() == Some("server");
+    let name = words.next().filter(|_| is_server)?;
+    let address = words.next()?;
+    address
+        .starts_with(reference.target.as_str())
+        .then_some(name)
 }
 
 /// How much a reference is worth, by what the other machine was seen to offer.

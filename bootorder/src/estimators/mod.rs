@@ -6,6 +6,7 @@
 mod configuration;
 mod declared;
 mod failures;
+mod leases;
 mod negative;
 pub(crate) mod reference;
 mod role_table;
@@ -60,6 +61,7 @@ pub(crate) trait Estimator {
 const CLAIMING: &[(EstimatorName, &dyn Estimator)] = &[
     (EstimatorName::Failures, &failures::Failures),
     (EstimatorName::Configuration, &configuration::Configuration),
+    (EstimatorName::Configuration, &leases::Leases),
     (EstimatorName::Declared, &declared::Declared),
     (EstimatorName::RoleTable, &role_table::RoleTable),
 ];
