@@ -21,7 +21,10 @@ const MAX_WARNINGS: usize = 50;
 const MAX_LOGGED: usize = 20_000;
 /// A full name, or one in quotes, and right after it an address in brackets.
 static RESOLVED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r#"([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+\.?|[A-Za-z0-9_-]+)"? ?[\[(](\d{1,3}(?:\.\d{1,3}){3})[\])]"#).ok()
+    let full = r"([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+)";
+    let quoted = r#""([A-Za-z0-9_-]+)""#;
+    let address = r" ?[\[(](\d{1,3}(?:\.\d{1,3}){3})[\])]";
+    Regex::new(&format!(r#"(?:{full}"?|{quoted}){address}"#)).ok()
 });
 const DIRECTORY: &[&str] = &["directory", "kerberos"];
 
