@@ -375,7 +375,8 @@ fn resolve(file: &str, all: &[&str], at: usize, line: &str, found: Known) -> Ref
         Some(service) => Some(service),
         None => by_text(),
     };
-    let weak = weak.filter(|_| !settings::is_own_need(file, service.as_deref()));
+    let is_own = settings::is_own_need(file, service.as_deref()) || names_database(line);
+    let weak = weak.filter(|_| !is_own);
     let service = match weak {
         Some(role) if !role.is_empty() => Some(role.to_owned()),
         _ => service.filter(|key| key != settings::DATABASE),
