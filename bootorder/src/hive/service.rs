@@ -6,8 +6,8 @@ use super::{Facts, Key, host_of_share};
 use crate::facts::Weight;
 use crate::services;
 
-const MAX_SERVICES: usize = 5_000;
-const MAX_DEPENDENCIES: usize = 100;
+const MAX_SERVICES: usize = 3_000;
+const MAX_DEPENDENCIES: usize = 40;
 const DISABLED: u32 = 4;
 const AUTOMATIC: u32 = 2;
 
