@@ -201,10 +201,11 @@ impl Clock {
 /// Settles what one boot cannot know alone: how wrong the clock of this machine is when nothing
 /// corrects it, and its zone.
 pub(crate) fn settle(boots: &mut [Boot]) {
-    let usual = boots
+    let watched: Vec<(u64, f64)> = boots
         .iter()
-        .map(|boot| boot.clock.step_s())
-        .fold(0.0, f64::max);
+        .filter(|boot| boot.clock.right.is_some() || boot.clock.step_s() > 0.0)
+        .map(|boot| (boot.clock.last.1, boot.clock.step_s()))
+        .collect();
     let zones: Vec<(u64, i64)> = boots
         .iter()
         .filter_map(|boot| Some((boot.clock.last.1, boot.clock.zone_us?)))
@@ -225,7 +226,13 @@ pub(crate) fn settle(boots: &mut [Boot]) {
                 .realtime_us
                 .saturating_add_signed(-boot.clock.zone_us());
         }
-        boot.clock.settle(usual);
+        // A clock that nobody corrected is about as wrong as it was in the nearest boot in which
+        // somebody did.
+        let nearest = watched
+            .iter()
+            .min_by_key(|(us, _)| us.abs_diff(boot.clock.last.1));
+        boot.clock
+            .settle(nearest.map_or(0.0, |(_, step_s)| *step_s));
     }
 }
 
