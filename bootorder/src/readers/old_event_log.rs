@@ -139,7 +139,9 @@ impl Window {
         let end = at + count as u64;
         if at < self.start || end > self.start + self.bytes.len() as u64 {
             self.start = at;
-            self.bytes.resize(WINDOW.max(count), 0);
+            let left = source.size()?.saturating_sub(at);
+            let wanted = left.min(WINDOW as u64) as usize;
+            self.bytes.resize(wanted.max(count), 0);
             let read = read_up_to(source, &mut self.bytes, at)?;
             self.bytes.truncate(read);
         }
