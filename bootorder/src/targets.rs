@@ -20,6 +20,14 @@ pub(crate) struct Target {
     pub named: bool,
 }
 
+/// What comes before this and after that was another time of the machine.
+const A_DAY_S: f64 = 86_400.0;
+/// Ends of words that look like host names and are units or files.
+const FILES: &[&str] = &[
+    "service", "mount", "socket", "target", "timer", "conf", "cfg", "php", "py", "log", "so",
+    "xml", "ini", "json", "yaml", "yml", "java", "js", "sh", "pl", "rb", "db", "sock", "pid",
+];
+
 static PORT: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?i)\bport[ =:]+(\d{1,5})\b|[\w\])]:(\d{2,5})\b").ok());
 
@@ -79,13 +87,13 @@ impl<'a> Targets<'a> {
             Failure::Resolution
                 if !nobody_named || asks_for_own_domain(self.site, &event.message) =>
             {
-                self.configured(machine, &["dns"])
+                self.configured(machine, &["dns"], event)
             }
             Failure::Directory if nobody_named => {
-                self.configured(machine, &["directory", "kerberos"])
+                self.configured(machine, &["directory", "kerberos"], event)
             }
             Failure::Mount if nobody_named => {
-                self.configured(machine, &["nfs", "smb", "gluster", "ceph"])
+                self.configured(machine, &["nfs", "smb", "gluster", "ceph"], event)
             }
             _ => Vec::new(),
         }
@@ -134,10 +142,12 @@ impl<'a> Targets<'a> {
 
     /// Machines that this one is configured to use for one of the services; where nothing is
     /// configured (addresses by DHCP, say), the only machine of the site that offers one.
-    fn configured(&self, machine: usize, wanted: &[&str]) -> Vec<Target> {
+    fn configured(&self, machine: usize, wanted: &[&str], event: &Event) -> Vec<Target> {
         let found = self.referenced(machine, wanted);
         if found.is_empty() {
-            self.only_provider(machine, wanted).into_iter().collect()
+            let only = self.only_provider(machine, wanted);
+            let fits = |target: &Target| self.was_there(target.machine, event);
+            only.into_iter().filter(fits).collect()
         } else {
             found
         }
@@ -160,6 +170,24 @@ impl<'a> Targets<'a> {
             .collect()
     }
 
+    /// Whether a machine that nothing names existed at the time, as far as its logs tell, and
+    /// whether the failure asks for no other domain than its own.
+    fn was_there(&self, machine: usize, event: &Event) -> bool {
+        let at = event.realtime_us as f64 / 1e6;
+        let boots = &self.site.machines[machine].history.boots;
+        let spans = boots.first().zip(boots.last());
+        let in_time = spans.is_none_or(|(first, last)| {
+            first.start_s() - A_DAY_S <= at && at <= last.end_s() + A_DAY_S
+        });
+        in_time && !self.names_stranger(&event.message)
+    }
+
+    fn names_stranger(&self, message: &str) -> bool {
+        let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
+        let mut hosts = words.take(200).filter(|word| is_full_name(word));
+        hosts.any(|host| !self.site.is_own_domain(host))
+    }
+
     fn only_provider(&self, machine: usize, wanted: &[&str]) -> Option<Target> {
         let mut found: BTreeMap<usize, &str> = BTreeMap::new();
         for key in wanted.iter().rev() {
@@ -176,6 +204,17 @@ impl<'a> Targets<'a> {
             named: false,
         })
     }
+}
+
+/// "dc1.example.com": labels, and a last one of letters only.
+fn is_full_name(word: &str) -> bool {
+    let word = word.trim_matches('.');
+    let last = word.rsplit_once('.').map_or("", |(_, last)| last);
+    let labels = word.split('.').all(|label| !label.is_empty());
+    labels
+        && last.len() > 1
+        && last.chars().all(|c| c.is_ascii_alphabetic())
+        && !FILES.contains(&last)
 }
 
 /// The service that the words of a failure tell of: port, name, scheme.
