@@ -77,17 +77,23 @@ impl Site {
 
     /// Whether two machines may belong to the same domain, as far as their names tell.
     pub fn share_domain(&self, one: usize, other: usize) -> bool {
-        let domains = |index: usize| -> BTreeSet<&str> {
-            let names = self.machines[index].names.iter();
-            let own = self.machines[index].registry.domains.iter();
-            names
-                .filter_map(|name| name.split_once('.'))
-                .map(|(_, domain)| domain)
-                .chain(own.map(String::as_str))
-                .collect()
-        };
-        let (one, other) = (domains(one), domains(other));
+        let (one, other) = (self.domains_of(one), self.domains_of(other));
         one.is_empty() || other.is_empty() || !one.is_disjoint(&other)
+    }
+
+    fn domains_of(&self, index: usize) -> BTreeSet<&str> {
+        let machine = &self.machines[index];
+        let names = machine.names.iter().chain(&machine.logged_names);
+        let domains = names.filter_map(|name| Some(name.split_once('.')?.1));
+        let own = machine.registry.domains.iter().map(String::as_str);
+        domains.chain(own).collect()
+    }
+
+    /// First labels of the domains of a machine, which are their short names as a rule.
+    pub fn domain_labels(&self, index: usize) -> BTreeSet<String> {
+        let domains = self.domains_of(index).into_iter();
+        let first = domains.filter_map(|domain| domain.split('.').next());
+        first.map(str::to_ascii_lowercase).collect()
     }
 
     /// Whether a full name lies in a domain of the site, or below one.

@@ -20,6 +20,10 @@ pub(crate) struct Target {
     pub named: bool,
 }
 
+/// The host in the name of a Kerberos service: "cifs/FILES1", "ldap/dc1.example".
+static PRINCIPAL: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(?i)\b(?:cifs|ldap|host|dns|http)/([a-z0-9._-]+)").ok());
+
 /// What comes before this and after that was another time of the machine.
 const A_DAY_S: f64 = 86_400.0;
 /// Ends of words that look like host names and are units or files.
@@ -179,13 +183,25 @@ impl<'a> Targets<'a> {
         let in_time = spans.is_none_or(|(first, last)| {
             first.start_s() - A_DAY_S <= at && at <= last.end_s() + A_DAY_S
         });
-        in_time && !self.names_stranger(&event.message)
+        in_time && !self.names_stranger(&event.message) && self.may_be_domain_of(machine, event)
+    }
+
+    /// NETLOGON names the domain whose controller it missed, by its short name.
+    fn may_be_domain_of(&self, machine: usize, event: &Event) -> bool {
+        let labels = self.site.domain_labels(machine);
+        let mut words = event.message.split(|c: char| !c.is_ascii_alphanumeric());
+        event.identifier != "NETLOGON"
+            || labels.is_empty()
+            || words.any(|word| labels.contains(&word.to_ascii_lowercase()))
     }
 
     fn names_stranger(&self, message: &str) -> bool {
         let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
         let mut hosts = words.take(200).filter(|word| is_full_name(word));
+        let service = PRINCIPAL.as_ref().and_then(|found| found.captures(message));
+        let asked = service.and_then(|found| found.get(1));
         hosts.any(|host| !self.site.is_own_domain(host))
+            || asked.is_some_and(|host| self.site.resolve(host.as_str()).is_none())
     }
 
     fn only_provider(&self, machine: usize, wanted: &[&str]) -> Option<Target> {
