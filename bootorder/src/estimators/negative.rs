@@ -23,7 +23,11 @@ pub(crate) fn doubts(site: &Site, before: usize, after: usize) -> Vec<Doubt> {
                 .events
                 .iter()
                 .find(|event| event.what == What::BootDone)?;
-            let window = (boot.start_s(), boot.wall_s(done.monotonic_us));
+            let unsure = boot.uncertainty_s();
+            let window = (
+                boot.start_s() - unsure,
+                boot.wall_s(done.monotonic_us) + unsure,
+            );
             if has_errors(boot, done.monotonic_us) || !was_down(missing, window) {
                 return None;
             }
@@ -53,8 +57,8 @@ fn was_down(history: &History, (from, to): (f64, f64)) -> bool {
     };
     let known = first.start_s() < from && to < last.end_s();
     known
-        && history
-            .boots
-            .iter()
-            .all(|b| b.end_s() + MARGIN_S < from || to + MARGIN_S < b.start_s())
+        && history.boots.iter().all(|b| {
+            let margin = MARGIN_S + b.uncertainty_s();
+            b.end_s() + margin < from || to + margin < b.start_s()
+        })
 }

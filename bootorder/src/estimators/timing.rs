@@ -54,11 +54,13 @@ fn pairs(site: &Site, claims: &[Claim]) -> BTreeSet<(usize, usize)> {
 
 /// How often each machine of a pair started first when they started together.
 fn majority(site: &Site, pairs: &BTreeSet<(usize, usize)>, options: &Options) -> Vec<Claim> {
-    let starts: Vec<Vec<f64>> = site
-        .machines
-        .iter()
-        .map(|m| m.history.boots.iter().map(|b| b.start_s()).collect())
-        .collect();
+    let of_machine = |machine: &Machine| {
+        let boots = machine.history.boots.iter();
+        boots
+            .map(|boot| (boot.start_s(), boot.uncertainty_s()))
+            .collect()
+    };
+    let starts: Vec<Vec<(f64, f64)>> = site.machines.iter().map(of_machine).collect();
     let mut claims = Vec::new();
     for (a, b) in pairs {
         let gaps = shared_gaps(&starts[*a], &starts[*b]);
@@ -74,21 +76,22 @@ fn majority(site: &Site, pairs: &BTreeSet<(usize, usize)>, options: &Options) ->
     claims
 }
 
-/// Start of the second minus start of the first, for each pair of boots that belong together.
-/// Both are in time order.
-fn shared_gaps(first: &[f64], second: &[f64]) -> Vec<f64> {
-    let nearest = |start: &f64| {
-        let at = second.partition_point(|other| other < start);
+/// Start of the second minus start of the first, for each pair of boots that belong together;
+/// zero where the clocks are too unsure to tell. Both are in time order, with uncertainties.
+fn shared_gaps(first: &[(f64, f64)], second: &[(f64, f64)]) -> Vec<f64> {
+    let nearest = |(start, unsure): &(f64, f64)| {
+        let at = second.partition_point(|(other, _)| other < start);
         let neighbours = [
             at.checked_sub(1).and_then(|at| second.get(at)),
             second.get(at),
         ];
-        let gap = neighbours
+        let (gap, unsure) = neighbours
             .into_iter()
             .flatten()
-            .map(|other| other - start)
-            .min_by(|x, y| x.abs().total_cmp(&y.abs()))?;
-        (gap.abs() <= TOGETHER_S).then_some(gap)
+            .map(|(other, its)| (other - start, unsure + its))
+            .min_by(|x, y| x.0.abs().total_cmp(&y.0.abs()))?;
+        let known = if gap.abs() > unsure { gap } else { 0.0 };
+        (gap.abs() <= TOGETHER_S).then_some(known)
     };
     first.iter().filter_map(nearest).collect()
 }
@@ -250,10 +253,15 @@ mod tests {
 
     #[test]
     fn boots_are_paired_with_their_nearest_partner() {
-        assert_eq!(
-            shared_gaps(&[0.0, 10_000.0, 50_000.0], &[30.0, 9_990.0]),
-            [30.0, -10.0]
-        );
-        assert_eq!(shared_gaps(&[0.0], &[]), [0.0; 0]);
+        let first = [(0.0, 0.5), (10_000.0, 0.5), (50_000.0, 0.5)];
+        let second = [(30.0, 0.5), (9_990.0, 0.5)];
+        assert_eq!(shared_gaps(&first, &second), [30.0, -10.0]);
+        assert_eq!(shared_gaps(&[(0.0, 0.5)], &[]), [0.0; 0]);
+    }
+
+    #[test]
+    fn unsure_clocks_tell_no_order() {
+        assert_eq!(shared_gaps(&[(0.0, 20.0)], &[(30.0, 20.0)]), [0.0]);
+        assert_eq!(shared_gaps(&[(0.0, 5.0)], &[(30.0, 20.0)]), [30.0]);
     }
 }
