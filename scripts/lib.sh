@@ -9,8 +9,8 @@ BIN=$PWD/target/release
 BASE_PACKAGES=(qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients libvirt-dev ovmf
   pkg-config gcc libc6-dev iproute2 kmod procps ca-certificates)
 GUEST_PACKAGES=(mmdebstrap grub-pc-bin fdisk e2fsprogs zstd cpio debian-archive-keyring)
-TEST_PACKAGES=(shellcheck busybox-static strace curl git)
-BENCH_PACKAGES=(virt-v2v)
+TEST_PACKAGES=(shellcheck busybox-static strace curl git systemd-journal-remote)
+BENCH_PACKAGES=(virt-v2v systemd-journal-remote)
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -75,6 +75,10 @@ apt_install() {
     release=(-t bookworm-backports)
   fi
   apt_get update -qq
+  # It shares a library with systemd and must be of the very same version.
+  local systemd
+  systemd=$(dpkg-query -W -f '${Version}' libsystemd0)
+  set -- "${@/#systemd-journal-remote/systemd-journal-remote=$systemd}"
   # virt-v2v is only in the plain release, and apt chooses it there by itself.
   apt_get install -y -qq --no-install-recommends "${release[@]}" "$@" ||
     fail "apt could not install: $*"
