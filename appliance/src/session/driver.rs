@@ -1,5 +1,5 @@
 //! The one task that owns a running session: it waits for what machines say,
-//! changes their standing, asks the [schedule](lifeboat_bootorder::schedule) and acts on its answer.
+//! changes their standing, asks the [schedule] and acts on its answer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
