@@ -50,6 +50,7 @@ const FAILURES: &[(&str, Failure)] = &[
     ("could not connect to ldap", Failure::Directory),
     ("cannot contact any kdc", Failure::Directory),
     ("backend is offline", Failure::Directory),
+    ("slap_client_connect", Failure::Directory),
     (
         "could not start tls encryption. can't contact",
         Failure::Directory,
@@ -70,6 +71,7 @@ const FAILURES: &[(&str, Failure)] = &[
     ("no such host", Failure::Resolution),
     ("mount.nfs", Failure::Mount),
     ("mount(2)", Failure::Mount),
+    ("mount failure", Failure::Mount),
     ("mount error(", Failure::Mount),
     ("not responding, still trying", Failure::Mount),
     ("not responding, timed out", Failure::Mount),
@@ -80,6 +82,13 @@ const FAILURES: &[(&str, Failure)] = &[
     ("connection timed out", Failure::Unreachable),
     ("operation timed out", Failure::Unreachable),
     ("connection refused", Failure::Refused),
+    ("econnrefused", Failure::Refused),
+    ("ehostunreach", Failure::Unreachable),
+    ("etimedout", Failure::Unreachable),
+    ("enotfound", Failure::Resolution),
+    ("eai_again", Failure::Resolution),
+    ("cannot make a connection to", Failure::Refused),
+    ("connect error", Failure::Refused),
     ("connect failed", Failure::Refused),
     ("could not connect to", Failure::Refused),
     ("couldn't connect to", Failure::Refused),
@@ -179,6 +188,9 @@ fn program(text: &str) -> Option<What> {
 }
 
 fn failure(text: &str) -> Option<Failure> {
+    if text.contains("connection to ") && text.contains(" refused") {
+        return Some(Failure::Refused);
+    }
     FAILURES
         .iter()
         .find(|(words, _)| text.contains(words))

@@ -6,11 +6,13 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use crate::event::printable;
 use crate::graph::is_unit_file;
 use crate::identity::identity_of;
 
 const MAX_DEPTH: usize = 24;
 const MAX_ENTRIES: usize = 400_000;
+const MAX_UNREADABLE: usize = 20;
 const MAX_CONFIG_FILES: usize = 20_000;
 const MAX_CONFIG_FILE: u64 = 256 << 10;
 const MAX_CONFIG_TOTAL: usize = 64 << 20;
@@ -32,6 +34,20 @@ pub struct MachineFolder {
 pub(crate) struct Listing {
     pub files: Vec<(String, PathBuf)>,
     pub truncated: bool,
+    /// Folders that could not be looked into, and why.
+    pub unreadable: Vec<String>,
+}
+
+impl Listing {
+    /// What is missing from it, as warnings about a machine.
+    pub fn warn(&self, machine: &str, warnings: &mut Vec<String>) {
+        for folder in &self.unreadable {
+            let warning = format!("{machine}: {folder}");
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+    }
 }
 
 /// Lists regular files in `root`, below `start` ("" or "a/b/").
@@ -47,11 +63,21 @@ pub(crate) fn list_files(
     let mut listing = Listing {
         files: Vec::new(),
         truncated: false,
+        unreadable: Vec::new(),
     };
     let first = inside(root, &root.join(start)).map(|path| (start.to_owned(), path, 0));
     let mut waiting: Vec<(String, PathBuf, usize)> = first.into_iter().collect();
     let mut seen = 0;
     while let Some((prefix, directory, depth)) = waiting.pop() {
+        if let Err(error) = std::fs::read_dir(&directory)
+            && listing.unreadable.len() < MAX_UNREADABLE
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            let place = printable(&prefix);
+            listing
+                .unreadable
+                .push(format!("folder `{place}` could not be read: {error}"));
+        }
         for (name, path, kind) in sorted_entries(&directory) {
             seen += 1;
             if seen > MAX_ENTRIES || listing.files.len() >= limit {
@@ -118,6 +144,7 @@ pub(crate) struct ConfigFiles {
 impl ConfigFiles {
     pub fn read(machine: &str, folder: &Path, warnings: &mut Vec<String>) -> Self {
         let listing = list_files(folder, "", MAX_CONFIG_FILES, &is_config);
+        listing.warn(machine, warnings);
         if listing.truncated {
             warnings.push(format!(
                 "{machine}: too many files below etc/; the rest was left out"
@@ -252,8 +279,18 @@ fn wanted_units(folder: &Path) -> Vec<String> {
     units.take(10_000).collect()
 }
 
+/// A text file inside a machine folder; links that leave it lead nowhere.
+pub(crate) fn read_inside(folder: &Path, relative: &str) -> Option<String> {
+    let path = inside(folder, &folder.join(relative))?;
+    read_text(&path).ok().flatten()
+}
+
 /// The beginning of a text file; `None` for what is not text.
 pub(crate) fn read_text(path: &Path) -> std::io::Result<Option<String>> {
+    // Opening a pipe would wait for its other end.
+    if !std::fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
     let mut bytes = Vec::new();
     File::open(path)?
         .take(MAX_CONFIG_FILE)
@@ -275,7 +312,8 @@ pub fn read_directory(dir: &Path) -> std::io::Result<Vec<MachineFolder>> {
     let mut machines = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        if path.is_dir() {
+        // A link that leads out of the directory is nobody's machine.
+        if path.is_dir() && inside(dir, &path).is_some() {
             machines.push(machine_folder(&path));
         }
     }

@@ -21,6 +21,7 @@ mod identity;
 mod leases;
 mod literal;
 mod machine;
+mod marks;
 mod model;
 mod names;
 mod operator;

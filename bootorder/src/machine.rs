@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::classify::What;
 use crate::event::{History, format_time, printable};
-use crate::facts::{Reference, read_references};
+use crate::facts::{Reference, read_references, without_logged_secrets};
 use crate::folder::{ConfigFiles, MachineFolder, read_units};
 use crate::graph::{Graph, published};
 use crate::hive::{Registry, read_registry};
@@ -260,23 +261,22 @@ fn roles_of(
         for event in boot
             .events
             .iter()
-            .filter(|e| e.what == crate::classify::What::Started)
+            .filter(|e| matches!(e.what, What::Started | What::Ready))
         {
+            let service = services::by_unit(&event.unit).or_else(|| {
+                let speaks = event.what == What::Ready;
+                services::by_unit(&event.identifier).filter(|_| speaks)
+            });
             let evidence = Evidence {
                 time: Some(format_time(event.realtime_us)),
                 ..fact(
                     machine,
                     &event.file,
                     &event.record,
-                    printable(&event.message),
+                    printable(&without_logged_secrets(&event.message)),
                 )
             };
-            add_role(
-                &mut roles,
-                services::by_unit(&event.unit),
-                boots_ago,
-                evidence,
-            );
+            add_role(&mut roles, service, boots_ago, evidence);
         }
     }
     roles

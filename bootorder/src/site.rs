@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::clock;
 use crate::event::{Event, format_time, printable};
 use crate::facts::Reference;
+use crate::facts::without_logged_secrets;
 use crate::folder::MachineFolder;
 use crate::names::Names;
 use crate::order::Evidence;
@@ -114,7 +115,11 @@ impl Site {
             record: event.record.clone(),
             time: Some(format_time(event.realtime_us)),
             text: with_remark(
-                &format!("{}: {}", printable(who), printable(&event.message)),
+                &format!(
+                    "{}: {}",
+                    printable(who),
+                    printable(&without_logged_secrets(&event.message))
+                ),
                 remark,
             ),
         }

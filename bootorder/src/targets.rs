@@ -8,6 +8,7 @@ use regex::Regex;
 use crate::classify::Failure;
 use crate::event::Event;
 use crate::facts::Reference;
+use crate::marks;
 use crate::services::{self, Service};
 use crate::site::{Machine, Site};
 
@@ -256,27 +257,10 @@ fn asks_for_own_domain(site: &Site, message: &str) -> bool {
         .any(|word| word.contains('.') && site.is_own_domain(word))
 }
 
-/// Machines of the site whose name or address stands in a message.
+/// Machines of the site whose name or address stands in a message as the other party.
 fn hosts(site: &Site, message: &str) -> Vec<usize> {
-    let separators = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':'));
     let mut found = Vec::new();
-    let mut at = 0;
-    for word in message.split(separators).take(200) {
-        let begin = at;
-        at += word.len()
-            + message[at + word.len()..]
-                .chars()
-                .next()
-                .map_or(0, char::len_utf8);
-        let name = word.trim_end_matches([':', '.']);
-        let host = match name.parse::<std::net::IpAddr>() {
-            Ok(_) => name,
-            Err(_) => name.split(':').next().unwrap_or(name),
-        };
-        let before = &message[..begin];
-        if host.len() < 2 || is_client(before) || !is_marked(before, word, host) {
-            continue;
-        }
+    for host in marks::other_parties(message) {
         if let Some(machine) = site.resolve(host)
             && !found.contains(&machine)
         {
@@ -285,92 +269,6 @@ fn hosts(site: &Site, message: &str) -> Vec<usize> {
     }
     found
 }
-
-/// A server that complains about its client does not depend on it.
-fn is_client(before: &str) -> bool {
-    let marks = [
-        "from ", "from [", "client ", "client=", "from=", "rip=", "rhost=", "peer ",
-    ];
-    marks.iter().any(|mark| before.ends_with(mark))
-}
-
-/// Machines are often called like ordinary words ("data", "mail"): such a word must be marked as
-/// a host, and a word that messages use themselves ("to server: refused") doubly so.
-fn is_marked(before: &str, word: &str, host: &str) -> bool {
-    if host.contains(|c: char| c.is_ascii_digit() || c == '.' || c == '-') {
-        return true;
-    }
-    let port = word
-        .strip_prefix(host)
-        .and_then(|rest| rest.strip_prefix(':'));
-    let with_port = port.is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()));
-    if with_port || SIGNS.iter().any(|mark| before.ends_with(mark)) {
-        return true;
-    }
-    let is_own_word = OWN_WORDS.contains(&host.to_ascii_lowercase().as_str());
-    let introduced = port.is_some() || INTRODUCTIONS.iter().any(|mark| before.ends_with(mark));
-    introduced && !is_own_word
-}
-
-/// Characters and keys after which a host stands.
-const SIGNS: &[&str] = &["//", "\"", "'", "@", "host=", "server=", "[", "`"];
-const INTRODUCTIONS: &[&str] = &["host ", "server ", "name ", "to ", "at ", "resolve "];
-/// What messages call the other party without naming it.
-const OWN_WORDS: &[&str] = &[
-    "server",
-    "servers",
-    "host",
-    "hosts",
-    "client",
-    "database",
-    "db",
-    "backend",
-    "service",
-    "socket",
-    "peer",
-    "remote",
-    "master",
-    "primary",
-    "replica",
-    "slave",
-    "node",
-    "cluster",
-    "address",
-    "port",
-    "network",
-    "upstream",
-    "proxy",
-    "gateway",
-    "broker",
-    "queue",
-    "cache",
-    "store",
-    "storage",
-    "directory",
-    "domain",
-    "controller",
-    "resolver",
-    "machine",
-    "system",
-    "daemon",
-    "manager",
-    "agent",
-    "local",
-    "other",
-    "this",
-    "the",
-    "any",
-    "all",
-    "log",
-    "mail",
-    "web",
-    "file",
-    "share",
-    "name",
-    "user",
-    "root",
-    "test",
-];
 
 fn mount_service(message: &str) -> &'static str {
     let lower = message.to_ascii_lowercase();
@@ -389,14 +287,6 @@ fn port_in(message: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ordinary_words_need_a_mark() {
-        let message = "the data could not be sent to host data: Connection refused";
-        assert!(!is_marked(&message[..4], "data", "data"));
-        assert!(is_marked(&message[..35], "data:", "data"));
-        assert!(is_client("Connection timed out from "));
-    }
 
     #[test]
     fn ports_in_messages() {

@@ -169,7 +169,8 @@ fn claim(site: &Site, machine: usize, boot: &Boot, group: &Group, events: &[&Eve
 }
 
 fn feature(group: &Group, state: &TargetState, cleared: bool) -> Feature {
-    if is_observer(&group.program) {
+    let fetches = matches!(group.target.service.as_deref(), Some("ssh" | "rsync"));
+    if fetches || is_observer(&group.program) {
         return Feature::FailureObserver;
     }
     match state {

@@ -15,11 +15,18 @@ mod settings;
 mod time;
 mod yaml;
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
 use crate::event::printable;
 use crate::folder::ConfigFiles;
 use crate::order::Kind;
 use crate::services;
 
+static SECRET: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"(?i)\b((?:[a-z_]*pass(?:word|wd)?|bindpw|pwd|secret|token|api_?key)\s?[=:]\s?)[^\s,;&]+"#).ok()
+});
 const MAX_REFERENCES: usize = 2_000;
 const MAX_LINE: usize = 4_096;
 
@@ -304,6 +311,16 @@ fn reference(file: &str, (line, text): (usize, &str), target: &str, service: &st
     }
 }
 
+/// A log line with the values of passwords blanked; the rest of it stays.
+pub(crate) fn without_logged_secrets(text: &str) -> String {
+    let blanked = match SECRET.as_ref() {
+        Some(secret) => secret.replace_all(text, "${1}…"),
+        None => text.into(),
+    };
+    let words = blanked.split(' ').map(blank_url_password);
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// Evidence is printed and stored: passwords in it are blanked.
 fn without_secrets(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
@@ -407,6 +424,16 @@ mod tests {
             Some(("jdbc:postgresql", "db", None))
         );
         assert_eq!(url_parts("ldapi:///"), None);
+    }
+
+    #[test]
+    fn log_lines_hold_no_password_and_keep_the_rest() {
+        assert_eq!(
+            without_logged_secrets("dial postgres://u:geheim@db1/x password=foo failed"),
+            "dial postgres://u:…@db1/x password=… failed"
+        );
+        let line = "password authentication failed for user \"app\"";
+        assert_eq!(without_logged_secrets(line), line);
     }
 
     #[test]

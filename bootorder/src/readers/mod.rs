@@ -27,7 +27,7 @@ use std::time::UNIX_EPOCH;
 use thiserror::Error;
 
 use crate::event::{History, HistoryBuilder, Left, Record};
-use crate::folder::{list_files, read_text};
+use crate::folder::{list_files, read_inside};
 use recognise::{Format, Recognised, recognise};
 use source::{Budget, Source, unpack_whole};
 use text_logs::{Place, TextLog};
@@ -245,6 +245,7 @@ struct Found {
 
 fn find_logs(machine: &str, folder: &Path, warnings: &mut Vec<String>) -> Found {
     let listing = list_files(folder, "", MAX_LOG_FILES, &is_candidate);
+    listing.warn(machine, warnings);
     if listing.truncated {
         warnings.push(format!(
             "{machine}: more than {MAX_LOG_FILES} files that may be logs; the rest was left out"
@@ -260,7 +261,7 @@ fn find_logs(machine: &str, folder: &Path, warnings: &mut Vec<String>) -> Found 
             Ok(file) => match file.recognised.format {
                 Format::Beside | Format::Empty => {}
                 // Below folders lies much that no one takes for a log.
-                Format::Unknown if relative.contains('/') => {}
+                Format::Unknown if relative.contains('/') && !is_called_a_log(&relative) => {}
                 Format::Unknown => unknown.push(relative),
                 _ => found.logs.push(file),
             },
@@ -277,6 +278,14 @@ fn find_logs(machine: &str, folder: &Path, warnings: &mut Vec<String>) -> Found 
         warnings.push(format!("{machine}: {more} more files are of unknown kinds"));
     }
     found
+}
+
+/// Logs that programs keep for themselves in forms of their own, and broken ones.
+fn is_called_a_log(relative: &str) -> bool {
+    let name = relative.rsplit('/').next().unwrap_or(relative);
+    let system = ["syslog", "messages", "daemon", "kern", "secure", "maillog"];
+    relative.starts_with("var/log/")
+        && (name.ends_with(".log") || system.iter().any(|stem| name.starts_with(stem)))
 }
 
 fn look_at(relative: &str, path: &Path) -> Result<LogFile, ReadError> {
@@ -319,7 +328,7 @@ fn is_candidate(relative: &str) -> bool {
 
 /// How the machine may call itself in its logs.
 fn own_names(machine: &str, folder: &Path) -> Vec<String> {
-    let hostname = read_text(&folder.join("etc/hostname")).ok().flatten();
+    let hostname = read_inside(folder, "etc/hostname");
     let hostname = hostname.and_then(|text| Some(text.split_whitespace().next()?.to_owned()));
     hostname.into_iter().chain([machine.to_owned()]).collect()
 }
