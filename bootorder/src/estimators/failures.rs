@@ -159,7 +159,7 @@ fn claim(site: &Site, machine: usize, boot: &Boot, group: &Group, events: &[&Eve
         kind: observed_kind(boot, events, cleared)
             .or(usual)
             .unwrap_or(Kind::Soft),
-        feature: feature(group, &state, cleared),
+        feature: feature(group, events[0], &state, cleared),
         amount: 1.0,
         source: Source::Logs,
         estimator: EstimatorName::Failures,
@@ -168,8 +168,11 @@ fn claim(site: &Site, machine: usize, boot: &Boot, group: &Group, events: &[&Eve
     }
 }
 
-fn feature(group: &Group, state: &TargetState, cleared: bool) -> Feature {
-    let fetches = matches!(group.target.service.as_deref(), Some("ssh" | "rsync"));
+fn feature(group: &Group, event: &Event, state: &TargetState, cleared: bool) -> Feature {
+    let fetches = matches!(group.target.service.as_deref(), Some("ssh" | "rsync"))
+        || ["ssh: connect to host", "rsync:", "rsync error"]
+            .iter()
+            .any(|words| event.message.contains(words));
     if fetches || is_observer(&group.program) {
         return Feature::FailureObserver;
     }

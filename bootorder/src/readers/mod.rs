@@ -8,6 +8,7 @@ mod event_log;
 mod journal;
 mod journal_object;
 mod old_event_log;
+mod program_log;
 mod recognise;
 mod source;
 mod stamps;

@@ -47,6 +47,29 @@ pub(super) fn take_stamp(text: &str) -> Option<(Written, &str)> {
     bsd(text)
 }
 
+/// Microseconds since the epoch of a date in parts; the month by number or name.
+pub(super) fn full_stamp(
+    year: &str,
+    month: &str,
+    day: &str,
+    time: &str,
+    fraction: &str,
+) -> Option<u64> {
+    let named = MONTHS.iter().position(|name| *name == month);
+    let month = match named {
+        Some(at) => at as i64 + 1,
+        None => month.parse().ok()?,
+    };
+    let whole = micros(
+        year.parse().ok()?,
+        month,
+        day.parse().ok()?,
+        clock(time)?,
+        0,
+    )?;
+    Some(whole + fraction_us(fraction)?)
+}
+
 /// "Feb 29 01:02:03", with a year or parts of the second where daemons write them.
 fn bsd(text: &str) -> Option<(Written, &str)> {
     let month = text.get(..4)?.strip_suffix(' ')?;

@@ -1,5 +1,6 @@
 //! Lines of syslog daemons: RFC 3164, RFC 5424 and what rsyslog's templates make of them.
 
+use super::program_log;
 use super::stamps::{Written, take_stamp};
 
 const MAX_TAG: usize = 128;
@@ -32,8 +33,16 @@ pub(super) fn parse(line: &str) -> Option<Line<'_>> {
     {
         return Some(line);
     }
-    let (when, rest) = take_stamp(text)?;
-    traditional(when, rest.trim_start())
+    let Some((when, rest)) = take_stamp(text) else {
+        return program_log::parse(line);
+    };
+    let rest = rest.trim_start();
+    // MySQL writes the number of a thread where others write a host.
+    let first = rest.split(' ').next().unwrap_or("");
+    if !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(program_log::anonymous(when, rest));
+    }
+    traditional(when, rest)
 }
 
 /// Takes "<34>" off, also behind the length that some transports write.
@@ -221,7 +230,10 @@ mod tests {
         );
         check(&format!("<30>1 {iso} h app - - -"), ["h", "app", "", ""]);
         assert_eq!(parse("\tmany syslog parsers."), None);
-        assert_eq!(parse("2024-02-29 01:00:00 UTC [1] LOG:  ready"), None);
+        check(
+            "2024-02-29 01:00:00 UTC [1] LOG:  ready",
+            ["", "", "", "[1] LOG:  ready"],
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::ReadError;
+use super::program_log::program_of;
 use super::recognise::Recognised;
 use super::source::{Budget, Source, unpacked};
 use super::stamps::{Survey, Written, Years};
@@ -394,7 +395,10 @@ impl Parsed {
             has_fraction: self.has_fraction,
             number: self.number,
             host: part(&self.host),
-            identifier: part(&self.identifier),
+            identifier: match part(&self.identifier) {
+                "" => program_of(&self.file),
+                named => named,
+            },
             process: part(&self.process),
             message: part(&self.message),
             uptime_us: self.uptime_us,
