@@ -226,7 +226,7 @@ fn misleading(site: &Site, index: usize, log: &mut Log, time: f64, rng: &mut Rng
         rng.u8(..),
         rng.u8(1..250)
     );
-    let (tag, unit, text): (&str, &str, String) = match rng.u8(..14) {
+    let (tag, unit, text): (&str, &str, String) = match rng.u8(..21) {
         0 => ("sshd", "ssh.service", format!("Failed password for invalid user oracle from {internet} port {port} ssh2")),
         1 => ("sshd", "ssh.service", format!("Connection closed by {address} port {port} [preauth]")),
         2 => ("sshd", "ssh.service", format!("error: kex_exchange_identification: read: Connection reset by peer; Connection reset by {address} port {port}")),
@@ -240,6 +240,13 @@ fn misleading(site: &Site, index: usize, log: &mut Log, time: f64, rng: &mut Rng
         10 => ("admin", "session-3.scope", format!("{name} is slow today, see ticket 4711")),
         11 => ("named", "named.service", format!("client @0x7f1c2c0 {address}#{port} (www.example.org): query (cache) 'www.example.org/A/IN' denied")),
         12 => ("rsyncd", "rsync.service", format!("rsync error: error in socket IO (code 10) at clientserver.c(139) [sender=3.2.7] connection from {name} ({address}) lost")),
+        13 => ("named", "named.service", format!("client @0x7f2c0801 {address}#{port} (security.debian.org): query failed (timed out) for security.debian.org/IN/A at query.c:7836")),
+        14 => ("mariadbd", "mariadb.service", format!("[Warning] IP address '{address}' could not be resolved: Temporary failure in name resolution")),
+        15 => ("mariadbd", "mariadb.service", format!("[Warning] Aborted connection 52 to db: 'app' user: 'app' host: '{address}' (Got timeout reading communication packets)")),
+        16 => ("nginx", "nginx.service", format!("2026/11/10 06:00:50 [error] 812#812: *3 connect() to unix:/run/php/php8.2-fpm.sock failed (111: Connection refused) while connecting to upstream, client: {address}, server: {name}, request: \"GET / HTTP/1.1\", upstream: \"fastcgi://unix:/run/php/php8.2-fpm.sock:\", host: \"{full}\"")),
+        17 => ("proftpd", "proftpd.service", format!("127.0.0.1 ({full}[{address}]) - FTP login timed out, disconnected")),
+        18 => ("in.tftpd", "tftpd-hpa.service", format!("tftpd: read(ack): Connection timed out from {address}")),
+        19 => ("postfix/smtpd", "postfix@-.service", format!("timeout after DATA from {full}[{address}]: Connection timed out")),
         _ => ("sshd", "ssh.service", format!("refused connect from {full} ({address})")),
     };
     // A server's words belong to machines that run it.
@@ -247,6 +254,7 @@ fn misleading(site: &Site, index: usize, log: &mut Log, time: f64, rng: &mut Rng
     let fits = match tag {
         "postgres" => runs(Kind::Postgres),
         "named" => runs(Kind::Bind),
+        "mariadbd" => runs(Kind::Mariadb),
         "postfix/smtpd" | "postfix/smtp" | "postfix/dnsblog" => runs(Kind::Postfix),
         _ => true,
     };
