@@ -82,6 +82,8 @@ const FAILURES: &[(&str, Failure)] = &[
     ("connection timed out", Failure::Unreachable),
     ("operation timed out", Failure::Unreachable),
     ("connection refused", Failure::Refused),
+    ("layer4 connection problem", Failure::Refused),
+    ("layer4 timeout", Failure::Unreachable),
     ("econnrefused", Failure::Refused),
     ("ehostunreach", Failure::Unreachable),
     ("etimedout", Failure::Unreachable),

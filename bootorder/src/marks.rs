@@ -135,7 +135,7 @@ fn is_marked(before: &str, word: &str, host: &str) -> bool {
         .strip_prefix(host)
         .and_then(|rest| rest.strip_prefix(':'));
     let with_port = port.is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()));
-    if with_port || SIGNS.iter().any(|mark| before.ends_with(mark)) {
+    if with_port || is_balanced(before) || SIGNS.iter().any(|mark| before.ends_with(mark)) {
         return true;
     }
     let is_own_word = OWN_WORDS.contains(&host.to_ascii_lowercase().as_str());
@@ -207,6 +207,13 @@ const OWN_WORDS: &[&str] = &[
     "kernel",
 ];
 
+/// HAProxy: "Server BACKEND/NAME is DOWN"; the name is that of the machine as a rule.
+fn is_balanced(before: &str) -> bool {
+    let mut words = before.rsplit(' ');
+    let backend = words.next().is_some_and(|word| word.ends_with('/'));
+    backend && words.next() == Some("Server")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +262,14 @@ mod tests {
         check(
             "connect() failed (111: Connection refused) while connecting to upstream, client: 10.0.0.9, server: www, request: \"GET / HTTP/1.1\", upstream: \"http://10.0.0.7:80/\", host: \"www.example\"",
             &["10.0.0.7"],
+        );
+    }
+
+    #[test]
+    fn load_balancers_name_their_servers() {
+        check(
+            "[WARNING]  (734) : Server be_web/data is DOWN, reason: Layer4 timeout, check duration: 2001ms.",
+            &["data"],
         );
     }
 
