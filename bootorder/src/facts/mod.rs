@@ -116,6 +116,8 @@ pub(crate) fn read_references(config: &ConfigFiles) -> Vec<Reference> {
             break;
         }
     }
+    // ":port" and the like name nobody.
+    references.retain(|reference| !reference.target.is_empty());
     references
 }
 
@@ -424,6 +426,11 @@ mod tests {
             Some(("jdbc:postgresql", "db", None))
         );
         assert_eq!(url_parts("ldapi:///"), None);
+    }
+
+    #[test]
+    fn nobody_is_no_reference() {
+        assert!(survey_configuration("etc/app.conf", "url = :y]\nyyy432/x\n").is_empty());
     }
 
     #[test]
