@@ -75,13 +75,24 @@ apt_install() {
     release=(-t bookworm-backports)
   fi
   apt_get update -qq
-  # It shares a library with systemd and must be of the very same version.
+  local package others=()
+  for package in "$@"; do
+    [ "$package" = systemd-journal-remote ] || others+=("$package")
+  done
+  # virt-v2v is only in the plain release, and apt chooses it there by itself.
+  [ ${#others[@]} -eq 0 ] ||
+    apt_get install -y -qq --no-install-recommends "${release[@]}" "${others[@]}" ||
+    fail "apt could not install: ${others[*]}"
+  [ ${#others[@]} -eq $# ] || install_journal_writer
+}
+
+# It shares a library with systemd and must be of the very same version, which
+# is known only once everything else is installed.
+install_journal_writer() {
   local systemd
   systemd=$(dpkg-query -W -f '${Version}' libsystemd0)
-  set -- "${@/#systemd-journal-remote/systemd-journal-remote=$systemd}"
-  # virt-v2v is only in the plain release, and apt chooses it there by itself.
-  apt_get install -y -qq --no-install-recommends "${release[@]}" "$@" ||
-    fail "apt could not install: $*"
+  apt_get install -y -qq --no-install-recommends "systemd-journal-remote=$systemd" ||
+    say "systemd-journal-remote $systemd cannot be installed: what needs real journals is skipped"
 }
 
 apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 "$@" >&2; }
