@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::classify::{What, classify};
 use crate::clock::{self, Clock};
+use crate::descriptions::unit_of_description;
 use crate::retention::Kept;
-use crate::services;
 
 const MAX_TEXT: usize = 240;
 const MAX_MESSAGE: usize = 1024;
@@ -349,7 +349,7 @@ fn unit_of<'a>(record: &Record<'a>, what: What, units: &'a BTreeMap<String, Stri
     let named = what.unit_in_text(record.message);
     named
         .or_else(|| described().filter(|_| is_started))
-        .or_else(|| services::unit_of_description(record.message).filter(|_| is_started))
+        .or_else(|| unit_of_description(record.message).filter(|_| is_started))
         .unwrap_or(record.logger_unit)
 }
 

@@ -8,6 +8,7 @@ mod analysis;
 mod classify;
 mod clock;
 mod combine;
+mod descriptions;
 mod estimators;
 mod event;
 mod explain;

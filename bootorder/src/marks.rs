@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn clients_are_not_the_other_party() {
         for message in [
-            "client @0x7f2c0801 192.168.7.21#44012 (security.debian.org): query failed (timed out)",
+            "client @0x7f2c0801 192.168.7.21#44012 (updates.example.org): query failed (timed out)",
             "IP address '192.168.7.21' could not be resolved: Temporary failure in name resolution",
             "[warn] Client \"192.168.7.21\", \"Connection timed out\"",
             "warning: hostname web1.lan does not resolve to address 192.168.7.21: Name or service not known",
