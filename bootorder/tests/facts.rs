@@ -1,31 +1,12 @@
 //! What configuration and names of whole sites must lead to, and what must not mislead.
 #![expect(clippy::unwrap_used, reason = "a test stops where its set-up fails")]
 
-use std::fs;
+mod written_site;
 
 use lifeboat_bootorder::{Kind, Options, Order, order, read_directory};
-use tempfile::TempDir;
-
-struct Site(TempDir);
+use written_site::Site;
 
 impl Site {
-    fn new() -> Self {
-        Self(TempDir::new().unwrap())
-    }
-
-    fn file(self, machine: &str, file: &str, text: &str) -> Self {
-        let path = self.0.path().join(machine).join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-        self
-    }
-
-    fn machine(self, machine: &str, address: &str) -> Self {
-        let interfaces = format!("iface eth0 inet static\n  address {address}/24\n");
-        self.file(machine, "etc/hostname", &format!("{machine}\n"))
-            .file(machine, "etc/network/interfaces", &interfaces)
-    }
-
     fn runs(self, machine: &str, unit: &str) -> Self {
         let link = format!("etc/systemd/system/multi-user.target.wants/{unit}.service");
         self.file(machine, &link, "")

@@ -1,6 +1,8 @@
 //! What is made of the edges: groups, the schedule, the prediction, what-if and explanations.
 #![expect(clippy::unwrap_used, reason = "a test stops where its set-up fails")]
 
+mod written_site;
+
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -9,28 +11,9 @@ use lifeboat_bootorder::{
     Analysis, Fate, HostBudget, Kind, OperatorWord, Options, Order, Verdict, order, read_directory,
 };
 use proptest::prelude::*;
-use tempfile::TempDir;
-
-struct Site(TempDir);
+use written_site::Site;
 
 impl Site {
-    fn new() -> Self {
-        Self(TempDir::new().unwrap())
-    }
-
-    fn file(self, machine: &str, file: &str, text: &str) -> Self {
-        let path = self.0.path().join(machine).join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-        self
-    }
-
-    fn machine(self, machine: &str, address: &str) -> Self {
-        let interfaces = format!("iface eth0 inet static\n  address {address}/24\n");
-        self.file(machine, "etc/hostname", &format!("{machine}\n"))
-            .file(machine, "etc/network/interfaces", &interfaces)
-    }
-
     /// Boots at these seconds of a day, each ready after so many seconds.
     fn boots(self, machine: &str, unit: &str, boots: &[(u32, u32)]) -> Self {
         let stamp = |s: u32| {

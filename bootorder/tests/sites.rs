@@ -1,6 +1,8 @@
 //! Small sites written as text logs and configuration, and what must come out of them.
 #![expect(clippy::unwrap_used, reason = "a test stops where its set-up fails")]
 
+mod written_site;
+
 use std::fs;
 use std::path::Path;
 
@@ -9,27 +11,9 @@ use lifeboat_bootorder::{
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
-
-struct Site(TempDir);
+use written_site::Site;
 
 impl Site {
-    fn new() -> Self {
-        Self(TempDir::new().unwrap())
-    }
-
-    fn file(self, machine: &str, file: &str, text: &str) -> Self {
-        let path = self.0.path().join(machine).join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-        self
-    }
-
-    fn machine(self, machine: &str, address: &str) -> Self {
-        let interfaces = format!("iface eth0 inet static\n  address {address}/24\n");
-        self.file(machine, "etc/hostname", &format!("{machine}\n"))
-            .file(machine, "etc/network/interfaces", &interfaces)
-    }
-
     /// Lines "seconds program: message" become a syslog.
     fn log(self, machine: &str, lines: &[(u32, &str)]) -> Self {
         let stamp = |s: u32| {
