@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
-use lifeboat_drivers::{Bus, Disk, InjectRequest, Layer, MicroVm, NicIdentity, PrepareReport};
+use lifeboat_drivers::{Disk, InjectRequest, Layer, MicroVm, NicIdentity, PrepareReport, Target};
 use lifeboat_images::{CapturedVolume, Format};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -450,7 +450,7 @@ fn request(machine: &Machine) -> InjectRequest {
     InjectRequest {
         machine: machine.name.clone(),
         nics: machine.nics.iter().map(nic).collect(),
-        target: Bus::VirtioBlk,
+        target: Target::default(),
     }
 }
 

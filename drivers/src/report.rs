@@ -14,6 +14,52 @@ pub enum Bus {
     VirtioBlk,
     /// virtio-scsi.
     VirtioScsi,
+    /// SATA, for kernels without virtio.
+    Ahci,
+    /// NVMe, for kernels with neither virtio nor AHCI.
+    Nvme,
+}
+
+/// The virtual network card that the prepared machine will have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum NicModel {
+    /// virtio-net.
+    #[default]
+    Virtio,
+    /// Intel 82574L, for kernels without virtio.
+    E1000e,
+}
+
+/// The virtual hardware that a machine is prepared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Target {
+    /// The bus of its disks.
+    pub disk: Bus,
+    /// The model of its network cards.
+    pub nic: NicModel,
+}
+
+/// Other virtual hardware that every kernel of a guest can boot on, offered
+/// with a refusal: ask again with this as [`InjectRequest::target`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallback {
+    /// The bus of its disks.
+    pub disk: Bus,
+    /// The model of its network cards.
+    pub nic: NicModel,
+    /// Why the hardware that was asked for cannot be had, for people.
+    pub reason: String,
+}
+
+impl Fallback {
+    /// The hardware to ask for.
+    pub fn target(&self) -> Target {
+        Target {
+            disk: self.disk,
+            nic: self.nic,
+        }
+    }
 }
 
 /// One network card of the machine as it will be, and what it must keep.
@@ -32,9 +78,9 @@ pub struct InjectRequest {
     pub machine: String,
     /// Its network cards.
     pub nics: Vec<NicIdentity>,
-    /// The bus of its disks.
+    /// The virtual hardware it will run on.
     #[serde(default)]
-    pub target: Bus,
+    pub target: Target,
 }
 
 /// How the captured machine was started.
@@ -285,6 +331,35 @@ pub enum Outcome {
     },
 }
 
+fn offer(fallback: Option<&Fallback>) -> String {
+    let Some(fallback) = fallback else {
+        return ", and no other hardware that Lifeboat offers fits it either".to_owned();
+    };
+    let disk = match fallback.disk {
+        Bus::VirtioBlk => "virtio-blk",
+        Bus::VirtioScsi => "virtio-scsi",
+        Bus::Ahci => "AHCI",
+        Bus::Nvme => "NVMe",
+    };
+    let nic = match fallback.nic {
+        NicModel::Virtio => "virtio-net",
+        NicModel::E1000e => "e1000e",
+    };
+    format!("; it can boot with {disk} disks and {nic} cards instead")
+}
+
+impl Refusal {
+    /// Other virtual hardware on which the guest would boot, where there is any.
+    pub fn fallback(&self) -> Option<&Fallback> {
+        match self {
+            Self::NoVirtio { fallback, .. } | Self::UnifiedKernelImage { fallback, .. } => {
+                fallback.as_ref()
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Why a guest is not touched. Every refusal comes before the first write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
@@ -359,15 +434,18 @@ pub enum Refusal {
         /// What is wrong.
         detail: String,
     },
-    /// The kernel was built without virtio.
+    /// A kernel was built without a driver that the virtual hardware needs.
     #[error(
-        "kernel {version} has no {module}, neither built in nor as a module; offer it AHCI and e1000e instead"
+        "kernel {version} has no {module}, neither built in nor as a module{}",
+        offer(.fallback.as_ref())
     )]
     NoVirtio {
         /// The kernel.
         version: String,
         /// What is missing.
         module: String,
+        /// Other hardware that would do, if there is any.
+        fallback: Option<Fallback>,
     },
     /// Not enough room.
     #[error("the filesystem holding {path} has {free} bytes free, {needed} are needed")]
@@ -393,10 +471,15 @@ pub enum Refusal {
     },
     /// A unified kernel image.
     #[error(
-        "the guest boots the unified kernel image {path}, which is signed as a whole and cannot be extended"
+        "the unified kernel image {path} lacks {module} and cannot be extended, because it is signed as a whole{}",
+        offer(.fallback.as_ref())
     )]
     UnifiedKernelImage {
         /// Its path.
         path: String,
+        /// What is missing.
+        module: String,
+        /// Other hardware that would do, if there is any.
+        fallback: Option<Fallback>,
     },
 }

@@ -13,7 +13,8 @@ use lifeboat_drivers::guest::plan::{self, apply, undo};
 use lifeboat_drivers::guest::root::Root;
 use lifeboat_drivers::guest::verify::verify;
 use lifeboat_drivers::{
-    Action, Firmware, GuestReport, InjectRequest, NicIdentity, Partition, Refusal, RootFilesystem,
+    Action, Bus, Firmware, GuestReport, InjectRequest, NicIdentity, NicModel, Partition, Refusal,
+    RootFilesystem,
 };
 
 use fake_guest::{VERSION, fill};
@@ -193,16 +194,72 @@ fn an_initramfs_of_an_unknown_builder_is_refused() {
     );
 }
 
+/// Refused for virtio before any write, with an offer that then works.
 #[test]
-fn a_kernel_without_virtio_is_refused_before_any_write() {
+fn a_kernel_without_virtio_boots_on_other_hardware() {
     let directory = tempfile::tempdir().unwrap();
     let root = fill(directory.path(), "dracut", "gzip");
     let dep = format!("lib/modules/{VERSION}/modules.dep");
-    root.write(&dep, b"kernel/drivers/ata/ahci.ko:\n").unwrap();
+    let known = root.text(&dep);
+    let lines = known.lines().filter(|line| !line.contains("virtio"));
+    let without: String = lines.map(|line| format!("{line}\n")).collect();
+    root.write(&dep, without.as_bytes()).unwrap();
     let before = snapshot(directory.path());
     let refusal = plan::plan(&root, &report(), &find(&root), &request()).unwrap_err();
     assert!(matches!(refusal, Refusal::NoVirtio { .. }), "{refusal}");
     assert_eq!(snapshot(directory.path()), before);
+    assert!(
+        refusal
+            .to_string()
+            .ends_with("; it can boot with AHCI disks and e1000e cards instead"),
+        "{refusal}"
+    );
+
+    let fallback = refusal.fallback().unwrap();
+    assert_eq!((fallback.disk, fallback.nic), (Bus::Ahci, NicModel::E1000e));
+    assert!(
+        fallback.reason.contains("has no virtio_pci"),
+        "{}",
+        fallback.reason
+    );
+    let request = InjectRequest {
+        target: fallback.target(),
+        ..request()
+    };
+    let kernels = find(&root);
+    let plan = plan::plan(&root, &report(), &kernels, &request).unwrap();
+    let manifest = apply(&root, &plan).unwrap();
+    let after = vec![kernels::read_again(&root, &kernels[0]).unwrap()];
+    let checks = verify(&root, &report(), &after, &request, &manifest);
+    assert!(checks.iter().all(|check| check.ok), "{checks:?}");
+    let inside = format!("usr/lib/modules/{VERSION}/kernel/drivers");
+    assert!(
+        after[0]
+            .contents
+            .exists(&format!("{inside}/net/e1000e.ko.xz"))
+    );
+    assert!(after[0].contents.exists(&format!("{inside}/ptp/ptp.ko")));
+    assert_eq!(
+        root.text("etc/dracut.conf.d/90-lifeboat.conf"),
+        "# added by Lifeboat\nadd_drivers+=\" ahci sd_mod e1000e \"\n"
+    );
+    undo(&root, &manifest).unwrap();
+    assert_eq!(snapshot(directory.path()), before);
+}
+
+#[test]
+fn a_kernel_that_fits_no_hardware_is_refused_without_an_offer() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = fill(directory.path(), "dracut", "gzip");
+    let dep = format!("lib/modules/{VERSION}/modules.dep");
+    root.write(&dep, b"kernel/drivers/ata/ata_piix.ko:\n")
+        .unwrap();
+    let refusal = plan::plan(&root, &report(), &find(&root), &request()).unwrap_err();
+    assert_eq!(refusal.fallback(), None);
+    assert!(
+        refusal.to_string().contains("no other hardware"),
+        "{refusal}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use lifeboat_bootorder::{MachineFolder, Options, machine_identity};
-use lifeboat_drivers::{Bus, GuestReport, InjectRequest, NicIdentity};
+use lifeboat_drivers::{GuestReport, InjectRequest, NicIdentity, Target};
 use lifeboat_images::{Filesystem, Inspection};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -177,7 +177,7 @@ fn inject_disk(
     let request = InjectRequest {
         machine: "disk".into(),
         nics,
-        target: Bus::VirtioBlk,
+        target: Target::default(),
     };
     let vm = prepare::micro_vm(host, verdict.accelerator);
     let disk = prepare::disk(&captured, &overlay)?;

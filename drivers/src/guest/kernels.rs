@@ -7,7 +7,7 @@ use super::root::{EntryKind, Root};
 use crate::initrd::modules::{IndexTexts, ModuleTree};
 use crate::initrd::supplement::{generator, missing_modules};
 use crate::initrd::{Compressor, InitrdContents, scan, scan_onto};
-use crate::report::{Generator, KernelReport, Refusal};
+use crate::report::{Generator, KernelReport, Refusal, Target};
 
 /// One initramfs with everything known about it.
 #[derive(Debug, Clone)]
@@ -211,7 +211,7 @@ fn describe(
         });
     }
     let report = KernelReport {
-        virtio_present: missing_modules(&tree, &contents, &version).is_empty()
+        virtio_present: missing_modules(&tree, &contents, &version, Target::default()).is_empty()
             && tree.offers("virtio_blk"),
         compressor: contents
             .compressor

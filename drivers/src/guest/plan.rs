@@ -9,11 +9,15 @@ use super::identity::{DeviceMap, Edited};
 use super::kernels::KernelImage;
 use super::network::{self, links};
 use super::root::Root;
+use crate::initrd::modules::ModuleTree;
 use crate::initrd::supplement::{
     MARKER, SupplementInput, SupplementPlan, archive, bytes_to_append, plan as plan_supplement,
     with_lines,
 };
-use crate::report::{Action, Change, Generator, GuestReport, InjectRequest, Manifest, Refusal};
+use crate::initrd::target::{fallback, rebuilt};
+use crate::report::{
+    Action, Change, Generator, GuestReport, InjectRequest, Manifest, Refusal, Target,
+};
 
 /// Largest kernel module that is copied.
 const LARGEST_MODULE: u64 = 32 << 20;
@@ -95,10 +99,11 @@ pub fn plan(
     plan.warnings.extend(links.warnings);
     let map = DeviceMap::new(&guest.partitions, guest.root.partition);
     for kernel in kernels {
-        plan_initrd(root, kernel, request, &links.files, &map, &mut plan)?;
+        plan_initrd(root, kernel, request, &links.files, &map, &mut plan)
+            .map_err(|refusal| with_fallback(refusal, kernels))?;
     }
     let firsts = kernels.iter().map(|kernel| kernel.report.generator);
-    plan_rebuilds(root, &firsts.collect::<Vec<_>>(), &mut plan);
+    plan_rebuilds(root, &firsts.collect::<Vec<_>>(), request.target, &mut plan);
     plan_identities(root, &map, &mut plan);
     for (name, content) in &links.files {
         plan.ensure(
@@ -112,6 +117,27 @@ pub fn plan(
     plan_fallback_loader(root, guest, &mut plan);
     check_room(root, &plan)?;
     Ok(plan)
+}
+
+/// Adds what every kernel of the guest could boot on instead.
+fn with_fallback(refusal: Refusal, kernels: &[KernelImage]) -> Refusal {
+    let Refusal::NoVirtio {
+        version, module, ..
+    } = refusal
+    else {
+        return refusal;
+    };
+    let reason = format!("kernel {version} has no {module}");
+    let trees: Vec<ModuleTree> = kernels
+        .iter()
+        .map(|kernel| ModuleTree::parse(&kernel.texts))
+        .collect();
+    let fallback = fallback(&trees.iter().collect::<Vec<_>>(), reason);
+    Refusal::NoVirtio {
+        version,
+        module,
+        fallback,
+    }
 }
 
 impl Plan {
@@ -202,6 +228,7 @@ fn read_modules(
                 Refusal::NoVirtio {
                     version,
                     module: format!("readable /{path}"),
+                    fallback: None,
                 }
             })?;
         modules.insert(inside.clone(), content);
@@ -210,8 +237,8 @@ fn read_modules(
 }
 
 /// A later rebuild of the initramfs by the guest itself must keep the drivers.
-fn plan_rebuilds(root: &Root, generators: &[Generator], plan: &mut Plan) {
-    let modules = ["virtio_pci", "virtio_blk", "virtio_scsi", "virtio_net"];
+fn plan_rebuilds(root: &Root, generators: &[Generator], target: Target, plan: &mut Plan) {
+    let modules = rebuilt(target);
     if generators.contains(&Generator::InitramfsTools) {
         let path = "etc/initramfs-tools/modules";
         let text = with_lines(&root.text(path), &modules);

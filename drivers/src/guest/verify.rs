@@ -9,7 +9,8 @@ use super::network::{self, links};
 use super::root::Root;
 use crate::initrd::kmod_index::lookup;
 use crate::initrd::modules::{ModuleTree, module_name};
-use crate::initrd::supplement::{essential, missing_modules, present_modules};
+use crate::initrd::supplement::{missing_modules, present_modules};
+use crate::initrd::target::essential;
 use crate::report::{Action, Check, Firmware, GuestReport, InjectRequest, Manifest};
 
 /// Proves that the guest holds what it needs.
@@ -22,7 +23,7 @@ pub fn verify(
 ) -> Vec<Check> {
     let mut checks = Vec::new();
     for kernel in kernels {
-        checks.push(modules_present(kernel));
+        checks.push(modules_present(kernel, request));
         checks.push(dependencies_resolvable(kernel, request));
         checks.push(links_inside(root, kernel, request));
     }
@@ -47,10 +48,15 @@ fn check(what: String, problems: &[String], good: &str) -> Check {
     }
 }
 
-fn modules_present(kernel: &KernelImage) -> Check {
+fn modules_present(kernel: &KernelImage, request: &InjectRequest) -> Check {
     let tree = ModuleTree::parse(&kernel.texts);
-    let missing = missing_modules(&tree, &kernel.contents, &kernel.report.version);
-    let what = format!("{} holds all virtio modules", kernel.report.initrd);
+    let missing = missing_modules(
+        &tree,
+        &kernel.contents,
+        &kernel.report.version,
+        request.target,
+    );
+    let what = format!("{} holds all wanted modules", kernel.report.initrd);
     check(what, &missing, "all there or built in")
 }
 
@@ -63,7 +69,7 @@ fn dependencies_resolvable(kernel: &KernelImage, request: &InjectRequest) -> Che
     let index = contents.file(&format!("lib/modules/{version}/modules.dep.bin"));
     let mut problems = Vec::new();
     for name in essential(request.target) {
-        if tree.builtin.contains(*name) {
+        if tree.builtin.contains(name) {
             continue;
         }
         let lines = index

@@ -8,6 +8,7 @@ pub mod lz4_legacy;
 pub mod modules;
 pub mod scan;
 pub mod supplement;
+pub mod target;
 pub mod xz;
 
 pub use scan::{Compressor, InitrdContents, ScanError, scan, scan_onto};

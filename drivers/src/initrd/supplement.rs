@@ -6,22 +6,8 @@ use super::cpio::Writer;
 use super::lz4_legacy;
 use super::modules::{IndexTexts, ModuleTree, is_module, merged_index, module_name};
 use super::scan::{Compressor, InitrdContents};
-use crate::report::{Bus, Generator, Refusal};
-
-/// Modules that a guest on virtio may use before its root is mounted. Those a
-/// kernel does not have are passed over: older ones hold the `_dev` parts in
-/// `virtio_pci` itself.
-const WANTED: [&str; 9] = [
-    "virtio",
-    "virtio_ring",
-    "virtio_pci_modern_dev",
-    "virtio_pci_legacy_dev",
-    "virtio_pci",
-    "virtio_blk",
-    "virtio_scsi",
-    "sd_mod",
-    "virtio_net",
-];
+use super::target::{essential, wanted};
+use crate::report::{Generator, Refusal, Target};
 
 /// Marks what Lifeboat added to a text file.
 pub const MARKER: &str = "# added by Lifeboat";
@@ -45,16 +31,8 @@ pub struct SupplementInput<'a> {
     pub kernel: &'a IndexTexts,
     /// `.link` files, by name.
     pub links: &'a BTreeMap<String, String>,
-    /// The bus to boot from.
-    pub target: Bus,
-}
-
-/// The modules without which the guest cannot boot.
-pub fn essential(target: Bus) -> &'static [&'static str] {
-    match target {
-        Bus::VirtioBlk => &["virtio_pci", "virtio_blk", "virtio_net"],
-        Bus::VirtioScsi => &["virtio_pci", "virtio_scsi", "sd_mod", "virtio_net"],
-    }
+    /// The hardware to boot on.
+    pub target: Target,
 }
 
 /// Which tool built this initramfs.
@@ -89,9 +67,14 @@ pub fn present_modules(contents: &InitrdContents, version: &str) -> BTreeMap<Str
 }
 
 /// The wanted modules, and those they need, that the initramfs lacks.
-pub fn missing_modules(tree: &ModuleTree, contents: &InitrdContents, version: &str) -> Vec<String> {
+pub fn missing_modules(
+    tree: &ModuleTree,
+    contents: &InitrdContents,
+    version: &str,
+    target: Target,
+) -> Vec<String> {
     let present = present_modules(contents, version);
-    let mut missing = tree.closure(&WANTED);
+    let mut missing = tree.closure(&wanted(target));
     missing.retain(|name| !present.contains_key(name));
     missing
 }
@@ -100,17 +83,18 @@ pub fn missing_modules(tree: &ModuleTree, contents: &InitrdContents, version: &s
 pub fn plan(input: &SupplementInput) -> Result<SupplementPlan, Refusal> {
     let tree = ModuleTree::parse(input.kernel);
     if let Some(module) = essential(input.target)
-        .iter()
+        .into_iter()
         .find(|name| !tree.offers(name))
     {
         let version = input.version.to_owned();
         return Err(Refusal::NoVirtio {
             version,
-            module: (*module).to_owned(),
+            module: module.to_owned(),
+            fallback: None,
         });
     }
     let directory = module_directory(input.contents, input.version);
-    let missing = missing_modules(&tree, input.contents, input.version);
+    let missing = missing_modules(&tree, input.contents, input.version, input.target);
     let mut plan = SupplementPlan::default();
     let mut present = present_modules(input.contents, input.version);
     for name in &missing {
@@ -125,7 +109,7 @@ pub fn plan(input: &SupplementInput) -> Result<SupplementPlan, Refusal> {
             plan.files.insert(format!("{directory}/{name}"), content);
         }
     }
-    let loadable: Vec<&str> = WANTED
+    let loadable: Vec<&str> = wanted(input.target)
         .into_iter()
         .filter(|name| tree.modules.contains_key(*name))
         .collect();

@@ -18,6 +18,8 @@ kernel/drivers/virtio/virtio_pci.ko.xz: kernel/drivers/virtio/virtio.ko kernel/d
 kernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko
 kernel/drivers/net/virtio_net.ko: kernel/drivers/virtio/virtio.ko kernel/drivers/virtio/virtio_ring.ko
 kernel/drivers/ata/ahci.ko:
+kernel/drivers/net/e1000e.ko.xz: kernel/drivers/ptp/ptp.ko
+kernel/drivers/ptp/ptp.ko:
 ";
 
 fn initramfs(generator: &str) -> Vec<u8> {
