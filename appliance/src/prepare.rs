@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use lifeboat_drivers::{Disk, InjectRequest, Layer, MicroVm, NicIdentity, PrepareReport, Target};
-use lifeboat_images::{CapturedVolume, Format};
+use lifeboat_images::{CapturedVolume, Format, OpenLayer};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -374,7 +374,7 @@ fn make_overlays(folder: &Path, captured: &[CapturedVolume]) -> anyhow::Result<V
         .map(|number| folder.join(overlay_name(number)))
         .collect();
     for (volume, overlay) in captured.iter().zip(&overlays) {
-        lifeboat_images::create_overlay(&volume.path, volume.format, volume.virtual_size, overlay)?;
+        overlay_over(volume, overlay)?;
     }
     Ok(overlays)
 }
@@ -382,7 +382,7 @@ fn make_overlays(folder: &Path, captured: &[CapturedVolume]) -> anyhow::Result<V
 /// The descriptors of a disk for the micro-VM: the captured volume to read,
 /// the overlay to write.
 pub fn disk(captured: &CapturedVolume, overlay: &Path) -> anyhow::Result<Disk> {
-    let base = lifeboat_images::open_read_only(captured)?;
+    let mut disk = read_only_disk(captured)?;
     let overlay: OwnedFd = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -393,26 +393,30 @@ pub fn disk(captured: &CapturedVolume, overlay: &Path) -> anyhow::Result<Disk> {
         file: overlay,
         format: lifeboat_drivers::Format::Qcow2,
     };
-    Ok(Disk {
-        layers: vec![
-            top,
-            Layer {
-                file: base,
-                format: driver_format(captured.format),
-            },
-        ],
-    })
+    disk.layers.insert(0, top);
+    Ok(disk)
 }
 
 /// A captured volume alone, to look at.
 pub fn read_only_disk(captured: &CapturedVolume) -> anyhow::Result<Disk> {
-    let file = lifeboat_images::open_read_only(captured)?;
+    let layers = lifeboat_images::open_read_only(captured)?.into_iter();
+    let layer = |layer: OpenLayer| Layer {
+        file: layer.file,
+        format: driver_format(layer.format),
+    };
     Ok(Disk {
-        layers: vec![Layer {
-            file,
-            format: driver_format(captured.format),
-        }],
+        layers: layers.map(layer).collect(),
     })
+}
+
+/// An overlay over what QEMU is given of the volume.
+pub fn overlay_over(captured: &CapturedVolume, overlay: &Path) -> anyhow::Result<()> {
+    let top = captured
+        .served
+        .first()
+        .context("the catalogue does not say what QEMU is given of this volume: import it again")?;
+    lifeboat_images::create_overlay(&top.file.path, top.format, captured.virtual_size, overlay)?;
+    Ok(())
 }
 
 fn driver_format(format: Format) -> lifeboat_drivers::Format {

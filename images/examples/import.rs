@@ -36,8 +36,9 @@ fn take_in(path: PathBuf) -> Result<(), ImageError> {
     let imported = started.elapsed();
     verify(&volume, &quiet, &go_on)?;
     let verified = started.elapsed() - imported;
-    let mib = volume.file_size as f64 / f64::from(1 << 20);
-    println!("{} bytes, BLAKE3 {}", volume.file_size, volume.blake3);
+    let bytes: u64 = volume.files().map(|file| file.file_size).sum();
+    let mib = bytes as f64 / f64::from(1 << 20);
+    println!("{bytes} bytes, BLAKE3 {}", volume.blake3);
     eprintln!("import {:.0} MiB/s", mib / imported.as_secs_f64());
     eprintln!("verify {:.0} MiB/s", mib / verified.as_secs_f64());
     Ok(())

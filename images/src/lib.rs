@@ -13,6 +13,7 @@
 //! ([`Confined::beside_this_program`]). Only it is built with the feature `reader`; without that
 //! this crate contains no parser and links none.
 
+mod captured;
 pub mod confine;
 #[cfg(feature = "reader")]
 mod disk;
@@ -30,6 +31,7 @@ mod structure;
 mod superblock;
 mod volume;
 
+pub use captured::{CapturedVolume, ServedLayer, SourceFile};
 #[cfg(feature = "reader")]
 pub use confine::confined_main;
 pub use confine::{Confined, Limits, Proof, Walls};
@@ -40,7 +42,4 @@ pub use inspection::{
     PartitionTable,
 };
 pub use overlay::create_overlay;
-pub use volume::{
-    BackingFile, CapturedVolume, allocated_map, import, inspect, open_read_only, quick_verify,
-    verify,
-};
+pub use volume::{OpenLayer, allocated_map, import, inspect, open_read_only, quick_verify, verify};

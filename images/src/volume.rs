@@ -1,64 +1,17 @@
 //! Captured volumes: taking them in, and finding out whether they are still the same.
 
 use std::fs::{File, Metadata};
-use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use serde::{Deserialize, Serialize};
-
+use crate::captured::{CapturedVolume, ServedLayer, SourceFile, content_hash, modified_ns};
 use crate::confine::{Answer, ChainLink, Confined, Findings, Question, Task};
 use crate::error::{Changed, ImageError, Refusal, RefusalKind};
 use crate::format::{Format, identify_open, open_source};
 use crate::inspection::{AllocatedMap, Backing, Inspection};
 use crate::integrity::{Hashed, hash};
-
-/// A disk image that was taken in: what the catalogue stores.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CapturedVolume {
-    /// Its absolute path, without symbolic links.
-    pub path: PathBuf,
-    /// Its format, decided at import.
-    pub format: Format,
-    /// Bytes of the disk that a guest sees.
-    pub virtual_size: u64,
-    /// Length of the file.
-    pub file_size: u64,
-    /// Modification time in nanoseconds since 1970; 0 for a block device.
-    pub modified_ns: i64,
-    /// Device that holds it, at import.
-    pub device: u64,
-    /// Inode number.
-    pub inode: u64,
-    /// BLAKE3 of the file's bytes, in hexadecimal digits.
-    pub blake3: String,
-    /// The files below it, as the operator named them, nearest first. Who runs QEMU must name each
-    /// of them as well (libvirt: `<backingStore>`), or QEMU follows the names inside the image.
-    #[serde(default)]
-    pub chain: Vec<BackingFile>,
-}
-
-/// One file below a captured volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackingFile {
-    /// Its absolute path, without symbolic links.
-    pub path: PathBuf,
-    /// Its format, decided at import.
-    pub format: Format,
-    /// Length of the file.
-    pub file_size: u64,
-    /// Modification time in nanoseconds since 1970.
-    pub modified_ns: i64,
-    /// Device that holds it, at import.
-    pub device: u64,
-    /// Inode number.
-    pub inode: u64,
-    /// BLAKE3 of the file's bytes, in hexadecimal digits.
-    pub blake3: String,
-}
 
 /// Looks into the image at `path` for `lifeboat image inspect`. `named_chain` are the backing
 /// files that the operator vouches for, nearest first; without them a backing file is refused.
@@ -103,30 +56,32 @@ pub fn import(
     for risk in &findings.risks {
         tracing::warn!(path = %path.display(), risk, "captured volume has a risk");
     }
-    let top = opened.capture(progress, cancelled)?;
-    let below = chain
-        .into_iter()
-        .map(|link| link.capture(progress, cancelled));
+    let mut sources = Vec::new();
+    let mut served = Vec::new();
+    for layer in std::iter::once(opened).chain(chain) {
+        let format = layer.format;
+        let file = layer.capture(progress, cancelled)?;
+        sources.push(file.clone());
+        served.push(ServedLayer { file, format });
+    }
     Ok(CapturedVolume {
-        path: top.path,
-        format: top.format,
+        path: served[0].file.path.clone(),
+        format: served[0].format,
         virtual_size: findings.virtual_size,
-        file_size: top.file_size,
-        modified_ns: top.modified_ns,
-        device: top.device,
-        inode: top.inode,
-        blake3: top.blake3,
-        chain: below.collect::<Result<_, _>>()?,
+        blake3: content_hash(&sources),
+        sources,
+        served,
     })
 }
 
-/// Reads every byte of the volume and of the chain below it and compares with the import.
+/// Reads every byte of the sources, and of what was converted from them, and compares with the
+/// import.
 pub fn verify(
     volume: &CapturedVolume,
     progress: &dyn Fn(u64, u64),
     cancelled: &AtomicBool,
 ) -> Result<(), ImageError> {
-    for expected in identities(volume) {
+    for expected in volume.files() {
         let file = expected.open()?;
         let hashed = hash(&file, expected.file_size, progress, cancelled)
             .map_err(ImageError::io("read", &expected.path))?;
@@ -141,16 +96,35 @@ pub fn verify(
 
 /// Compares what costs nothing: inode, length and modification time.
 pub fn quick_verify(volume: &CapturedVolume) -> Result<(), ImageError> {
-    for expected in identities(volume) {
+    for expected in volume.files() {
         expected.open()?;
     }
     Ok(())
 }
 
-/// Opens the volume for reading, if it is still the file that was imported. The descriptor can
-/// not be used to write, whatever it is passed to.
-pub fn open_read_only(volume: &CapturedVolume) -> Result<OwnedFd, ImageError> {
-    Ok(identity(volume).open()?.into())
+/// One layer of a captured volume, open for QEMU.
+#[derive(Debug)]
+pub struct OpenLayer {
+    /// Cannot be used to write, whatever it is passed to.
+    pub file: OwnedFd,
+    /// Where it lies, for logs.
+    pub path: PathBuf,
+    /// Format, explicit.
+    pub format: Format,
+}
+
+/// Opens for reading what QEMU is given of the volume, nearest first, if all of its files are
+/// still those that were imported.
+pub fn open_read_only(volume: &CapturedVolume) -> Result<Vec<OpenLayer>, ImageError> {
+    quick_verify(volume)?;
+    let open = |layer: &ServedLayer| {
+        Ok(OpenLayer {
+            file: layer.file.open()?.into(),
+            path: layer.file.path.clone(),
+            format: layer.format,
+        })
+    };
+    volume.served.iter().map(open).collect()
 }
 
 /// How much of the qcow2 file `overlay` is written, not counting what lies below it. The overlay
@@ -264,13 +238,12 @@ impl OpenedSource {
         self,
         progress: &dyn Fn(u64, u64),
         cancelled: &AtomicBool,
-    ) -> Result<BackingFile, ImageError> {
+    ) -> Result<SourceFile, ImageError> {
         let hashed = hash(&self.file, self.length, progress, cancelled)
             .map_err(ImageError::io("read", &self.path))?;
-        let captured = BackingFile {
+        let captured = SourceFile {
             path: std::fs::canonicalize(&self.path)
                 .map_err(ImageError::io("resolve", &self.path))?,
-            format: self.format,
             file_size: self.length,
             modified_ns: modified_ns(&self.metadata),
             device: self.metadata.dev(),
@@ -303,79 +276,4 @@ fn open_chain(named: &[PathBuf]) -> Result<Vec<OpenedSource>, ImageError> {
         }
     }
     Ok(opened)
-}
-
-/// The time of a device node says nothing about its content.
-fn modified_ns(metadata: &Metadata) -> i64 {
-    if metadata.file_type().is_block_device() {
-        return 0;
-    }
-    let seconds = metadata.mtime().saturating_mul(1_000_000_000);
-    seconds.saturating_add(metadata.mtime_nsec())
-}
-
-fn identity(volume: &CapturedVolume) -> BackingFile {
-    BackingFile {
-        path: volume.path.clone(),
-        format: volume.format,
-        file_size: volume.file_size,
-        modified_ns: volume.modified_ns,
-        device: volume.device,
-        inode: volume.inode,
-        blake3: volume.blake3.clone(),
-    }
-}
-
-fn identities(volume: &CapturedVolume) -> impl Iterator<Item = BackingFile> {
-    std::iter::once(identity(volume)).chain(volume.chain.iter().cloned())
-}
-
-impl BackingFile {
-    /// Opens it for reading, if it is still the file that was imported.
-    pub fn open(&self) -> Result<File, ImageError> {
-        let file = self.open_nonblocking()?;
-        let metadata = file
-            .metadata()
-            .map_err(ImageError::io("read the attributes of", &self.path))?;
-        let is = if metadata.file_type().is_block_device() {
-            open_source(&self.path)?.1
-        } else {
-            metadata.len()
-        };
-        // The device number is not compared: it may change with every restart of the host.
-        if metadata.ino() != self.inode {
-            return Err(self.changed(Changed::Replaced));
-        }
-        if is != self.file_size {
-            let was = self.file_size;
-            return Err(self.changed(Changed::Size { was, is }));
-        }
-        if modified_ns(&metadata) != self.modified_ns {
-            return Err(self.changed(Changed::Modified));
-        }
-        fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))
-            .map_err(io::Error::from)
-            .map_err(ImageError::io("open", &self.path))?;
-        Ok(file)
-    }
-
-    /// Neither follows a symbolic link that took its place nor waits on a FIFO.
-    fn open_nonblocking(&self) -> Result<File, ImageError> {
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let opened = File::options()
-            .read(true)
-            .custom_flags(flags.bits())
-            .open(&self.path);
-        opened.map_err(|source| match source.raw_os_error() {
-            Some(nix::libc::ELOOP) => self.changed(Changed::Replaced),
-            _ => crate::format::open_failure(&self.path, source),
-        })
-    }
-
-    fn changed(&self, changed: Changed) -> ImageError {
-        ImageError::Changed {
-            path: self.path.clone(),
-            changed,
-        }
-    }
 }

@@ -168,12 +168,7 @@ fn inject_disk(
     let beside = place.parent().unwrap_or(Path::new("/"));
     let scratch = scratch(beside, ".lifeboat-")?;
     let overlay = scratch.path().join("overlay.qcow2");
-    lifeboat_images::create_overlay(
-        &captured.path,
-        captured.format,
-        captured.virtual_size,
-        &overlay,
-    )?;
+    prepare::overlay_over(&captured, &overlay)?;
     let request = InjectRequest {
         machine: "disk".into(),
         nics,

@@ -209,17 +209,21 @@ fn open_layers(disk: &DiskPlan, group: &str) -> anyhow::Result<(Layers, DiskSpec
             disk.prepared.display()
         )
     })?;
-    let captured = lifeboat_images::open_read_only(&disk.captured)?;
-    let layers: Layers = vec![
+    let mut layers: Layers = vec![
         (format!("{group}-run"), run.into()),
         (format!("{group}-prepared"), prepared.into()),
-        (format!("{group}-captured"), captured),
     ];
-    let about = [
-        (disk.run.as_path(), DiskPlan::OVERLAY),
-        (disk.prepared.as_path(), DiskPlan::OVERLAY),
-        (disk.captured.path.as_path(), disk.captured.format),
+    let mut about = vec![
+        (disk.run.clone(), DiskPlan::OVERLAY),
+        (disk.prepared.clone(), DiskPlan::OVERLAY),
     ];
+    for (number, layer) in lifeboat_images::open_read_only(&disk.captured)?
+        .into_iter()
+        .enumerate()
+    {
+        layers.push((format!("{group}-captured-{number}"), layer.file));
+        about.push((layer.path, layer.format));
+    }
     let spec = layers
         .iter()
         .zip(about)
