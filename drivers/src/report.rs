@@ -242,6 +242,47 @@ pub enum Action {
     Linked,
     /// It was taken away.
     Removed,
+    /// It was moved aside, in the same directory.
+    Moved,
+    /// A directory was made.
+    DirectoryMade,
+}
+
+/// The content of a file before it was replaced or taken away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OldContent {
+    /// UTF-8.
+    Text(String),
+    /// Anything else, as hexadecimal digits.
+    Hex(String),
+}
+
+impl OldContent {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::Text(text),
+            Err(error) => {
+                let bytes = error.as_bytes().iter();
+                Self::Hex(bytes.map(|byte| format!("{byte:02x}")).collect())
+            }
+        }
+    }
+
+    /// The bytes of the file.
+    pub fn bytes(&self) -> std::io::Result<Vec<u8>> {
+        let digits = match self {
+            Self::Text(text) => return Ok(text.clone().into_bytes()),
+            Self::Hex(digits) => digits.as_bytes(),
+        };
+        let pairs = digits.chunks(2).map(|pair| {
+            let text = std::str::from_utf8(pair).ok()?;
+            u8::from_str_radix(text, 16).ok()
+        });
+        pairs
+            .collect::<Option<Vec<u8>>>()
+            .ok_or_else(|| std::io::Error::other("the old content is not hexadecimal"))
+    }
 }
 
 /// One change, enough to prove it and to undo it.
@@ -257,8 +298,14 @@ pub struct Change {
     pub old_hash: Option<String>,
     /// BLAKE3 after, unless it was removed.
     pub new_hash: Option<String>,
-    /// The whole old content of a replaced text file, for replay backwards.
-    pub old_content: Option<String>,
+    /// The whole old content of a replaced or removed file, for replay backwards.
+    pub old_content: Option<OldContent>,
+    /// Where a moved file is now.
+    #[serde(default)]
+    pub moved_to: Option<String>,
+    /// Permission bits of a replaced or removed file.
+    #[serde(default)]
+    pub mode: Option<u32>,
 }
 
 /// All changes of one injection.

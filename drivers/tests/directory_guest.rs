@@ -8,8 +8,9 @@ mod fake_guest;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use lifeboat_drivers::guest::apply::{apply, undo};
 use lifeboat_drivers::guest::kernels::{self, KernelImage};
-use lifeboat_drivers::guest::plan::{self, apply, undo};
+use lifeboat_drivers::guest::plan;
 use lifeboat_drivers::guest::root::Root;
 use lifeboat_drivers::guest::verify::verify;
 use lifeboat_drivers::{

@@ -1,6 +1,7 @@
 //! The guest's filesystem seen as a directory: reading facts out of it and
 //! deciding what to change. Works on any directory, so it is tested without a VM.
 
+pub mod apply;
 pub mod boot_loader;
 pub mod extract;
 pub mod facts;
@@ -9,4 +10,5 @@ pub mod kernels;
 pub mod network;
 pub mod plan;
 pub mod root;
+mod selinux;
 pub mod verify;

@@ -1,7 +1,6 @@
 //! What to change in a guest: decided first and whole, carried out after.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use super::boot_loader;
 use super::facts::has_cloud_init;
@@ -15,17 +14,13 @@ use crate::initrd::supplement::{
     with_lines,
 };
 use crate::initrd::target::{fallback, rebuilt};
-use crate::report::{
-    Action, Change, Generator, GuestReport, InjectRequest, Manifest, Refusal, Target,
-};
+use crate::report::{Generator, GuestReport, InjectRequest, Refusal, Target};
 
 /// Largest kernel module that is copied.
 const LARGEST_MODULE: u64 = 32 << 20;
 /// Room that must be left beside the supplements.
 const ROOM_ON_ROOT: u64 = 16 << 20;
 const INODES: u64 = 100;
-/// Only configuration files are ever replaced or removed.
-const LARGEST_REPLACED: u64 = 4 << 20;
 
 /// One change to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +54,13 @@ pub enum Edit {
     Remove {
         /// Path in the guest.
         path: String,
+    },
+    /// Move a file aside, out of the sight of what reads it.
+    Move {
+        /// Path in the guest.
+        path: String,
+        /// Its new path, in the same directory.
+        to: String,
     },
 }
 
@@ -380,97 +382,4 @@ fn check_room(root: &Root, plan: &Plan) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-/// Carries a plan out; takes no decision.
-pub fn apply(root: &Root, plan: &Plan) -> io::Result<Manifest> {
-    let mut manifest = Manifest::default();
-    for edit in &plan.edits {
-        manifest.changes.push(apply_one(root, edit)?);
-    }
-    Ok(manifest)
-}
-
-fn apply_one(root: &Root, edit: &Edit) -> io::Result<Change> {
-    match edit {
-        Edit::Append {
-            path,
-            size,
-            hashes,
-            bytes,
-        } => {
-            root.append(path, *size, bytes)?;
-            Ok(Change {
-                path: path.clone(),
-                action: Action::Appended,
-                old_size: Some(*size),
-                old_hash: Some(hashes.0.clone()),
-                new_hash: Some(hashes.1.clone()),
-                old_content: None,
-            })
-        }
-        Edit::Write { path, content } => {
-            let mut change = before(root, path, Action::Created)?;
-            if change.old_size.is_some() {
-                change.action = Action::Replaced;
-            }
-            root.write(path, content)?;
-            change.new_hash = Some(blake3::hash(content).to_hex().to_string());
-            Ok(change)
-        }
-        Edit::Link { path, target } => {
-            let change = before(root, path, Action::Linked)?;
-            root.symlink(target, path)?;
-            Ok(change)
-        }
-        Edit::Remove { path } => {
-            let change = before(root, path, Action::Removed)?;
-            root.remove(path)?;
-            Ok(change)
-        }
-    }
-}
-
-/// What there was, for the way back.
-fn before(root: &Root, path: &str, action: Action) -> io::Result<Change> {
-    let content = root.read(path, LARGEST_REPLACED)?;
-    Ok(Change {
-        path: path.to_owned(),
-        action,
-        old_size: content.as_ref().map(|content| content.len() as u64),
-        old_hash: content
-            .as_ref()
-            .map(|content| blake3::hash(content).to_hex().to_string()),
-        new_hash: None,
-        old_content: content.and_then(|content| String::from_utf8(content).ok()),
-    })
-}
-
-/// Takes all changes of a manifest back, last first.
-///
-/// Each file must still be as the injection left it: what the guest changed
-/// since is never thrown away.
-pub fn undo(root: &Root, manifest: &Manifest) -> io::Result<()> {
-    for change in manifest.changes.iter().rev() {
-        undo_one(root, change)?;
-    }
-    Ok(())
-}
-
-fn undo_one(root: &Root, change: &Change) -> io::Result<()> {
-    let path = change.path.as_str();
-    if change.action != Action::Linked && root.hash(path)? != change.new_hash {
-        let changed = format!("/{path} has been changed since the injection");
-        return Err(io::Error::other(changed));
-    }
-    match (change.action, change.old_size, &change.old_content) {
-        (Action::Appended, Some(size), _) => root.truncate(path, size),
-        (Action::Replaced | Action::Removed, _, Some(content)) => {
-            root.write(path, content.as_bytes())
-        }
-        (Action::Created | Action::Linked, _, _) => root.remove(path),
-        _ => Err(io::Error::other(format!(
-            "the old content of /{path} was not kept"
-        ))),
-    }
 }

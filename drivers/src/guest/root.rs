@@ -9,15 +9,12 @@ use std::path::{Path, PathBuf};
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
-use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
 /// No directory of interest holds more than this.
 const MOST_NAMES: usize = 100_000;
-
-const SELINUX: &str = "security.selinux";
 
 /// What a directory entry is, without following links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,25 +200,45 @@ impl Root {
 
     /// Replaces the content in place, which keeps inode, owner and labels, or
     /// creates the file with its directories.
+    ///
+    /// On a full filesystem the old content stays: what needs room is written
+    /// first, behind it.
     pub fn write(&self, path: &str, content: &[u8]) -> io::Result<()> {
-        let mut file = self.create(path)?;
-        file.write_all(content)?;
+        self.make_parents(path)?;
+        let existed = self.exists(path);
+        let mut file = self.open_for_writing(path, OFlag::O_RDWR | OFlag::O_CREAT)?;
+        let old = file.metadata()?.len();
+        let kept = usize::try_from(old)
+            .unwrap_or(usize::MAX)
+            .min(content.len());
+        let extended = file
+            .seek(SeekFrom::Start(kept as u64))
+            .and_then(|_| file.write_all(&content[kept..]))
+            .and_then(|()| file.sync_all());
+        if let Err(error) = extended {
+            if existed {
+                file.set_len(old)?;
+            } else {
+                self.remove(path)?;
+            }
+            return Err(error);
+        }
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&content[..kept])?;
+        file.set_len(content.len() as u64)?;
         file.sync_all()
     }
 
     /// Creates or empties a file, with its directories, for streaming into it.
     pub fn create(&self, path: &str) -> io::Result<File> {
         self.make_parents(path)?;
-        let existed = self.exists(path);
         let file = self.open_for_writing(path, OFlag::O_WRONLY | OFlag::O_CREAT)?;
         file.set_len(0)?;
-        if !existed {
-            self.inherit_label(path, &file)?;
-        }
         Ok(file)
     }
 
-    /// Adds bytes at the end, expecting the file to have `size` bytes.
+    /// Adds bytes at the end, expecting the file to have `size` bytes; where
+    /// there is no room, the file stays as it was.
     pub fn append(&self, path: &str, size: u64, bytes: &[u8]) -> io::Result<()> {
         let mut file = self.open_for_writing(path, OFlag::O_RDWR)?;
         if file.seek(SeekFrom::End(0))? != size {
@@ -229,8 +246,11 @@ impl Root {
                 "{path} has changed its size meanwhile"
             )));
         }
-        file.write_all(bytes)?;
-        file.sync_all()
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        if written.is_err() {
+            file.set_len(size)?;
+        }
+        written
     }
 
     /// Cuts a file to a size.
@@ -261,22 +281,72 @@ impl Root {
         Ok(unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)?)
     }
 
-    /// Gives something new the SELinux label of its directory, as the guest's
-    /// own kernel would in most places: relabelling at boot may never be reached.
-    fn inherit_label(&self, path: &str, new: impl AsFd) -> io::Result<()> {
-        let (parent, _) = parent_and_name(path);
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-        let parent = self.open_at(parent, flags, Mode::empty())?;
-        let mut label = [0u8; 512];
-        match fgetxattr(&parent, SELINUX, &mut label) {
-            Ok(length) => Ok(fsetxattr(
-                new,
-                SELINUX,
-                &label[..length],
-                XattrFlags::empty(),
-            )?),
-            Err(_) => Ok(()),
+    /// Removes a directory unless something is in it.
+    pub fn remove_empty_directory(&self, path: &str) -> io::Result<()> {
+        let (parent, name) = self.open_parent(path)?;
+        match unlinkat(&parent, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Renames a file; nothing of the new name is replaced.
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let (old_parent, old) = self.open_parent(from)?;
+        let (new_parent, new) = self.open_parent(to)?;
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        Ok(rustix::fs::renameat_with(
+            &old_parent,
+            old,
+            &new_parent,
+            new,
+            flags,
+        )?)
+    }
+
+    /// Permission bits of a regular file.
+    pub fn mode(&self, path: &str) -> io::Result<Option<u32>> {
+        let file = self.open_file(path)?;
+        file.map(|file| Ok(fstat(&file)?.st_mode & 0o7777))
+            .transpose()
+    }
+
+    /// Sets the permission bits of a regular file.
+    pub fn set_mode(&self, path: &str, mode: u32) -> io::Result<()> {
+        let file = self.open_for_writing(path, OFlag::O_RDWR)?;
+        Ok(fchmod(&file, Mode::from_bits_truncate(mode))?)
+    }
+
+    /// The extended attribute of a file, directory or link, which is not followed.
+    pub fn attribute(&self, path: &str, name: &str) -> io::Result<Vec<u8>> {
+        let mut value = vec![0; 512];
+        let length = rustix::fs::lgetxattr(self.handle(path)?.path(), name, &mut value)?;
+        value.truncate(length);
+        Ok(value)
+    }
+
+    /// Sets an extended attribute of a file, directory or link, which is not followed.
+    pub fn set_attribute(&self, path: &str, name: &str, value: &[u8]) -> io::Result<()> {
+        let flags = rustix::fs::XattrFlags::empty();
+        Ok(rustix::fs::lsetxattr(
+            self.handle(path)?.path(),
+            name,
+            value,
+            flags,
+        )?)
+    }
+
+    /// A path for calls that know no descriptors: no link of the guest is
+    /// followed on the way, because the directory is held open.
+    fn handle(&self, path: &str) -> io::Result<Handle> {
+        let (parent, name) = self.open_parent(path)?;
+        if matches!(name, "" | "." | "..") {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(Handle {
+            name: name.to_owned(),
+            parent,
+        })
     }
 
     fn open_parent<'a>(&self, path: &'a str) -> io::Result<(OwnedFd, &'a str)> {
@@ -285,7 +355,9 @@ impl Root {
         Ok((self.open_at(parent, flags, Mode::empty())?, name))
     }
 
-    fn make_parents(&self, path: &str) -> io::Result<()> {
+    /// Makes the directories above a path; gives those that were not there.
+    pub fn make_parents(&self, path: &str) -> io::Result<Vec<String>> {
+        let mut made = Vec::new();
         for (end, _) in path.match_indices('/').filter(|(end, _)| *end > 0) {
             let parent = &path[..end];
             if self.is_directory(parent) {
@@ -293,15 +365,26 @@ impl Root {
             }
             let (above, name) = self.open_parent(parent)?;
             match mkdirat(&above, name, Mode::from_bits_truncate(0o755)) {
-                Ok(()) => {
-                    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-                    self.inherit_label(parent, self.open_at(parent, flags, Mode::empty())?)?;
-                }
+                Ok(()) => made.push(parent.to_owned()),
                 Err(Errno::EEXIST) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(made)
+    }
+}
+
+/// An open directory with a name in it.
+struct Handle {
+    parent: OwnedFd,
+    name: String,
+}
+
+impl Handle {
+    fn path(&self) -> PathBuf {
+        Path::new("/proc/self/fd")
+            .join(self.parent.as_raw_fd().to_string())
+            .join(&self.name)
     }
 }
 
@@ -363,27 +446,6 @@ mod tests {
         root.append("boot/initrd", 8, b"again").unwrap_err();
         root.truncate("boot/initrd", 8).unwrap();
         assert_eq!(root.hash("boot/initrd").unwrap(), before);
-    }
-
-    #[test]
-    fn new_files_have_the_label_of_their_directory() {
-        let directory = tempfile::tempdir().unwrap();
-        let label = b"system_u:object_r:etc_t:s0\0";
-        let etc = directory.path().join("etc");
-        std::fs::create_dir(&etc).unwrap();
-        let opened = File::open(&etc).unwrap();
-        if fsetxattr(&opened, SELINUX, label, XattrFlags::empty()).is_err() {
-            let _ = writeln!(io::stderr(), "\nSKIPPED SELinux labels: cannot be set here");
-            return;
-        }
-        let root = Root::open(directory.path()).unwrap();
-        root.write("etc/systemd/network/a.link", b"x").unwrap();
-        for path in ["systemd", "systemd/network", "systemd/network/a.link"] {
-            let mut found = [0; 64];
-            let file = File::open(etc.join(path)).unwrap();
-            let length = fgetxattr(&file, SELINUX, &mut found).unwrap();
-            assert_eq!(&found[..length], label, "{path}");
-        }
     }
 
     #[test]

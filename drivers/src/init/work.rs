@@ -5,6 +5,7 @@ use std::io;
 use super::disks::{self, Attached, Found};
 use super::mounts::{self, Guest};
 use super::output::Output;
+use crate::guest::apply;
 use crate::guest::extract::{Limits, extract};
 use crate::guest::kernels::{self, KernelImage};
 use crate::guest::network;
@@ -82,7 +83,7 @@ fn inject(
     guest
         .make_writable()
         .map_err(describe("making the guest writable"))?;
-    let changes = plan::apply(&root, &plan).map_err(describe("changing the guest"))?;
+    let changes = apply::apply(&root, &plan).map_err(describe("changing the guest"))?;
     drop(root);
     guest
         .mount_again()
