@@ -1,12 +1,10 @@
 //! Windows registry hives: who a machine is, whom it is configured to use, what it runs.
 //!
-//! `format` reads the file, `replay` applies its transaction logs, `system`, `software` and `user`
-//! take the facts out. No library: the one with a fitting licence aborts on hostile sizes.
+//! `lifeboat-hive` reads the file and applies its transaction logs; the modules here take the facts
+//! out.
 
-mod format;
 mod identity;
 mod network;
-mod replay;
 mod service;
 mod software;
 mod storage;
@@ -23,8 +21,8 @@ use crate::folder::list_files;
 use crate::identity::Interface;
 use crate::services;
 
-pub(crate) use format::Hive;
-use format::Key;
+pub(crate) use lifeboat_hive::Hive;
+use lifeboat_hive::Key;
 pub(crate) use service::{WindowsService, needs};
 
 /// Larger than any hive that Windows itself loads in practice.
@@ -39,12 +37,9 @@ pub enum HiveError {
     /// The file could not be read.
     #[error("failed to read the registry hive")]
     Io(#[from] std::io::Error),
-    /// The file is something else.
-    #[error("it is not a registry hive of Windows NT")]
-    NotAHive,
-    /// Its first key is not there.
-    #[error("the registry hive is damaged: it has no root key")]
-    NoRoot,
+    /// The file is something else, or damaged from its first key on.
+    #[error(transparent)]
+    Unusable(#[from] lifeboat_hive::HiveError),
     /// No machine has a hive of this size.
     #[error("the registry hive is larger than {} MiB", MAX_HIVE >> 20)]
     TooLarge,
@@ -204,7 +199,7 @@ fn open(relative: &str, path: &Path, files: &[(String, PathBuf)]) -> Result<Hive
             logs.push(bytes_of(path)?);
         }
     }
-    Hive::open(bytes_of(path)?, &logs)
+    Ok(Hive::open(bytes_of(path)?, &logs)?)
 }
 
 fn bytes_of(path: &Path) -> Result<Vec<u8>, HiveError> {

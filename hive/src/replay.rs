@@ -3,7 +3,7 @@
 //! Two formats: from Windows 8.1 on entries with hashes ("HvLE"), before that one bitmap of
 //! dirty pages ("DIRT"). A machine whose disk was copied while it ran always has some.
 
-use super::format::{BASE, u32_at, u64_at};
+use crate::format::{BASE, u32_at, u64_at};
 
 const SECTOR: usize = 512;
 const ENTRY_HEAD: usize = 40;
@@ -11,12 +11,32 @@ const HASH_SEED: u64 = 0x82ef_4d88_7a4e_55c5;
 const MAX_HIVE: usize = 512 << 20;
 const MAX_PAGES: usize = 1 << 20;
 
-/// Brings a hive up to date; false when changes are missing that no log holds.
-pub(super) fn apply(hive: &mut Vec<u8>, logs: &[Vec<u8>]) -> bool {
+/// What a hive needed to be up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replay {
+    /// Nothing: it was written out whole.
+    Clean,
+    /// Entries of the newer logs.
+    Entries(Last),
+    /// Sectors of an older log.
+    Sectors,
+    /// Changes that no log holds.
+    Missing,
+}
+
+/// The last entry that was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Last {
+    pub sequence: u32,
+    /// Size of the hive without its base block.
+    pub bins: u32,
+}
+
+/// Brings a hive up to date as far as its logs allow.
+pub(crate) fn apply(hive: &mut Vec<u8>, logs: &[Vec<u8>]) -> Replay {
     let is_sound = base_is_sound(hive);
-    let is_dirty = !is_sound || u32_at(hive, 4) != u32_at(hive, 8);
-    if !is_dirty {
-        return true;
+    if is_sound && u32_at(hive, 4) == u32_at(hive, 8) {
+        return Replay::Clean;
     }
     let mut logs: Vec<&[u8]> = logs
         .iter()
@@ -32,24 +52,38 @@ pub(super) fn apply(hive: &mut Vec<u8>, logs: &[Vec<u8>]) -> bool {
     } else {
         0
     };
-    replay_entries(hive, &logs, least) > 0 || replay_bitmap(hive, &logs) > 0
+    if let Some(last) = replay_entries(hive, &logs, least) {
+        return Replay::Entries(last);
+    }
+    match replay_bitmap(hive, &logs) {
+        0 => Replay::Missing,
+        _ => Replay::Sectors,
+    }
 }
 
-/// Whether a base block (of a hive or a log) has the checksum it says.
-fn base_is_sound(bytes: &[u8]) -> bool {
-    let Some(head) = bytes.get(..SECTOR).filter(|head| head.starts_with(b"regf")) else {
-        return false;
-    };
+/// Whether logs are of the format before Windows 8.1, which is read but not written after.
+pub(crate) fn are_old(logs: &[Vec<u8>]) -> bool {
+    let mut tags = logs.iter().map(|log| log.get(SECTOR..SECTOR + 4));
+    tags.any(|tag| tag == Some(b"DIRT"))
+}
+
+/// The checksum that a base block should have.
+pub(crate) fn checksum(head: &[u8]) -> u32 {
     let sum = head[..508]
         .chunks_exact(4)
         .filter_map(|word| u32_at(word, 0))
         .fold(0, |sum, word| sum ^ word);
-    let sum = match sum {
+    match sum {
         0 => 1,
         u32::MAX => u32::MAX - 1,
         sum => sum,
-    };
-    u32_at(head, 508) == Some(sum)
+    }
+}
+
+/// Whether a base block (of a hive or a log) has the checksum it says.
+pub(crate) fn base_is_sound(bytes: &[u8]) -> bool {
+    let head = bytes.get(..SECTOR).filter(|head| head.starts_with(b"regf"));
+    head.is_some_and(|head| u32_at(head, 508) == Some(checksum(head)))
 }
 
 /// A base block that was torn while it was written is in each log too.
@@ -66,9 +100,8 @@ struct Entry<'a> {
 }
 
 /// Entries of all logs that follow each other without a gap, oldest first.
-fn replay_entries(hive: &mut Vec<u8>, logs: &[&[u8]], least: u32) -> usize {
-    let mut applied = 0;
-    let mut last: Option<u32> = None;
+fn replay_entries(hive: &mut Vec<u8>, logs: &[&[u8]], least: u32) -> Option<Last> {
+    let mut last: Option<Last> = None;
     for log in logs {
         let mut at = SECTOR;
         while let Some((entry, next)) = entry(log, at) {
@@ -76,15 +109,17 @@ fn replay_entries(hive: &mut Vec<u8>, logs: &[&[u8]], least: u32) -> usize {
             if entry.sequence < least {
                 continue;
             }
-            let follows = last.is_none_or(|last| entry.sequence == last.wrapping_add(1));
+            let follows = last.is_none_or(|last| entry.sequence == last.sequence.wrapping_add(1));
             if !follows || !put(hive, &entry) {
                 break;
             }
-            last = Some(entry.sequence);
-            applied += 1;
+            last = Some(Last {
+                sequence: entry.sequence,
+                bins: entry.bins as u32,
+            });
         }
     }
-    applied
+    last
 }
 
 fn entry(log: &[u8], at: usize) -> Option<(Entry<'_>, usize)> {

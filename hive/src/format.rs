@@ -4,43 +4,57 @@
 //! taken as absent, and the number of keys and values looked at is bounded.
 
 use std::cell::Cell;
-#[cfg(test)]
 use std::collections::HashSet;
 
-use super::HiveError;
-use super::replay;
+use thiserror::Error;
 
-pub(super) const BASE: usize = 4096;
-const MAX_SUBKEYS: usize = 20_000;
+use crate::replay::{self, Replay};
+
+pub(crate) const BASE: usize = 4096;
+const MAX_SUBKEYS: usize = 1_000_000;
 const MAX_VALUES: usize = 1_000;
 const MAX_DATA: usize = 64 << 10;
 /// Bytes that are looked at in one hive: a hostile one leads to the same places again and again.
 const MAX_WORK: usize = 1 << 30;
 const SEGMENT: usize = 16_344;
-#[cfg(test)]
 const MAX_KEYS: usize = 1_000_000;
 
+/// Why a file is not a hive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum HiveError {
+    /// The file is something else.
+    #[error("it is not a registry hive of Windows NT")]
+    NotAHive,
+    /// Its first key is not there.
+    #[error("the registry hive is damaged: it has no root key")]
+    NoRoot,
+}
+
 /// A hive with its transaction logs applied.
-pub(crate) struct Hive {
-    bytes: Vec<u8>,
-    pub(super) work_left: Cell<usize>,
+#[derive(Debug)]
+pub struct Hive {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) work_left: Cell<usize>,
     /// Whether changes are missing because no log held them.
     pub is_torn: bool,
 }
 
 /// One key of a hive.
-#[derive(Clone, Copy)]
-pub(crate) struct Key<'h> {
+#[derive(Debug, Clone, Copy)]
+pub struct Key<'h> {
     hive: &'h Hive,
-    node: &'h [u8],
+    pub(crate) node: &'h [u8],
 }
 
 /// One value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Value {
+pub struct Value {
+    /// Its name; empty for the default value.
     pub name: String,
-    kind: u32,
-    data: Vec<u8>,
+    /// One of [`crate::kind`], or another.
+    pub kind: u32,
+    /// What it holds, as it lies in the hive.
+    pub data: Vec<u8>,
 }
 
 impl Hive {
@@ -49,22 +63,32 @@ impl Hive {
         if bytes.get(..4) != Some(b"regf") {
             return Err(HiveError::NotAHive);
         }
-        let is_torn = !replay::apply(&mut bytes, logs);
-        let hive = Self {
-            bytes,
-            work_left: Cell::new(MAX_WORK),
-            is_torn,
-        };
+        let is_torn = replay::apply(&mut bytes, logs) == Replay::Missing;
+        let hive = Self::of(bytes, is_torn);
         hive.root().ok_or(HiveError::NoRoot)?;
         Ok(hive)
     }
 
+    pub(crate) fn of(bytes: Vec<u8>, is_torn: bool) -> Self {
+        Self {
+            bytes,
+            work_left: Cell::new(MAX_WORK),
+            is_torn,
+        }
+    }
+
+    /// The first key.
     pub fn root(&self) -> Option<Key<'_>> {
         self.key(u32_at(&self.bytes, 36)?)
     }
 
+    /// Starts the budget of work anew.
+    pub(crate) fn renew(&self) {
+        self.work_left.set(MAX_WORK);
+    }
+
     /// The content of an allocated cell.
-    fn cell(&self, offset: u32) -> Option<&[u8]> {
+    pub(crate) fn cell(&self, offset: u32) -> Option<&[u8]> {
         let start = BASE.checked_add(offset as usize)?;
         let size = i32::from_le_bytes(self.bytes.get(start..start + 4)?.try_into().ok()?);
         let length = usize::try_from(size.checked_neg()?).ok()?;
@@ -74,13 +98,12 @@ impl Hive {
         self.bytes.get(start + 4..start.checked_add(length)?)
     }
 
-    fn key(&self, offset: u32) -> Option<Key<'_>> {
+    pub(crate) fn key(&self, offset: u32) -> Option<Key<'_>> {
         let node = self.cell(offset)?;
         (node.get(..2)? == b"nk" && node.len() >= 76).then_some(Key { hive: self, node })
     }
 
     /// All keys that can be reached, each once.
-    #[cfg(test)]
     pub fn walk(&self, seen: &mut dyn FnMut(&str, Key<'_>)) {
         let root = self.root().map(|key| (String::new(), key));
         let mut waiting: Vec<(String, Key<'_>)> = root.into_iter().collect();
@@ -97,6 +120,7 @@ impl Hive {
 }
 
 impl<'h> Key<'h> {
+    /// Its name.
     pub fn name(&self) -> String {
         let length = u16_at(self.node, 72).unwrap_or(0);
         let is_narrow = u16_at(self.node, 2).unwrap_or(0) & 0x20 != 0;
@@ -115,6 +139,7 @@ impl<'h> Key<'h> {
             .collect()
     }
 
+    /// The key of this name directly below; its name may be in any case.
     pub fn subkey(&self, name: &str) -> Option<Key<'h>> {
         self.subkeys()
             .into_iter()
@@ -127,6 +152,7 @@ impl<'h> Key<'h> {
             .try_fold(*self, |key, name| key.subkey(name))
     }
 
+    /// Its values, in the order of the hive.
     pub fn values(&self) -> Vec<Value> {
         let count = u32_at(self.node, 36).unwrap_or(0) as usize;
         let list = u32_at(self.node, 40).and_then(|list| self.hive.cell(list));
@@ -135,7 +161,7 @@ impl<'h> Key<'h> {
         };
         let offsets = list.chunks_exact(4).take(count.min(MAX_VALUES));
         offsets
-            .filter_map(|offset| self.hive.value(u32_at(offset, 0)?))
+            .filter_map(|offset| self.hive.value_at(u32_at(offset, 0)?))
             .collect()
     }
 
@@ -146,15 +172,18 @@ impl<'h> Key<'h> {
             .find(|value| value.name.eq_ignore_ascii_case(name))
     }
 
+    /// The text of a value, unless it is empty.
     pub fn text(&self, name: &str) -> Option<String> {
         let text = self.value(name)?.text();
         (!text.is_empty()).then_some(text)
     }
 
+    /// The number of a value.
     pub fn number(&self, name: &str) -> Option<u32> {
         self.value(name)?.number()
     }
 
+    /// The texts of a value.
     pub fn texts(&self, name: &str) -> Vec<String> {
         self.value(name)
             .map(|value| value.texts())
@@ -163,7 +192,7 @@ impl<'h> Key<'h> {
 }
 
 impl Hive {
-    fn list(&self, offset: u32, depth: usize, out: &mut Vec<u32>) {
+    pub(crate) fn list(&self, offset: u32, depth: usize, out: &mut Vec<u32>) {
         let Some(cell) = self.cell(offset) else {
             return;
         };
@@ -192,7 +221,7 @@ impl Hive {
         }
     }
 
-    fn value(&self, offset: u32) -> Option<Value> {
+    pub(crate) fn value_at(&self, offset: u32) -> Option<Value> {
         let cell = self.cell(offset)?;
         if cell.get(..2)? != b"vk" {
             return None;
@@ -263,6 +292,7 @@ impl Value {
         }
     }
 
+    /// The number that it holds.
     pub fn number(&self) -> Option<u32> {
         match self.kind {
             4 | 11 => u32_at(&self.data, 0),
@@ -290,18 +320,44 @@ fn wide(bytes: &[u8]) -> String {
         .collect()
 }
 
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(
         bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
     ))
 }
 
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(
         bytes.get(at..at.checked_add(8)?)?.try_into().ok()?,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Editor, kind};
+
+    #[test]
+    fn work_on_a_hive_is_bounded() {
+        let mut editor = Editor::open(crate::edit::smallest_hive(), &[]).unwrap();
+        for number in 0..50 {
+            let path = format!("a\\{number}");
+            editor.set(&path, "v", kind::BINARY, &[1; 9]).unwrap();
+        }
+        let hive = Hive::open(editor.finish(), &[]).unwrap();
+        let count = |hive: &Hive| {
+            let mut count = 0;
+            hive.walk(&mut |_, key| count += 1 + key.values().len());
+            count
+        };
+        let whole = count(&hive);
+        let used = MAX_WORK - hive.work_left.get();
+        assert!(used > 1_000, "{used}");
+        hive.work_left.set(used / 2);
+        assert!(count(&hive) < whole);
+    }
 }
