@@ -137,29 +137,110 @@ install_rust() {
   rust_is_new_enough || fail "no Rust toolchain that is new enough could be installed"
 }
 
-# The kernel of the micro-VM: a distribution's package, unpacked, not installed,
-# so that this machine's own boot stays as it is.
+# What the micro-VM is made of: a distribution's kernel and a kit of tools for
+# storage, unpacked, not installed, so that this machine stays as it is. What is
+# there already is left alone; a directory without the kit gets it.
 fetch_kernel() {
-  compgen -G "$KERNEL_DIR/boot/vmlinuz-*" >/dev/null && return 0
+  compgen -G "$KERNEL_DIR/boot/vmlinuz-*" >/dev/null || fetch_kernel_alone
+  [ -s "$KERNEL_DIR/kit.tar" ] || fetch_kit
+}
+
+fetch_kernel_alone() {
   say "fetching the kernel of the micro-VM"
-  local meta work package file
+  local meta work modules
+  local packages=()
   meta=$(kernel_package)
   work=$(mktemp -d)
-  while read -r package; do
-    (cd "$work" && apt-get download -qq "$package" >/dev/null 2>"$work/log") || fail "apt cannot download $package: $(cat "$work/log")"
-  done < <(kernel_packages "$meta")
-  for file in "$work"/*.deb; do dpkg-deb -x "$file" "$work/tree"; done
+  mapfile -t packages < <(kernel_packages "$meta")
+  unpack_packages "$work" "${packages[@]}"
   rm -rf "$KERNEL_DIR.part"
   mkdir -p "$KERNEL_DIR.part/lib"
   mv "$work/tree/boot" "$KERNEL_DIR.part/"
   # Newer releases keep modules under /usr.
-  local modules
   for modules in "$work/tree/lib/modules" "$work/tree/usr/lib/modules"; do
     [ ! -d "$modules" ] || mv "$modules" "$KERNEL_DIR.part/lib/"
   done
   depmod_kernel "$KERNEL_DIR.part"
   mv "$KERNEL_DIR.part" "$KERNEL_DIR"
   rm -rf "$work"
+}
+
+# unpack_packages WORK PACKAGE...: into WORK/tree.
+unpack_packages() {
+  local work=$1 package file
+  shift
+  # apt drops its rights while it downloads.
+  mkdir -p "$work/packages"
+  chmod 755 "$work"
+  chmod 777 "$work/packages"
+  for package in "$@"; do
+    (cd "$work/packages" && apt-get download -qq "$package" >/dev/null 2>"$work/log") ||
+      fail "apt cannot download $package: $(cat "$work/log")"
+  done
+  for file in "$work"/packages/*.deb; do dpkg-deb -x "$file" "$work/tree"; done
+}
+
+# The kit: each program with the libraries it loads and their own loader, so
+# that it runs in the micro-VM whatever this machine is. GPL programs are run as
+# they are, never linked.
+KIT_PACKAGES=(lvm2 mdadm ntfs-3g cryptsetup-bin)
+KIT_PROGRAMS=(lvm mdadm ntfs-3g ntfs-3g.probe ntfsfix ntfsinfo cryptsetup)
+
+fetch_kit() {
+  say "fetching the micro-VM's kit of storage tools"
+  apt-cache show "${KIT_PACKAGES[@]}" >/dev/null 2>&1 || apt_get update -qq
+  local work program found
+  local packages=()
+  mapfile -t packages < <(kit_packages "${KIT_PACKAGES[@]}")
+  work=$(mktemp -d)
+  unpack_packages "$work" "${packages[@]}"
+  mkdir -p "$work/kit/bin" "$work/kit/lib"
+  for program in "${KIT_PROGRAMS[@]}"; do
+    found=$(kit_program "$work/tree" "$program")
+    cp -L "$found" "$work/kit/bin/$program"
+    kit_libraries "$work/tree" "$found" | while read -r library; do cp -Ln "$library" "$work/kit/lib/"; done
+  done
+  for program in "$work"/packages/*.deb; do dpkg-deb -W "$program"; done >"$work/kit/packages"
+  tar -C "$work/kit" --sort=name --owner=0 --group=0 --numeric-owner -cf "$KERNEL_DIR/kit.tar.part" .
+  mv "$KERNEL_DIR/kit.tar.part" "$KERNEL_DIR/kit.tar"
+  rm -rf "$work"
+}
+
+# The packages and all libraries below them.
+kit_packages() {
+  apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$@" |
+    awk -v wanted="$*" '
+      /^[^ ]/ { package = $1 }
+      /Depends:/ && $2 ~ /^lib/ { needs[package] = needs[package] " " $2 }
+      END {
+        count = split(wanted, queue, " ")
+        for (next_one = 1; next_one <= count; next_one++) {
+          if (seen[queue[next_one]]++) continue
+          print queue[next_one]
+          more = split(needs[queue[next_one]], names, " ")
+          for (each = 1; each <= more; each++) queue[++count] = names[each]
+        }
+      }'
+}
+
+kit_program() {
+  local folder
+  for folder in usr/sbin sbin usr/bin bin; do
+    [ ! -x "$1/$folder/$2" ] || { echo "$1/$folder/$2"; return; }
+  done
+  fail "the packages ${KIT_PACKAGES[*]} hold no program $2"
+}
+
+# What the loader of the same packages finds, the loader included.
+kit_libraries() {
+  local loader path list
+  loader=$(find "$1" -name 'ld-linux-x86-64.so.2' -print -quit)
+  [ -n "$loader" ] || fail "no loader was found among the packages of the micro-VM's kit"
+  path=$(find "$1" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd:)
+  list=$("$loader" --inhibit-cache --library-path "$path" --list "$2") || fail "$2 cannot be put into the micro-VM's kit: $list"
+  case $list in *'not found'*) fail "a library of $2 is missing: $list" ;; esac
+  echo "$loader"
+  awk '$2 == "=>" { print $3 }' <<<"$list"
 }
 
 kernel_package() {

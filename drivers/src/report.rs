@@ -124,6 +124,10 @@ pub struct Partition {
     pub part_uuid: Option<String>,
     /// Whether the partition table calls it an EFI system partition.
     pub efi_system: bool,
+    /// The guest's name for an array or a logical volume, which has the place of
+    /// the first partition that it lies on.
+    #[serde(default)]
+    pub volume: Option<String>,
 }
 
 /// The guest's root filesystem.
@@ -348,8 +352,11 @@ pub struct Task {
     pub inject: Option<InjectRequest>,
     /// Kernel modules of the micro-VM itself, in loading order.
     pub modules: Vec<String>,
-    /// Modules to load before the first mount of a filesystem, by its driver.
+    /// Modules to load before the first mount of a filesystem or the first use
+    /// of another part of the kernel, by its name.
     pub filesystems: BTreeMap<String, Vec<String>>,
+    /// Whether the disk with the kit of storage tools is attached.
+    pub kit: bool,
     /// Upper bound of the result stream.
     pub output_bytes: u64,
 }
@@ -441,16 +448,20 @@ pub enum Refusal {
         partition: String,
     },
     /// LVM.
-    #[error("{partition} is an LVM physical volume; LVM is not supported yet")]
+    #[error("{partition} is an LVM physical volume that cannot be used: {detail}")]
     Lvm {
         /// Which partition.
         partition: String,
+        /// Why not.
+        detail: String,
     },
     /// Software RAID.
-    #[error("{partition} is part of a software RAID; RAID is not supported yet")]
+    #[error("{partition} is part of a software RAID that cannot be used: {detail}")]
     Raid {
         /// Which partition.
         partition: String,
+        /// Why not.
+        detail: String,
     },
     /// Windows.
     #[error("{partition} holds NTFS; Windows guests are not supported yet")]
@@ -467,6 +478,25 @@ pub enum Refusal {
         filesystem: String,
         /// What the kernel said.
         detail: String,
+    },
+    /// The micro-VM lacks its tools.
+    #[error(
+        "{partition} needs the micro-VM's storage tools, which its kernel directory lacks (kit.tar); \
+         run ./setup, which completes it"
+    )]
+    NoKit {
+        /// What needs them.
+        partition: String,
+    },
+    /// Files that matter lie on a filesystem that is not there.
+    #[error(
+        "{mount} of the guest is on {device}, which is on no disk that was given; give all disks of the machine, in hardware order"
+    )]
+    MissingFilesystem {
+        /// Where it belongs.
+        mount: String,
+        /// As the guest names it.
+        device: String,
     },
     /// No kernel with an initramfs.
     #[error(

@@ -53,7 +53,7 @@ impl<'a> DeviceMap<'a> {
         let partition = self
             .partitions
             .iter()
-            .find(|known| (known.disk, known.number) == (disk, number))?;
+            .find(|known| known.volume.is_none() && (known.disk, known.number) == (disk, number))?;
         Some(format!("UUID={}", partition.uuid.as_ref()?))
     }
 

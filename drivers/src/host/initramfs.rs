@@ -15,8 +15,9 @@ use crate::report::Task;
 
 /// What the virtual hardware needs.
 const HARDWARE: [&str; 2] = ["virtio_pci", "virtio_blk"];
-/// What each filesystem needs beyond what the kernel has built in.
-const FILESYSTEMS: [(&str, &[&str]); 4] = [
+/// What each filesystem, and each other part of the kernel that some volumes
+/// need, wants beyond what the kernel has built in.
+const FILESYSTEMS: [(&str, &[&str]); 8] = [
     ("ext4", &["ext4"]),
     ("xfs", &["xfs"]),
     ("btrfs", &["btrfs"]),
@@ -30,10 +31,20 @@ const FILESYSTEMS: [(&str, &[&str]); 4] = [
             "nls_utf8",
         ],
     ),
+    ("device-mapper", &["dm_mod"]),
+    (
+        "raid",
+        &["md_mod", "raid0", "raid1", "raid10", "raid456", "linear"],
+    ),
+    ("crypt", &["dm_crypt", "xts", "aesni_intel"]),
+    ("fuse", &["fuse"]),
 ];
+/// The kit of storage tools, beside the kernel.
+const KIT: &str = "kit.tar";
 
 /// A distribution's kernel package, unpacked but not installed.
 pub(super) struct KernelPackage {
+    kit: PathBuf,
     image: PathBuf,
     /// Module files by module name; those built in are not among them.
     modules: BTreeMap<String, PathBuf>,
@@ -69,9 +80,19 @@ impl KernelPackage {
             }
         }
         Ok(Self {
+            kit: directory.join(KIT),
             image: directory.join("boot").join(format!("vmlinuz-{version}")),
             modules,
         })
+    }
+
+    /// The kit of storage tools, if it is there. A volume that needs it says so.
+    pub(super) fn kit(&self) -> Result<Option<File>, MicroVmError> {
+        match File::open(&self.kit) {
+            Ok(kit) => Ok(Some(kit)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(host(format!("opening {}", self.kit.display()))(error)),
+        }
     }
 
     /// The kernel image, readable for an unprivileged QEMU.

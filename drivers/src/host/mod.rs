@@ -66,7 +66,8 @@ pub struct Disk {
 pub struct MicroVm {
     /// The QEMU program.
     pub qemu: PathBuf,
-    /// A distribution's kernel package, unpacked: `boot/vmlinuz-*`, `lib/modules/*`.
+    /// A distribution's kernel package, unpacked: `boot/vmlinuz-*`, `lib/modules/*`,
+    /// and beside them `kit.tar`, the tools that LVM, RAID and NTFS need.
     pub kernel_dir: PathBuf,
     /// The static `lifeboat-injector`.
     pub injector: PathBuf,
@@ -195,11 +196,13 @@ fn perform(
     let output = results::output_file(out_dir, OUTPUT_BYTES)
         .map_err(host("making the file for the micro-VM's answer"))?;
     let kernel = initramfs::KernelPackage::open(&vm.kernel_dir)?;
+    let kit = kernel.kit()?;
     let task = Task {
         disks: disks.len(),
         inject: request.cloned(),
         modules: Vec::new(),
         filesystems: Default::default(),
+        kit: kit.is_some(),
         output_bytes: OUTPUT_BYTES,
     };
     let initramfs = kernel.initramfs(&vm.injector, task)?;
@@ -210,6 +213,7 @@ fn perform(
             .map_err(host("keeping the initramfs in memory"))?,
         disks,
         writable: request.is_some(),
+        kit: kit.as_ref(),
         output: &output,
     };
     let end = launch::run(&machine)?;

@@ -15,6 +15,7 @@ pub(super) struct Machine<'a> {
     pub initramfs: OwnedFd,
     pub disks: &'a [Disk],
     pub writable: bool,
+    pub kit: Option<&'a File>,
     pub output: &'a File,
 }
 
@@ -24,6 +25,7 @@ impl Machine<'_> {
         let layers = self.disks.iter().flat_map(|disk| &disk.layers);
         layers
             .map(|layer| layer.file.as_fd())
+            .chain(self.kit.map(|kit| kit.as_fd()))
             .chain([
                 self.kernel.as_fd(),
                 self.initramfs.as_fd(),
@@ -40,6 +42,9 @@ impl Machine<'_> {
         for (number, disk) in self.disks.iter().enumerate() {
             let node = add_layers(&mut arguments, number, disk, self.writable);
             arguments.disk(&node, &format!("lifeboat-{number}"));
+        }
+        if let Some(kit) = self.kit {
+            add_kit(&mut arguments, kit);
         }
         arguments.descriptor(self.output.as_fd());
         let set = self.output.as_raw_fd();
@@ -91,6 +96,20 @@ impl Machine<'_> {
                       cryptomgr.notests=1";
         arguments.text("-append", &format!("{kernel}{clock}"));
     }
+}
+
+/// The storage tools; nothing of them is read unless a volume needs them.
+fn add_kit(arguments: &mut Arguments, kit: &File) {
+    arguments.descriptor(kit.as_fd());
+    let set = kit.as_raw_fd();
+    arguments.pair(
+        "-blockdev",
+        json!({
+            "node-name": "kit", "driver": "raw", "read-only": true,
+            "file": {"driver": "file", "filename": format!("/dev/fdset/{set}"), "read-only": true}
+        }),
+    );
+    arguments.disk("kit", crate::init::KIT_SERIAL);
 }
 
 /// Adds the layers of one disk, lowest first; gives the top node's name.
@@ -200,12 +219,14 @@ mod tests {
         }];
         let output = tempfile::tempfile().unwrap();
         let (kernel, initramfs) = (file(), file());
+        let kit = tempfile::tempfile().unwrap();
         let machine = Machine {
             vm: &vm,
             kernel,
             initramfs,
             disks: &disks,
             writable: true,
+            kit: Some(&kit),
             output: &output,
         };
         let arguments = machine.arguments();
@@ -223,6 +244,7 @@ mod tests {
             .collect();
         assert_eq!(read_only, [true, true, false]);
         assert!(arguments.windows(2).any(|pair| pair == ["-nic", "none"]));
-        assert_eq!(machine.descriptors().len(), 6);
+        assert_eq!(nodes[3]["read-only"], true, "the kit");
+        assert_eq!(machine.descriptors().len(), 7);
     }
 }

@@ -1,10 +1,11 @@
 //! The micro-VM's virtio disks and their partitions, from sysfs.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::raid_superblock::{self, RaidMember};
 use super::superblock;
 use crate::partition_table::{self, TableEntry};
 use crate::report::Partition;
@@ -12,19 +13,24 @@ use crate::report::Partition;
 /// The serial number of the result disk; guest disks carry `lifeboat-N`.
 pub(crate) const OUTPUT_SERIAL: &str = "lifeboat-out";
 
+/// The serial number of the disk with the kit of tools.
+pub(crate) const KIT_SERIAL: &str = "lifeboat-kit";
+
 /// Everything that is attached.
 pub(super) struct Attached {
     /// Guest disks in hardware order.
     pub disks: Vec<String>,
+    /// The disk with the kit of tools.
+    pub kit: Option<PathBuf>,
     /// The result disk.
     pub output: PathBuf,
 }
 
 /// Waits until all disks are there.
-pub(super) fn find(count: usize) -> io::Result<Attached> {
+pub(super) fn find(count: usize, kit: bool) -> io::Result<Attached> {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
-        match by_serial(count) {
+        match by_serial(count).filter(|attached| attached.kit.is_some() == kit) {
             Some(attached) => return Ok(attached),
             None if Instant::now() > end => {
                 return Err(io::Error::other(format!(
@@ -38,13 +44,15 @@ pub(super) fn find(count: usize) -> io::Result<Attached> {
 
 fn by_serial(count: usize) -> Option<Attached> {
     let mut disks = vec![None; count];
-    let mut output = None;
+    let (mut output, mut kit) = (None, None);
     for entry in fs::read_dir("/sys/block").ok()?.flatten() {
         let name = entry.file_name().into_string().ok()?;
         let serial = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
         let serial = serial.trim();
         if serial == OUTPUT_SERIAL {
             output = Some(Path::new("/dev").join(&name));
+        } else if serial == KIT_SERIAL {
+            kit = Some(Path::new("/dev").join(&name));
         } else if let Some(number) = serial.strip_prefix("lifeboat-") {
             let place = number
                 .parse::<usize>()
@@ -57,6 +65,7 @@ fn by_serial(count: usize) -> Option<Attached> {
     }
     Some(Attached {
         disks: disks.into_iter().collect::<Option<Vec<_>>>()?,
+        kit,
         output: output?,
     })
 }
@@ -67,30 +76,47 @@ pub(super) struct Found {
     pub partition: Partition,
     /// `/dev/vda1`.
     pub device: PathBuf,
+    /// Names that the guest may use, where content and not hardware decides them.
+    pub names: Vec<String>,
+    /// What it says of the array that it belongs to.
+    pub raid: Option<RaidMember>,
 }
 
 /// All partitions of all disks; a disk without any counts as one itself.
 pub(super) fn partitions(attached: &Attached) -> io::Result<Vec<Found>> {
     let mut all = Vec::new();
     for (disk, name) in attached.disks.iter().enumerate() {
-        let directory = Path::new("/sys/block").join(name);
-        let table = partition_table::read(&mut File::open(Path::new("/dev").join(name))?)?;
-        let before = all.len();
-        for entry in fs::read_dir(&directory)?.flatten() {
-            let part = entry.file_name().to_string_lossy().into_owned();
-            let Ok(number) = number_in(&entry.path().join("partition")) else {
-                continue;
-            };
-            let sectors = number_in(&entry.path().join("size"))?;
-            all.push(describe(disk, number as u32, sectors, &part, &table)?);
-        }
-        if all.len() == before {
-            let sectors = number_in(&directory.join("size"))?;
-            all.push(describe(disk, 0, sectors, name, &table)?);
-        }
+        add_disk(disk, name, &mut all)?;
     }
     all.sort_by_key(|found| (found.partition.disk, found.partition.number));
     Ok(all)
+}
+
+fn add_disk(disk: usize, name: &str, all: &mut Vec<Found>) -> io::Result<()> {
+    let whole = recognise(
+        Partition {
+            disk,
+            ..Partition::default()
+        },
+        name,
+    )?;
+    // Partitions of a disk that is a member of an array are the array's.
+    if whole.raid.is_some() {
+        all.push(whole);
+        return Ok(());
+    }
+    let table = partition_table::read(&mut File::open(&whole.device)?)?;
+    let before = all.len();
+    for entry in fs::read_dir(Path::new("/sys/block").join(name))?.flatten() {
+        let part = entry.file_name().to_string_lossy().into_owned();
+        if let Ok(number) = number_in(&entry.path().join("partition")) {
+            all.push(partition(disk, number as u32, &part, &table)?);
+        }
+    }
+    if all.len() == before {
+        all.push(whole);
+    }
+    Ok(())
 }
 
 fn number_in(path: &Path) -> io::Result<u64> {
@@ -100,37 +126,57 @@ fn number_in(path: &Path) -> io::Result<u64> {
         .map_err(io::Error::other)
 }
 
-fn describe(
-    disk: usize,
-    number: u32,
-    sectors: u64,
-    name: &str,
-    table: &[TableEntry],
-) -> io::Result<Found> {
-    let device = Path::new("/dev").join(name);
+fn partition(disk: usize, number: u32, name: &str, table: &[TableEntry]) -> io::Result<Found> {
     let entry = table.iter().find(|entry| entry.number == number);
-    let bytes = sectors * 512;
-    // An extended partition is a few sectors that only hold the logical ones.
-    let content =
-        superblock::recognise(&beginning(&device)?).filter(|_| number == 0 || bytes > 4096);
-    let content = content.unwrap_or_default();
-    let partition = Partition {
+    let place = Partition {
         disk,
         number,
-        bytes,
-        filesystem: (!content.kind.is_empty()).then_some(content.kind),
-        uuid: content.uuid,
-        label: content.label,
         part_uuid: entry.and_then(|entry| entry.part_uuid.clone()),
         efi_system: entry.is_some_and(|entry| entry.efi_system),
+        ..Partition::default()
     };
-    Ok(Found { partition, device })
+    let mut found = recognise(place, name)?;
+    // An extended partition is a few sectors that only hold the logical ones.
+    if found.partition.bytes <= 4096 {
+        (found.partition.filesystem, found.raid) = (None, None);
+    }
+    Ok(found)
 }
 
-fn beginning(device: &Path) -> io::Result<Vec<u8>> {
+/// A volume made of partitions: an array or a logical volume.
+pub(super) fn volume(place: Partition, name: &str) -> io::Result<Found> {
+    recognise(place, name)
+}
+
+/// Looks at what the device holds.
+fn recognise(mut partition: Partition, name: &str) -> io::Result<Found> {
+    let device = Path::new("/dev").join(name);
+    let mut file = File::open(&device)?;
+    let bytes = file.seek(SeekFrom::End(0))?;
+    let beginning = read_at(&mut file, 0, superblock::LOOKED_AT as u64)?;
+    let tail = bytes.saturating_sub(raid_superblock::TAIL);
+    let tail = read_at(&mut file, tail, raid_superblock::TAIL)?;
+    let raid = raid_superblock::raid_member(&beginning, &tail, bytes);
+    let content = superblock::recognise(&beginning).unwrap_or_default();
+    partition.bytes = bytes;
+    partition.filesystem = (!content.kind.is_empty()).then_some(content.kind);
+    (partition.uuid, partition.label) = (content.uuid, content.label);
+    if raid.is_some() {
+        // With its superblock at the end a member looks like what the array holds.
+        partition.filesystem = Some("raid".to_owned());
+        (partition.uuid, partition.label) = (None, None);
+    }
+    Ok(Found {
+        partition,
+        device,
+        names: Vec::new(),
+        raid,
+    })
+}
+
+fn read_at(file: &mut File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = File::open(device)?;
-    file.take(superblock::LOOKED_AT as u64)
-        .read_to_end(&mut bytes)?;
+    file.seek(SeekFrom::Start(offset))?;
+    file.take(length).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::disks::Found;
+use super::tools::Tools;
 use crate::guest::facts::operating_system;
 use crate::guest::identity::DeviceMap;
 use crate::guest::root::Root;
@@ -29,6 +30,9 @@ const MOUNTED: [&str; 8] = [
     "/var/lib",
 ];
 
+/// Those of them without which nothing can be prepared.
+const ESSENTIAL: [&str; 3] = ["/usr", "/boot", "/etc"];
+
 /// The mounted guest.
 pub(super) struct Guest {
     /// Index of the root among all partitions.
@@ -43,17 +47,15 @@ struct Mount {
     options: String,
 }
 
-/// Loads the module of a filesystem before its first mount.
-pub(super) type LoadFilesystem<'a> = &'a dyn Fn(&str) -> io::Result<()>;
-
 /// Finds the root filesystem and mounts all that belongs to it.
 pub(super) fn mount_guest(
     found: &[Found],
-    load: LoadFilesystem,
+    problems: &[Refusal],
+    tools: &Tools,
     warnings: &mut Vec<String>,
 ) -> Result<Guest, Refusal> {
     let _ = fs::create_dir(GUEST);
-    let root = find_root(found, load)?;
+    let root = find_root(found, problems, tools)?;
     let mut guest = Guest {
         root,
         mounts: Vec::new(),
@@ -61,13 +63,13 @@ pub(super) fn mount_guest(
     let partition = &found[root].partition;
     let target = PathBuf::from(GUEST);
     guest
-        .add(&found[root], target, "", load, warnings)
+        .add(&found[root], target, "", tools, warnings)
         .map_err(|error| Refusal::UnsupportedFilesystem {
             partition: name(partition),
             filesystem: partition.filesystem.clone().unwrap_or_default(),
             detail: error.to_string(),
         })?;
-    guest.mount_by_fstab(found, load, warnings);
+    guest.mount_by_fstab(found, tools, warnings)?;
     Ok(guest)
 }
 
@@ -108,12 +110,12 @@ impl Guest {
         found: &Found,
         target: PathBuf,
         options: &str,
-        load: LoadFilesystem,
+        tools: &Tools,
         warnings: &mut Vec<String>,
     ) -> io::Result<()> {
         let kind =
             driver(&found.partition).ok_or_else(|| io::Error::other("unknown filesystem"))?;
-        load(kind)?;
+        tools.load(kind)?;
         let mut new = Mount {
             device: found.device.clone(),
             target,
@@ -144,10 +146,12 @@ impl Guest {
     fn mount_by_fstab(
         &mut self,
         found: &[Found],
-        load: LoadFilesystem,
+        tools: &Tools,
         warnings: &mut Vec<String>,
-    ) {
-        let Ok(root) = self.open() else { return };
+    ) -> Result<(), Refusal> {
+        let Ok(root) = self.open() else {
+            return Ok(());
+        };
         let fstab = root.text("etc/fstab");
         let entries: Vec<Vec<&str>> = fstab
             .lines()
@@ -167,6 +171,12 @@ impl Guest {
                 continue;
             };
             let Some(partition) = by_specification(found, fields[0], root_of) else {
+                if ESSENTIAL.contains(&wanted) && !is_optional(fields) {
+                    return Err(Refusal::MissingFilesystem {
+                        mount: wanted.to_owned(),
+                        device: fields[0].to_owned(),
+                    });
+                }
                 warnings.push(format!(
                     "{wanted} of the guest is on {}, which is on no captured partition",
                     fields[0]
@@ -182,11 +192,18 @@ impl Guest {
             let Some(target) = directory_inside(&root, wanted) else {
                 continue;
             };
-            if let Err(error) = self.add(partition, target, &options.join(","), load, warnings) {
+            if let Err(error) = self.add(partition, target, &options.join(","), tools, warnings) {
                 warnings.push(format!("{wanted} of the guest cannot be mounted: {error}"));
             }
         }
+        Ok(())
     }
+}
+
+/// The guest starts without it.
+fn is_optional(fields: &[&str]) -> bool {
+    let mut options = fields.get(3).copied().unwrap_or_default().split(',');
+    options.any(|option| option == "nofail" || option == "noauto")
 }
 
 impl Mount {
@@ -220,6 +237,9 @@ fn directory_inside(root: &Root, path: &str) -> Option<PathBuf> {
 
 /// `disk 0 partition 1`, for people.
 pub(super) fn name(partition: &Partition) -> String {
+    if let Some(volume) = &partition.volume {
+        return volume.clone();
+    }
     match partition.number {
         0 => format!("disk {}", partition.disk),
         number => format!("partition {number} of disk {}", partition.disk),
@@ -237,7 +257,7 @@ fn driver(partition: &Partition) -> Option<&'static str> {
     }
 }
 
-fn find_root(found: &[Found], load: LoadFilesystem) -> Result<usize, Refusal> {
+fn find_root(found: &[Found], problems: &[Refusal], tools: &Tools) -> Result<usize, Refusal> {
     let mut roots = Vec::new();
     let mut failed = None;
     for (index, each) in found.iter().enumerate() {
@@ -245,7 +265,7 @@ fn find_root(found: &[Found], load: LoadFilesystem) -> Result<usize, Refusal> {
             None | Some("vfat") => continue,
             Some(_) => {}
         }
-        match looks_like_root(each, load) {
+        match looks_like_root(each, tools) {
             Ok(true) => roots.push(index),
             Ok(false) => {}
             Err(error) => failed = Some((each, error)),
@@ -258,7 +278,7 @@ fn find_root(found: &[Found], load: LoadFilesystem) -> Result<usize, Refusal> {
             filesystem: each.partition.filesystem.clone().unwrap_or_default(),
             detail: error.to_string(),
         }),
-        ([], None) => Err(container_refusal(found)),
+        ([], None) => Err(container_refusal(found, problems)),
         (several, _) => {
             let names: Vec<String> = several
                 .iter()
@@ -271,12 +291,12 @@ fn find_root(found: &[Found], load: LoadFilesystem) -> Result<usize, Refusal> {
     }
 }
 
-fn looks_like_root(each: &Found, load: LoadFilesystem) -> io::Result<bool> {
+fn looks_like_root(each: &Found, tools: &Tools) -> io::Result<bool> {
     let mut probe = Guest {
         root: 0,
         mounts: Vec::new(),
     };
-    probe.add(each, PathBuf::from(GUEST), "", load, &mut Vec::new())?;
+    probe.add(each, PathBuf::from(GUEST), "", tools, &mut Vec::new())?;
     let verdict = probe.open().map(|root| {
         operating_system(&root).is_some() && root.exists("etc") && root.exists("lib/modules")
             || root.exists("etc/fstab") && root.exists("etc/os-release")
@@ -285,7 +305,7 @@ fn looks_like_root(each: &Found, load: LoadFilesystem) -> io::Result<bool> {
     verdict
 }
 
-fn container_refusal(found: &[Found]) -> Refusal {
+fn container_refusal(found: &[Found], problems: &[Refusal]) -> Refusal {
     let holding = |kind: &str| {
         let mut all = found.iter().map(|each| &each.partition);
         all.find(|partition| partition.filesystem.as_deref() == Some(kind))
@@ -294,11 +314,8 @@ fn container_refusal(found: &[Found]) -> Refusal {
     if let Some(partition) = holding("luks") {
         return Refusal::Luks { partition };
     }
-    if let Some(partition) = holding("raid") {
-        return Refusal::Raid { partition };
-    }
-    if let Some(partition) = holding("lvm2") {
-        return Refusal::Lvm { partition };
+    if let Some(problem) = problems.first() {
+        return problem.clone();
     }
     if let Some(partition) = holding("bitlocker") {
         return Refusal::BitLocker { partition };
@@ -334,6 +351,12 @@ fn by_specification<'a>(
             Some(format!("{}={value}", by.to_uppercase()))
         })
         .unwrap_or(specification);
+    if let Some(volume) = found
+        .iter()
+        .find(|each| each.names.contains(&specification))
+    {
+        return Some(volume);
+    }
     let (key, value) = specification.split_once('=')?;
     found.iter().find(|each| {
         let partition = &each.partition;

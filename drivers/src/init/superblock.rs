@@ -1,5 +1,7 @@
 //! What a partition holds, by its first bytes.
 
+use super::raid_superblock::raid_member;
+
 /// How many bytes from a device's beginning are looked at.
 pub const LOOKED_AT: usize = 0x10000 + 0x1000;
 
@@ -133,15 +135,8 @@ fn lvm(bytes: &[u8]) -> Option<Superblock> {
 }
 
 fn raid(bytes: &[u8]) -> Option<Superblock> {
-    let magic = 0xa92b_4efc;
-    let member = [0, 4096]
-        .iter()
-        .any(|offset| word(bytes, *offset) == Some(magic));
-    if member {
-        found("raid", None, None)
-    } else {
-        None
-    }
+    raid_member(bytes, &[], 0)?;
+    found("raid", None, None)
 }
 
 fn windows(bytes: &[u8]) -> Option<Superblock> {

@@ -1,10 +1,11 @@
 //! One task, from the disks to the report.
 
-use std::io;
-
 use super::disks::{self, Attached, Found};
+use super::kit::Kit;
 use super::mounts::{self, Guest};
 use super::output::Output;
+use super::tools::Tools;
+use super::volumes;
 use crate::guest::apply;
 use crate::guest::extract::{Limits, extract};
 use crate::guest::kernels::{self, KernelImage};
@@ -43,10 +44,12 @@ pub(super) fn perform(
     output: &mut Output,
 ) -> Result<Outcome, Stop> {
     step("looking at the disks");
-    let found = disks::partitions(attached).map_err(describe("reading the partitions"))?;
+    let mut found = disks::partitions(attached).map_err(describe("reading the partitions"))?;
     let mut warnings = Vec::new();
-    let load = |kind: &str| load_filesystem(task, kind);
-    let guest = mounts::mount_guest(&found, &load, &mut warnings)?;
+    let tools = Tools::new(task, Kit::on(attached.kit.clone()));
+    let volumes = volumes::assemble(&mut found, &tools, &mut warnings);
+    let guest = mounts::mount_guest(&found, &volumes.problems, &tools, &mut warnings)?;
+    warnings.extend(volumes.problems.iter().map(ToString::to_string));
     let root = guest.open().map_err(describe("opening the guest's root"))?;
     if let Some(architecture) = facts::foreign_architecture(&root) {
         return Err(Refusal::ForeignArchitecture { architecture }.into());
@@ -66,7 +69,9 @@ pub(super) fn perform(
     };
     let kernels = kernels?;
     report.kernels = reports(&kernels);
-    inject(&guest, root, report, &kernels, request)
+    let outcome = inject(&guest, root, report, &kernels, request)?;
+    volumes.release(&tools);
+    Ok(outcome)
 }
 
 fn inject(
@@ -140,13 +145,6 @@ fn inspect(root: &Root, found: &[Found], of: usize, warnings: Vec<String>) -> Gu
         warnings,
         partitions,
     }
-}
-
-fn load_filesystem(task: &Task, kind: &str) -> io::Result<()> {
-    for module in task.filesystems.get(kind).into_iter().flatten() {
-        super::load_module(module)?;
-    }
-    Ok(())
 }
 
 /// What is being done, for the console: its last lines are all that is left
