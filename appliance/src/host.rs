@@ -69,6 +69,11 @@ impl Host {
         self.state_dir.join("prepared").join(key)
     }
 
+    /// Folder of the hash trees of captured volumes.
+    pub fn trees_dir(&self) -> PathBuf {
+        self.state_dir.join("trees")
+    }
+
     /// One of the project's own programs, beside this one.
     pub fn program(&self, name: &str) -> PathBuf {
         self.program_dir.join(name)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use lifeboat_drivers::{Disk, InjectRequest, Layer, MicroVm, NicIdentity, PrepareReport, Target};
-use lifeboat_images::{CapturedVolume, Format, OpenLayer};
+use lifeboat_images::{CapturedVolume, Format, OpenLayer, Reading};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -196,7 +196,7 @@ impl Work {
     async fn captured(&self, path: &Path) -> anyhow::Result<CapturedVolume> {
         let known: Option<CapturedVolume> = self.appliance.store.volume(path).await?;
         if let Some(known) = known {
-            if lifeboat_images::quick_verify(&known).is_ok() {
+            if lifeboat_images::is_untouched(&known) {
                 return Ok(known);
             }
             return self.changed(path, known).await;
@@ -232,14 +232,15 @@ impl Work {
         );
         self.events.step("import", &name);
         let (events, subject, path) = (self.events.clone(), name.clone(), path.to_path_buf());
+        let trees = self.appliance.host.trees_dir();
         let captured = tokio::task::spawn_blocking(move || {
             let progress = |done, total| events.progress("import", &subject, done, total);
             lifeboat_images::import(
                 &confined::launcher(),
                 &path,
                 &[],
-                &progress,
-                &AtomicBool::new(false),
+                Some(&trees),
+                &Reading::fast(&progress, &AtomicBool::new(false)),
             )
         })
         .await??;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use lifeboat_images::{Confined, ImageError, confined_main, import, verify};
+use lifeboat_images::{
+    Confined, Effort, ImageError, Position, Reading, confined_main, import, verify,
+};
 
 const READER: &str = "confined-reader";
 
@@ -30,11 +32,16 @@ fn main() -> ExitCode {
 fn take_in(path: PathBuf) -> Result<(), ImageError> {
     let confined = Confined::this_program([READER]);
     let go_on = AtomicBool::new(false);
-    let quiet = |_, _| {};
+    let trees = std::env::temp_dir().join("lifeboat-example-trees");
+    let reading = Reading {
+        progress: &|_, _| {},
+        cancelled: &go_on,
+        effort: Effort::Fast,
+    };
     let started = Instant::now();
-    let volume = import(&confined, &path, &[], &quiet, &go_on)?;
+    let volume = import(&confined, &path, &[], Some(&trees), &reading)?;
     let imported = started.elapsed();
-    verify(&volume, &quiet, &go_on)?;
+    verify(&volume, &trees, Position::default(), &reading)?.into_result()?;
     let verified = started.elapsed() - imported;
     let bytes: u64 = volume.files().map(|file| file.file_size).sum();
     let mib = bytes as f64 / f64::from(1 << 20);

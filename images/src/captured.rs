@@ -50,6 +50,9 @@ pub struct SourceFile {
     pub device: u64,
     /// Inode number.
     pub inode: u64,
+    /// Time of the last change of the inode in nanoseconds since 1970, where it says something.
+    #[serde(default)]
+    pub changed_ns: Option<i64>,
     /// BLAKE3 of the file's bytes, in hexadecimal digits.
     pub blake3: String,
 }
@@ -164,6 +167,7 @@ impl Record {
             modified_ns: self.modified_ns,
             device: self.device,
             inode: self.inode,
+            changed_ns: None,
             blake3: self.blake3.clone(),
         }
     }
@@ -179,6 +183,7 @@ impl From<OldLink> for ServedLayer {
                 modified_ns: link.modified_ns,
                 device: link.device,
                 inode: link.inode,
+                changed_ns: None,
                 blake3: link.blake3,
             },
         }
@@ -194,29 +199,63 @@ pub(crate) fn modified_ns(metadata: &Metadata) -> i64 {
     seconds.saturating_add(metadata.mtime_nsec())
 }
 
+/// Set by the kernel alone, at every write and at every change of owner, mode or links.
+pub(crate) fn changed_ns(metadata: &Metadata) -> Option<i64> {
+    let seconds = metadata.ctime().saturating_mul(1_000_000_000);
+    let is_file = metadata.file_type().is_file();
+    is_file.then(|| seconds.saturating_add(metadata.ctime_nsec()))
+}
+
 impl SourceFile {
     /// Opens it for reading, if it is still the file that was imported.
     pub fn open(&self) -> Result<File, ImageError> {
         let file = self.open_nonblocking()?;
-        let metadata = file
-            .metadata()
-            .map_err(ImageError::io("read the attributes of", &self.path))?;
+        let metadata = self.attributes(&file)?;
+        // The device number is not compared: it may change with every restart of the host.
+        if metadata.ino() != self.inode {
+            return Err(self.changed(Changed::Replaced));
+        }
+        self.require_length(&metadata)?;
+        if modified_ns(&metadata) != self.modified_ns {
+            return Err(self.changed(Changed::Modified));
+        }
+        self.blocking(file)
+    }
+
+    /// Opens it to read every byte: whether it was replaced or written to is for the bytes to
+    /// tell. Another length is an error.
+    pub(crate) fn open_to_compare(&self) -> Result<File, ImageError> {
+        let file = self.open_nonblocking()?;
+        self.require_length(&self.attributes(&file)?)?;
+        self.blocking(file)
+    }
+
+    /// Whether nothing differs that the filesystem notes about it.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let attributes = self.open().and_then(|file| self.attributes(&file));
+        let same = |at| self.changed_ns.is_none() || self.changed_ns == at;
+        attributes.is_ok_and(|attributes| same(changed_ns(&attributes)))
+    }
+
+    fn attributes(&self, file: &File) -> Result<Metadata, ImageError> {
+        file.metadata()
+            .map_err(ImageError::io("read the attributes of", &self.path))
+    }
+
+    fn require_length(&self, metadata: &Metadata) -> Result<(), ImageError> {
         let is = if metadata.file_type().is_block_device() {
             open_source(&self.path)?.1
         } else {
             metadata.len()
         };
-        // The device number is not compared: it may change with every restart of the host.
-        if metadata.ino() != self.inode {
-            return Err(self.changed(Changed::Replaced));
+        let was = self.file_size;
+        if is == was {
+            return Ok(());
         }
-        if is != self.file_size {
-            let was = self.file_size;
-            return Err(self.changed(Changed::Size { was, is }));
-        }
-        if modified_ns(&metadata) != self.modified_ns {
-            return Err(self.changed(Changed::Modified));
-        }
+        Err(self.changed(Changed::Size { was, is }))
+    }
+
+    fn blocking(&self, file: File) -> Result<File, ImageError> {
         fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))
             .map_err(io::Error::from)
             .map_err(ImageError::io("open", &self.path))?;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::inspection::Extent;
+
 /// The family of reasons for which an image is refused. Stable: the API and tests rely on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,10 +114,8 @@ pub enum Changed {
     Modified,
     /// Same length and time, other bytes.
     Content {
-        /// BLAKE3 at import.
-        was: String,
-        /// BLAKE3 now.
-        is: String,
+        /// Where, merged and ascending.
+        ranges: Vec<Extent>,
     },
 }
 
@@ -125,10 +125,27 @@ impl std::fmt::Display for Changed {
             Self::Replaced => write!(f, "another file stands at its path"),
             Self::Size { was, is } => write!(f, "it had {was} bytes and now has {is}"),
             Self::Modified => write!(f, "it was written to (its modification time differs)"),
-            Self::Content { was, is } => {
-                write!(f, "its bytes differ (BLAKE3 was {was}, is {is})")
-            }
+            Self::Content { ranges } => write!(f, "{}", Ranges(ranges)),
         }
+    }
+}
+
+/// Ranges in words, the first few of them.
+struct Ranges<'a>(&'a [Extent]);
+
+impl std::fmt::Display for Ranges<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const SHOWN: usize = 3;
+        write!(f, "its bytes ")?;
+        for (number, range) in self.0.iter().take(SHOWN).enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            let last = (range.start + range.length).saturating_sub(1);
+            write!(f, "{comma}{} to {last}", range.start)?;
+        }
+        if self.0.len() > SHOWN {
+            write!(f, " and {} more ranges", self.0.len() - SHOWN)?;
+        }
+        write!(f, " differ or cannot be read")
     }
 }
 
@@ -154,11 +171,8 @@ pub enum ImageError {
         changed: Changed,
     },
     /// The caller asked to stop.
-    #[error("reading `{}` was cancelled", path.display())]
-    Cancelled {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("the reading of a captured volume was stopped")]
+    Stopped,
     /// An operation of the system failed.
     #[error("failed to {attempt} `{}`", path.display())]
     Io {

@@ -19,6 +19,7 @@ pub mod confine;
 mod disk;
 mod error;
 mod format;
+mod hash_tree;
 mod inspection;
 mod integrity;
 mod overlay;
@@ -29,6 +30,7 @@ mod printable;
 mod structure;
 #[cfg(feature = "reader")]
 mod superblock;
+mod verification;
 mod volume;
 
 pub use captured::{CapturedVolume, ServedLayer, SourceFile};
@@ -41,5 +43,7 @@ pub use inspection::{
     AllocatedMap, Backing, Extent, Filesystem, FilesystemKind, Firmware, Inspection, Partition,
     PartitionTable,
 };
+pub use integrity::{Effort, Reading};
 pub use overlay::create_overlay;
-pub use volume::{OpenLayer, allocated_map, import, inspect, open_read_only, quick_verify, verify};
+pub use verification::{Damage, Position, Verification, is_untouched, quick_verify, verify};
+pub use volume::{OpenLayer, allocated_map, import, inspect, open_read_only};

@@ -4,14 +4,16 @@ use std::fs::{File, Metadata};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
-use crate::captured::{CapturedVolume, ServedLayer, SourceFile, content_hash, modified_ns};
+use crate::captured::{
+    CapturedVolume, ServedLayer, SourceFile, changed_ns, content_hash, modified_ns,
+};
 use crate::confine::{Answer, ChainLink, Confined, Findings, Question, Task};
-use crate::error::{Changed, ImageError, Refusal, RefusalKind};
+use crate::error::{ImageError, Refusal, RefusalKind};
 use crate::format::{Format, identify_open, open_source};
 use crate::inspection::{AllocatedMap, Backing, Inspection};
-use crate::integrity::{Hashed, hash};
+use crate::integrity::{Hashed, Reading, hash};
+use crate::verification::{self, quick_verify};
 
 /// Looks into the image at `path` for `lifeboat image inspect`. `named_chain` are the backing
 /// files that the operator vouches for, nearest first; without them a backing file is refused.
@@ -41,14 +43,14 @@ pub fn inspect(
     })
 }
 
-/// Takes in the image at `path`: all checks of [`inspect`], then the hash of every byte. Calls
-/// `progress` with bytes done and bytes in all.
+/// Takes in the image at `path`: all checks of [`inspect`], then the hash of every byte. The hash
+/// trees go to the folder `trees`, where [`crate::verify`] finds them.
 pub fn import(
     confined: &Confined,
     path: &Path,
     named_chain: &[PathBuf],
-    progress: &dyn Fn(u64, u64),
-    cancelled: &AtomicBool,
+    trees: Option<&Path>,
+    reading: &Reading<'_>,
 ) -> Result<CapturedVolume, ImageError> {
     let opened = OpenedSource::open(path)?;
     let chain = open_chain(named_chain)?;
@@ -60,7 +62,7 @@ pub fn import(
     let mut served = Vec::new();
     for layer in std::iter::once(opened).chain(chain) {
         let format = layer.format;
-        let file = layer.capture(progress, cancelled)?;
+        let file = layer.capture(trees, reading)?;
         sources.push(file.clone());
         served.push(ServedLayer { file, format });
     }
@@ -72,34 +74,6 @@ pub fn import(
         sources,
         served,
     })
-}
-
-/// Reads every byte of the sources, and of what was converted from them, and compares with the
-/// import.
-pub fn verify(
-    volume: &CapturedVolume,
-    progress: &dyn Fn(u64, u64),
-    cancelled: &AtomicBool,
-) -> Result<(), ImageError> {
-    for expected in volume.files() {
-        let file = expected.open()?;
-        let hashed = hash(&file, expected.file_size, progress, cancelled)
-            .map_err(ImageError::io("read", &expected.path))?;
-        let is = finished(hashed, &expected.path)?;
-        if is != expected.blake3 {
-            let was = expected.blake3.clone();
-            return Err(expected.changed(Changed::Content { was, is }));
-        }
-    }
-    Ok(())
-}
-
-/// Compares what costs nothing: inode, length and modification time.
-pub fn quick_verify(volume: &CapturedVolume) -> Result<(), ImageError> {
-    for expected in volume.files() {
-        expected.open()?;
-    }
-    Ok(())
 }
 
 /// One layer of a captured volume, open for QEMU.
@@ -161,15 +135,6 @@ fn other_question(path: &Path) -> ImageError {
     ImageError::ReaderDied {
         path: path.to_owned(),
         how: "gave an answer to another question".to_owned(),
-    }
-}
-
-fn finished(hashed: Hashed, path: &Path) -> Result<String, ImageError> {
-    match hashed {
-        Hashed::Done(digits) => Ok(digits),
-        Hashed::Cancelled => Err(ImageError::Cancelled {
-            path: path.to_owned(),
-        }),
     }
 }
 
@@ -236,11 +201,17 @@ impl OpenedSource {
     /// Hashes the file and makes sure that nobody wrote to it meanwhile.
     fn capture(
         self,
-        progress: &dyn Fn(u64, u64),
-        cancelled: &AtomicBool,
+        trees: Option<&Path>,
+        reading: &Reading<'_>,
     ) -> Result<SourceFile, ImageError> {
-        let hashed = hash(&self.file, self.length, progress, cancelled)
-            .map_err(ImageError::io("read", &self.path))?;
+        let hashed =
+            hash(&self.file, self.length, reading).map_err(ImageError::io("read", &self.path))?;
+        let Hashed::Done(tree) = hashed else {
+            return Err(ImageError::Stopped);
+        };
+        if let Some(trees) = trees {
+            verification::keep(&tree, trees);
+        }
         let captured = SourceFile {
             path: std::fs::canonicalize(&self.path)
                 .map_err(ImageError::io("resolve", &self.path))?,
@@ -248,7 +219,8 @@ impl OpenedSource {
             modified_ns: modified_ns(&self.metadata),
             device: self.metadata.dev(),
             inode: self.metadata.ino(),
-            blake3: finished(hashed, &self.path)?,
+            changed_ns: changed_ns(&self.metadata),
+            blake3: tree.root(),
         };
         captured.open()?;
         Ok(captured)

@@ -8,20 +8,32 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fixture::{confined, qemu_img, qemu_io};
 use lifeboat_images::{
-    CapturedVolume, Changed, Format, ImageError, allocated_map, create_overlay, import,
-    open_read_only, quick_verify, verify,
+    CapturedVolume, Changed, Damage, Effort, Extent, Format, ImageError, Position, Reading,
+    Verification, allocated_map, create_overlay, import, is_untouched, open_read_only,
+    quick_verify, verify,
 };
 use proptest::prelude::*;
 
 static GO: AtomicBool = AtomicBool::new(false);
 
+const QUIETLY: Reading<'_> = Reading {
+    progress: &|_, _| {},
+    cancelled: &GO,
+    effort: Effort::Fast,
+};
+
+/// Beside the images of a test.
+fn trees(path: &Path) -> PathBuf {
+    path.with_file_name("trees")
+}
+
 fn take_in(path: &Path) -> CapturedVolume {
-    import(&confined(), path, &[], &|_, _| {}, &GO).unwrap()
+    import(&confined(), path, &[], Some(&trees(path)), &QUIETLY).unwrap()
 }
 
 fn changed(result: Result<(), ImageError>) -> Changed {
@@ -32,7 +44,11 @@ fn changed(result: Result<(), ImageError>) -> Changed {
 }
 
 fn full(volume: &CapturedVolume) -> Result<(), ImageError> {
-    verify(volume, &|_, _| {}, &GO)
+    looked_at(volume).into_result()
+}
+
+fn looked_at(volume: &CapturedVolume) -> Verification {
+    verify(volume, &trees(&volume.path), Position::default(), &QUIETLY).unwrap()
 }
 
 #[test]
@@ -47,7 +63,11 @@ fn an_import_records_what_the_file_is() {
         assert!(done >= last.get().0 && done <= all);
         last.set((done, all));
     };
-    let volume = import(&confined(), &link, &[], &progress, &GO).unwrap();
+    let reading = Reading {
+        progress: &progress,
+        ..QUIETLY
+    };
+    let volume = import(&confined(), &link, &[], None, &reading).unwrap();
 
     assert_eq!(last.get(), (8 << 20, 8 << 20));
     assert_eq!(volume.path, image.canonicalize().unwrap());
@@ -82,20 +102,29 @@ fn every_change_is_found() {
     let volume = take_in(&image);
     let time = image.metadata().unwrap().modified().unwrap();
     let set_time = || {
-        File::options()
-            .write(true)
-            .open(&image)
-            .unwrap()
-            .set_modified(time)
-            .unwrap()
+        let file = File::options().write(true).open(&image).unwrap();
+        file.set_modified(time).unwrap();
     };
+    assert!(is_untouched(&volume));
 
     fixture::patch(&image, 5_000_000, b"bit rot");
     assert_eq!(changed(quick_verify(&volume)), Changed::Modified);
     set_time();
-    // The control: only reading every byte finds this one.
+    // Only the time that nobody can set tells it, and reading every byte.
     quick_verify(&volume).unwrap();
-    assert!(matches!(changed(full(&volume)), Changed::Content { .. }));
+    assert!(!is_untouched(&volume));
+    let range = Extent {
+        start: 4 << 20,
+        length: 1 << 20,
+    };
+    assert_eq!(
+        changed(full(&volume)),
+        Changed::Content {
+            ranges: vec![range]
+        }
+    );
+    let file = volume.path.clone();
+    assert_eq!(looked_at(&volume).damaged, [Damage { file, range }]);
 
     fixture::set_length(&image, 1 << 20);
     set_time();
@@ -107,7 +136,8 @@ fn every_change_is_found() {
     assert!(open_read_only(&volume).is_err());
 
     std::fs::remove_file(&image).unwrap();
-    assert!(full(&volume).unwrap_err().refusal().is_some());
+    let gone = verify(&volume, &trees(&image), Position::default(), &QUIETLY);
+    assert!(gone.unwrap_err().refusal().is_some());
     let target = directory.path().join("target.raw");
     fixture::raw_disk(&target);
     symlink(&target, &image).unwrap();
@@ -115,6 +145,91 @@ fn every_change_is_found() {
     std::fs::remove_file(&image).unwrap();
     nix::unistd::mkfifo(&image, nix::sys::stat::Mode::S_IRUSR).unwrap();
     assert!(quick_verify(&volume).is_err());
+}
+
+#[test]
+fn a_lost_tree_is_made_again_and_without_one_the_whole_file_is_suspect() {
+    let directory = fixture::scratch();
+    let image = directory.path().join("a.raw");
+    fixture::raw_disk(&image);
+    let volume = take_in(&image);
+    let time = image.metadata().unwrap().modified().unwrap();
+    let kept = || {
+        std::fs::read_dir(trees(&image))
+            .into_iter()
+            .flatten()
+            .count()
+    };
+    assert_eq!(kept(), 1);
+    std::fs::remove_dir_all(trees(&image)).unwrap();
+    full(&volume).unwrap();
+    assert_eq!(kept(), 1);
+
+    std::fs::remove_dir_all(trees(&image)).unwrap();
+    fixture::patch(&image, 5_000_000, b"bit rot");
+    File::options()
+        .write(true)
+        .open(&image)
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
+    let whole = Extent {
+        start: 0,
+        length: 8 << 20,
+    };
+    assert_eq!(
+        changed(full(&volume)),
+        Changed::Content {
+            ranges: vec![whole]
+        }
+    );
+    assert_eq!(kept(), 0, "a tree of other bytes was kept");
+}
+
+#[test]
+fn a_verification_goes_on_where_it_was_stopped() {
+    let directory = fixture::scratch();
+    let base = directory.path().join("base.raw");
+    fixture::raw_disk(&base);
+    let top = directory.path().join("top.qcow2");
+    qemu_img(
+        &format!("create -q -f qcow2 -F raw -b {} @", base.display()),
+        &top,
+    );
+    let chain = std::slice::from_ref(&base);
+    let volume = import(&confined(), &top, chain, Some(&trees(&top)), &QUIETLY).unwrap();
+    let all: u64 = volume.sources.iter().map(|source| source.file_size).sum();
+
+    let mut position = Position::default();
+    let mut stops = 0;
+    let mut reached = 0;
+    loop {
+        let stop = AtomicBool::new(false);
+        let last = Cell::new(0);
+        let progress = |done, total| {
+            assert_eq!(total, all);
+            stop.store(done > reached, Ordering::Relaxed);
+            last.set(done);
+        };
+        let reading = Reading {
+            progress: &progress,
+            cancelled: &stop,
+            effort: Effort::Medium,
+        };
+        let found = verify(&volume, &trees(&top), position, &reading).unwrap();
+        assert_eq!(found.damaged, []);
+        assert!(last.get() > reached, "it began anew");
+        reached = last.get();
+        match found.stopped_at {
+            Some(at) => position = at,
+            None => break,
+        }
+        stops += 1;
+    }
+    assert!(
+        stops >= 4 && reached == all,
+        "{stops} stops, {reached} of {all}"
+    );
 }
 
 #[test]
@@ -128,11 +243,13 @@ fn an_import_can_be_stopped() {
         calls.set(calls.get() + 1);
         stop.store(calls.get() == 2, Ordering::Relaxed);
     };
-    let stopped = import(&confined(), &image, &[], &progress, &stop);
-    assert!(
-        matches!(stopped, Err(ImageError::Cancelled { .. })),
-        "{stopped:?}"
-    );
+    let reading = Reading {
+        progress: &progress,
+        cancelled: &stop,
+        effort: Effort::Fast,
+    };
+    let stopped = import(&confined(), &image, &[], None, &reading);
+    assert!(matches!(stopped, Err(ImageError::Stopped)), "{stopped:?}");
     assert_eq!(calls.get(), 2);
 }
 
@@ -142,7 +259,11 @@ fn a_write_during_the_import_is_found() {
     let image = directory.path().join("a.raw");
     fixture::raw_disk(&image);
     let write = |_, _| fixture::patch(&image, 4096, b"still in use");
-    let taken = import(&confined(), &image, &[], &write, &GO);
+    let reading = Reading {
+        progress: &write,
+        ..QUIETLY
+    };
+    let taken = import(&confined(), &image, &[], None, &reading);
     assert_eq!(changed(taken.map(|_| ())), Changed::Modified);
 }
 
@@ -237,14 +358,8 @@ fn a_chain_is_taken_in_and_verified_as_a_whole() {
         &format!("create -q -f qcow2 -F raw -b {} @", base.display()),
         &top,
     );
-    let volume = import(
-        &confined(),
-        &top,
-        std::slice::from_ref(&base),
-        &|_, _| {},
-        &GO,
-    )
-    .unwrap();
+    let chain = std::slice::from_ref(&base);
+    let volume = import(&confined(), &top, chain, Some(&trees(&top)), &QUIETLY).unwrap();
     assert_eq!((volume.sources.len(), volume.served.len()), (2, 2));
     full(&volume).unwrap();
     fixture::patch(&base, 0, b"x");

@@ -190,8 +190,8 @@ fn import(path: &Path) -> anyhow::Result<lifeboat_images::CapturedVolume> {
         &confined::launcher(),
         path,
         &[],
-        &|_, _| {},
-        &never,
+        None,
+        &lifeboat_images::Reading::fast(&|_, _| {}, &never),
     )?)
 }
 

@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use lifeboat_images::{Position, Reading, Verification, verify};
 use lifeboat_network::client::ClientError;
 
 use super::{Driver, End, IsolationLine, Mode, NetworkReport, Outcome, Report, Standing, schedule};
@@ -138,12 +139,12 @@ impl Driver<'_> {
     /// Who stops a session wants it gone now, not after hours of reading: then
     /// size and time of change have to do.
     async fn sources_unchanged(&self, end: End) -> bool {
-        let plan = self.plan.clone();
+        let (plan, trees) = (self.plan.clone(), self.appliance.host.trees_dir());
         let (events, site) = (self.events.clone(), self.plan.site.clone());
         let check = move || {
             let progress =
                 |done, total| events.progress("check captured volumes", &site, done, total);
-            all_volumes_unchanged(&plan, end, &progress)
+            all_volumes_unchanged(&plan, end, &trees, &progress)
         };
         tokio::task::spawn_blocking(check).await.unwrap_or(false)
     }
@@ -212,13 +213,21 @@ fn isolation_problems(isolation: &IsolationLine, mode: Mode) -> Vec<String> {
     problems
 }
 
-fn all_volumes_unchanged(plan: &SessionPlan, end: End, progress: &dyn Fn(u64, u64)) -> bool {
+fn all_volumes_unchanged(
+    plan: &SessionPlan,
+    end: End,
+    trees: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> bool {
     let never = AtomicBool::new(false);
+    let reading = Reading::fast(progress, &never);
     let disks = plan.machines.iter().flat_map(|machine| &machine.disks);
     // No short cut: every volume is looked at, so that each change is logged.
     disks.fold(true, |unchanged, disk| {
         let result = match end {
-            End::Settled => lifeboat_images::verify(&disk.captured, progress, &never),
+            End::Settled => lifeboat_images::quick_verify(&disk.captured)
+                .and_then(|()| verify(&disk.captured, trees, Position::default(), &reading))
+                .and_then(Verification::into_result),
             End::Stopped => lifeboat_images::quick_verify(&disk.captured),
         };
         if let Err(error) = &result {
