@@ -1,0 +1,8 @@
+//! Two sites, one truth.
+
+pub mod lease;
+pub mod process;
+mod side;
+pub mod state;
+
+pub use side::Side;
