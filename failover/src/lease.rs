@@ -118,6 +118,16 @@ impl Holder {
         self.valid_until = Moment::ZERO;
     }
 
+    /// Takes over what an earlier start of the agent, in the same boot of the host, was granted.
+    pub fn take_over(&mut self, valid_until: Moment) {
+        self.valid_until = valid_until;
+    }
+
+    /// Forgets a lease that ran out; a new one may come.
+    pub fn lapse(&mut self) {
+        self.valid_until = Moment::ZERO;
+    }
+
     /// Whether it gave the lease up.
     pub fn is_fenced(&self) -> bool {
         self.fenced
@@ -134,6 +144,14 @@ impl Holder {
     }
 }
 
+/// Counts the attempts of the control centre to replace an epoch, so that a word of an earlier
+/// attempt that was late on its way is not taken for one of the present.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+)]
+#[serde(transparent)]
+pub struct Attempt(pub u64);
+
 /// What a grantor must not forget, whatever happens to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct GrantorRecord {
@@ -141,6 +159,8 @@ pub struct GrantorRecord {
     pub epoch: Epoch,
     /// Whether it promised to renew that epoch no more.
     pub stopped: bool,
+    /// The newest attempt that it heard of.
+    pub attempt: Attempt,
 }
 
 /// The end of a lease that renews it: the control centre, and the passive side's agent.
@@ -195,14 +215,18 @@ impl Grantor {
         }
     }
 
-    /// Promises never to renew `epoch`, or an older one, again. To be written down first.
-    pub fn stop(&mut self, epoch: Epoch) {
-        if epoch >= self.record.epoch {
+    /// Promises not to renew `epoch`, or an older one, any more. To be written down before it is
+    /// said. Says whether the promise holds: not for a word of an earlier attempt.
+    pub fn stop(&mut self, epoch: Epoch, attempt: Attempt) -> bool {
+        let holds = epoch >= self.record.epoch && attempt >= self.record.attempt;
+        if holds {
             self.record = GrantorRecord {
                 epoch,
                 stopped: true,
+                attempt,
             };
         }
+        holds
     }
 
     /// Takes up a new epoch, in which the other side serves. Older ones are refused from now on.
@@ -211,15 +235,17 @@ impl Grantor {
             self.record = GrantorRecord {
                 epoch,
                 stopped: false,
+                attempt: self.record.attempt,
             };
         }
     }
 
-    /// Takes the promise of [`Grantor::stop`] back: the switch was given up before anybody else
+    /// Takes the promise of [`Grantor::stop`] back: that attempt was given up before anybody else
     /// was promoted, and only the control centre can know that.
-    pub fn resume(&mut self, epoch: Epoch) {
-        if epoch == self.record.epoch {
+    pub fn resume(&mut self, epoch: Epoch, attempt: Attempt) {
+        if epoch == self.record.epoch && attempt >= self.record.attempt {
             self.record.stopped = false;
+            self.record.attempt = attempt;
         }
     }
 
@@ -241,7 +267,7 @@ mod tests {
     fn grantor() -> Grantor {
         let record = GrantorRecord {
             epoch: ONE,
-            stopped: false,
+            ..GrantorRecord::default()
         };
         Grantor::restart(TERMS, record, Moment::ZERO)
     }
@@ -270,9 +296,20 @@ mod tests {
     #[test]
     fn a_grantor_that_stopped_renews_no_more_until_it_is_told_that_nothing_came_of_it() {
         let mut grantor = grantor();
-        grantor.stop(ONE);
+        assert!(grantor.stop(ONE, Attempt(1)));
         assert_eq!(grantor.renew(ONE, Moment::ZERO), Err(NotGranted::Stopped));
-        grantor.resume(ONE);
+        grantor.resume(ONE, Attempt(1));
+        assert_eq!(grantor.renew(ONE, Moment::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn a_late_word_of_an_earlier_attempt_changes_nothing() {
+        let mut grantor = grantor();
+        assert!(grantor.stop(ONE, Attempt(2)));
+        grantor.resume(ONE, Attempt(1));
+        assert_eq!(grantor.renew(ONE, Moment::ZERO), Err(NotGranted::Stopped));
+        grantor.resume(ONE, Attempt(2));
+        assert!(!grantor.stop(ONE, Attempt(1)));
         assert_eq!(grantor.renew(ONE, Moment::ZERO), Ok(()));
     }
 

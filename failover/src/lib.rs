@@ -1,5 +1,6 @@
 //! Two sites, one truth.
 
+pub mod authority;
 pub mod lease;
 pub mod process;
 mod side;
