@@ -1,8 +1,9 @@
 //! Device names that depend on the hardware, replaced by what does not change.
 
-use std::iter::Peekable;
-use std::str::Chars;
+use std::collections::BTreeSet;
+use std::ops::Range;
 
+use super::device_name::{Family, parse_device};
 use crate::report::Partition;
 
 /// Which captured partition a device name of the old hardware meant.
@@ -10,6 +11,9 @@ pub struct DeviceMap<'a> {
     partitions: &'a [Partition],
     root: (usize, u32),
     disks: usize,
+    /// The disk that the guest's own name for its root counts as, and its kind.
+    root_name: Option<(Family, usize)>,
+    root_uuid: Option<&'a str>,
 }
 
 /// What a text edit did.
@@ -33,67 +37,203 @@ impl<'a> DeviceMap<'a> {
             partitions,
             root,
             disks,
+            root_name: None,
+            root_uuid: None,
         }
+    }
+
+    /// Takes the UUID of the root, which may be a volume on the partition.
+    pub fn knowing_root_uuid(mut self, uuid: &'a str) -> Self {
+        self.root_uuid = (!uuid.is_empty()).then_some(uuid);
+        self
+    }
+
+    /// Takes into account what the guest itself calls its root. Where that is
+    /// another disk than the order of the captured disks says, names are
+    /// counted from there, and names of other drivers are not guessed at.
+    pub fn knowing_root_name(mut self, name: Option<&str>) -> Self {
+        self.root_name = name.and_then(parse_device).and_then(|name| name.disk);
+        self
     }
 
     /// `UUID=...` for a name that depends on the hardware; nothing for any other.
     pub fn stable_name(&self, device: &str) -> Option<String> {
-        let (disk, number) = parse_device(device)?;
-        self.uuid_of(disk.or((self.disks == 1).then_some(0))?, number)
+        stable(self.partition_of(device)?)
+    }
+
+    fn partition_of(&self, device: &str) -> Option<&'a Partition> {
+        let name = parse_device(device)?;
+        let numbered = |disk: usize| {
+            let mut all = self.plain_partitions();
+            all.find(|known| (known.disk, known.number) == (disk, name.number))
+        };
+        match name.disk {
+            Some(disk) => numbered(self.captured_disk(disk)?),
+            None if self.disks == 1 => numbered(0),
+            None => self.only_one_numbered(name.number),
+        }
+    }
+
+    fn captured_disk(&self, (family, index): (Family, usize)) -> Option<usize> {
+        match self.root_name {
+            Some((known, of_root)) if known == family && of_root != self.root.0 => {
+                (index == of_root).then_some(self.root.0)
+            }
+            Some((known, _)) if known != family && self.disks > 1 => None,
+            _ => Some(index),
+        }
+    }
+
+    /// A link of a disk does not say which one: there must be no choice.
+    fn only_one_numbered(&self, number: u32) -> Option<&'a Partition> {
+        let mut all = self
+            .plain_partitions()
+            .filter(|known| known.number == number && known.uuid.is_some());
+        all.next().filter(|_| number > 0 && all.next().is_none())
     }
 
     /// Like [`stable_name`](Self::stable_name), for what `root=` says: the root
     /// was found by its content, so that it needs no trust in the order of disks.
     fn stable_root(&self, device: &str) -> Option<String> {
-        parse_device(device)?;
-        self.uuid_of(self.root.0, self.root.1)
-    }
-
-    fn uuid_of(&self, disk: usize, number: u32) -> Option<String> {
-        let partition = self
-            .partitions
-            .iter()
-            .find(|known| known.volume.is_none() && (known.disk, known.number) == (disk, number))?;
-        Some(format!("UUID={}", partition.uuid.as_ref()?))
-    }
-
-    /// Replaces the given field (counted from 0) of each line, as in fstab and crypttab.
-    pub fn edit_table(&self, text: &str, field: usize) -> Edited {
-        let mut edited = Edited::default();
-        for line in text.split_inclusive('\n') {
-            let device = line.split_whitespace().nth(field).unwrap_or_default();
-            if line.trim_start().starts_with('#') || parse_device(device).is_none() {
-                edited.text.push_str(line);
-            } else if let Some(stable) = self.stable_name(device) {
-                edited.text.push_str(&line.replacen(device, &stable, 1));
-            } else {
-                edited.left.push(device.to_owned());
-                edited.text.push_str(line);
-            }
+        if !is_volatile(device) && !self.is_ambiguous(device) {
+            return None;
         }
-        edited
+        if let Some(uuid) = self.root_uuid {
+            return Some(format!("UUID={uuid}"));
+        }
+        let mut all = self.plain_partitions();
+        stable(all.find(|known| (known.disk, known.number) == self.root)?)
+    }
+
+    /// Volumes have names of their own, which do not depend on the hardware.
+    fn plain_partitions(&self) -> impl Iterator<Item = &'a Partition> {
+        self.partitions
+            .iter()
+            .filter(|known| known.volume.is_none())
+    }
+
+    /// A label that several partitions carry.
+    pub fn is_ambiguous(&self, device: &str) -> bool {
+        let label = device
+            .strip_prefix("LABEL=")
+            .or(device.strip_prefix("/dev/disk/by-label/"));
+        label.is_some_and(|label| {
+            let label = label.trim_matches('"');
+            let carries = |known: &&Partition| known.label.as_deref() == Some(label);
+            self.partitions.iter().filter(carries).count() > 1
+        })
+    }
+
+    /// Replaces the first field of each line of fstab.
+    pub fn edit_fstab(&self, text: &str) -> Edited {
+        let named: BTreeSet<&str> = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|device| device.starts_with("UUID="))
+            .collect();
+        edit_lines(text, 0, |device, fields| {
+            if !is_volatile(device) && !self.is_ambiguous(device) {
+                return Replaced::Kept;
+            }
+            let mount = fields.get(1).copied().unwrap_or_default();
+            let found = if mount == "/" {
+                self.stable_root(device)
+            } else {
+                self.partition_of(device)
+                    .filter(|partition| self.fits(partition, fields, &named))
+                    .and_then(stable)
+            };
+            found.map_or(Replaced::Unknown, Replaced::By)
+        })
+    }
+
+    /// Whether a partition can be what a line of fstab means: another kind of
+    /// filesystem, or one that is named elsewhere already, is another partition.
+    fn fits(&self, partition: &Partition, fields: &[&str], named: &BTreeSet<&str>) -> bool {
+        let written = fields.get(2).copied().unwrap_or("auto");
+        let known = partition.filesystem.as_deref().unwrap_or("auto");
+        let alike = |kind: &str| match kind {
+            "ext2" | "ext3" => "ext4".to_owned(),
+            "msdos" | "fat" => "vfat".to_owned(),
+            other => other.to_owned(),
+        };
+        let any = |kind| matches!(kind, "auto" | "none");
+        let kind_fits = any(written) || any(known) || alike(written) == alike(known);
+        let shared = known == "btrfs" || written == "none";
+        let taken = (partition.disk, partition.number) == self.root
+            || stable(partition).is_some_and(|name| named.contains(name.as_str()));
+        kind_fits && (shared || !taken)
+    }
+
+    /// Replaces the second field of each line of crypttab.
+    pub fn edit_crypttab(&self, text: &str) -> Edited {
+        edit_lines(text, 1, |device, _| {
+            if !is_volatile(device) {
+                return Replaced::Kept;
+            }
+            self.stable_name(device)
+                .map_or(Replaced::Unknown, Replaced::By)
+        })
     }
 
     /// Replaces the values of `root=` and `resume=`, wherever they stand.
     pub fn edit_arguments(&self, text: &str) -> Edited {
         let mut edited = Edited::default();
-        let mut rest = text;
-        while let Some((before, key, value, after)) = next_argument(rest) {
-            let stable = match key {
-                "root=" => self.stable_root(value),
-                _ => self.stable_name(value),
+        let mut done = 0;
+        for (key, value) in arguments(text) {
+            let (name, device) = (&text[key], &text[value.clone()]);
+            let stable = match name {
+                "root" => self.stable_root(device),
+                _ => self.stable_name(device),
             };
-            if stable.is_none() && parse_device(value).is_some() {
-                edited.left.push(format!("{key}{value}"));
+            if stable.is_none() && is_volatile(device) {
+                edited.left.push(format!("{name}={device}"));
             }
-            edited.text.push_str(before);
-            edited.text.push_str(key);
-            edited.text.push_str(stable.as_deref().unwrap_or(value));
-            rest = after;
+            edited.text.push_str(&text[done..value.start]);
+            edited.text.push_str(stable.as_deref().unwrap_or(device));
+            done = value.end;
         }
-        edited.text.push_str(rest);
+        edited.text.push_str(&text[done..]);
         edited
     }
+}
+
+fn stable(partition: &Partition) -> Option<String> {
+    Some(format!("UUID={}", partition.uuid.as_ref()?))
+}
+
+enum Replaced {
+    Kept,
+    By(String),
+    Unknown,
+}
+
+/// Replaces one field (counted from 0) of each line that is no comment.
+fn edit_lines(text: &str, field: usize, replacement: impl Fn(&str, &[&str]) -> Replaced) -> Edited {
+    let mut edited = Edited::default();
+    for line in text.split_inclusive('\n') {
+        // More fields than that no table has.
+        let fields: Vec<&str> = line.split_whitespace().take(8).collect();
+        let device = fields.get(field).copied().unwrap_or_default();
+        if line.trim_start().starts_with('#') || device.is_empty() {
+            edited.text.push_str(line);
+            continue;
+        }
+        match replacement(device, &fields) {
+            Replaced::Kept => edited.text.push_str(line),
+            Replaced::By(stable) => {
+                let start = device.as_ptr() as usize - line.as_ptr() as usize;
+                edited.text.push_str(&line[..start]);
+                edited.text.push_str(&stable);
+                edited.text.push_str(&line[start + device.len()..]);
+            }
+            Replaced::Unknown => {
+                edited.left.push(device.to_owned());
+                edited.text.push_str(line);
+            }
+        }
+    }
+    edited
 }
 
 /// Whether a name depends on the hardware's order.
@@ -103,115 +243,39 @@ pub fn is_volatile(device: &str) -> bool {
 
 /// The first value of `root=` in a boot loader's configuration.
 pub fn root_argument(text: &str) -> Option<String> {
-    let mut rest = text;
-    while let Some((_, key, value, after)) = next_argument(rest) {
-        if key == "root=" && !value.is_empty() {
-            return Some(value.to_owned());
-        }
-        rest = after;
-    }
-    None
+    let mut all = arguments(text).filter(|(key, _)| &text[key.clone()] == "root");
+    let value = all.find(|(_, value)| !value.is_empty())?.1;
+    Some(text[value].to_owned())
 }
 
-/// Splits at the next argument: text before, key, value, text after.
-fn next_argument(text: &str) -> Option<(&str, &str, &str, &str)> {
+/// Where the keys `root`, `resume` and `RESUME` and their values stand.
+fn arguments(text: &str) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let mut from = 0;
-    loop {
-        let (start, key) = ["root=", "resume=", "RESUME="]
-            .into_iter()
-            .filter_map(|key| Some((from + text[from..].find(key)?, key)))
-            .min()?;
-        let end = start + key.len();
-        let before = text[..start].chars().next_back();
-        if before.is_some_and(|letter| letter.is_alphanumeric() || "_-.".contains(letter)) {
-            from = end;
-            continue;
+    std::iter::from_fn(move || {
+        loop {
+            let end = from + text[from..].find('=')?;
+            from = end + 1;
+            let Some(key) = key_before(&text[..end]) else {
+                continue;
+            };
+            let length = text[from..]
+                .find(|letter: char| letter.is_whitespace() || "\"'\\;".contains(letter))
+                .unwrap_or(text.len() - from);
+            let value = from..from + length;
+            from = value.end;
+            return Some((end - key.len()..end, value));
         }
-        let length = text[end..]
-            .find(|letter: char| letter.is_whitespace() || "\"'\\;".contains(letter))
-            .unwrap_or(text.len() - end);
-        let (value, after) = text[end..].split_at(length);
-        return Some((&text[..start], &text[start..end], value, after));
-    }
+    })
 }
 
-/// Disk (where the name tells it) and partition number of a volatile name.
-fn parse_device(device: &str) -> Option<(Option<usize>, u32)> {
-    let name = device.strip_prefix("/dev/")?;
-    if let Some(link) = name
-        .strip_prefix("disk/by-id/")
-        .or(name.strip_prefix("disk/by-path/"))
-    {
-        // dm- and md- names follow the content, not the hardware.
-        if ["dm-", "md-", "lvm-"]
-            .iter()
-            .any(|stable| link.starts_with(stable))
-        {
-            return None;
-        }
-        let number = link
-            .rsplit_once("-part")
-            .and_then(|(_, number)| number.parse().ok());
-        return Some((None, number.unwrap_or(0)));
-    }
-    for prefix in ["xvd", "sd", "hd", "vd"] {
-        if let Some(rest) = name.strip_prefix(prefix) {
-            return parse_lettered(rest);
-        }
-    }
-    let (rest, unit) = if let Some(rest) = name.strip_prefix("nvme") {
-        (rest, Some('n'))
-    } else if let Some(rest) = name.strip_prefix("mmcblk") {
-        (rest, None)
-    } else {
-        (name.strip_prefix("cciss/c")?.split_once('d')?.1, None)
-    };
-    parse_numbered(rest, unit)
-}
-
-fn parse_lettered(rest: &str) -> Option<(Option<usize>, u32)> {
-    let letters = rest.len()
-        - rest
-            .trim_start_matches(|c: char| c.is_ascii_lowercase())
-            .len();
-    if !(1..=2).contains(&letters) {
-        return None;
-    }
-    let index = rest[..letters].bytes().fold(0usize, |index, letter| {
-        index * 26 + usize::from(letter - b'a') + 1
-    });
-    let number = &rest[letters..];
-    let number = if number.is_empty() {
-        0
-    } else {
-        number.parse().ok()?
-    };
-    Some((Some(index - 1), number))
-}
-
-fn parse_numbered(rest: &str, unit: Option<char>) -> Option<(Option<usize>, u32)> {
-    let mut letters = rest.chars().peekable();
-    let disk = take_number(&mut letters)? as usize;
-    if let Some(unit) = unit {
-        letters.next_if_eq(&unit)?;
-        take_number(&mut letters)?;
-    }
-    match letters.next() {
-        None => Some((Some(disk), 0)),
-        Some('p') => {
-            let number = take_number(&mut letters)?;
-            letters.next().is_none().then_some((Some(disk), number))
-        }
-        Some(_) => None,
-    }
-}
-
-fn take_number(letters: &mut Peekable<Chars>) -> Option<u32> {
-    let mut digits = String::new();
-    while let Some(digit) = letters.next_if(char::is_ascii_digit) {
-        digits.push(digit);
-    }
-    digits.parse().ok()
+/// A key of interest at the end of the text, unless it is part of a longer one.
+fn key_before(text: &str) -> Option<&'static str> {
+    let key = ["root", "resume", "RESUME"]
+        .into_iter()
+        .find(|key| text.ends_with(key))?;
+    let before = text[..text.len() - key.len()].chars().next_back();
+    let longer = before.is_some_and(|letter| letter.is_alphanumeric() || "_-.".contains(letter));
+    (!longer).then_some(key)
 }
 
 #[cfg(test)]
@@ -235,26 +299,89 @@ mod tests {
     }
 
     #[test]
-    fn device_names() {
-        let cases = [
-            ("/dev/sda1", Some((Some(0), 1))),
-            ("/dev/sdaa12", Some((Some(26), 12))),
-            ("/dev/hdb", Some((Some(1), 0))),
-            ("/dev/xvda2", Some((Some(0), 2))),
-            ("/dev/nvme1n1p3", Some((Some(1), 3))),
-            ("/dev/mmcblk0p1", Some((Some(0), 1))),
-            ("/dev/cciss/c0d1p2", Some((Some(1), 2))),
-            ("/dev/disk/by-id/ata-X-part3", Some((None, 3))),
-            ("/dev/disk/by-uuid/x", None),
-            ("/dev/disk/by-id/dm-name-x", None),
-            ("/dev/mapper/vg-root", None),
-            ("/dev/sr0", None),
-            ("UUID=1", None),
-            ("/dev/sda1x", None),
-        ];
-        for (name, expected) in cases {
-            assert_eq!(parse_device(name), expected, "{name}");
+    fn what_the_guest_calls_its_root_counts() {
+        let partitions = partitions();
+        let map = |name| DeviceMap::new(&partitions, (0, 1)).knowing_root_name(Some(name));
+        let uuid = |uuid: &str| Some(format!("UUID={uuid}"));
+        // The root's disk is called sdb: a disk before it was not captured.
+        let shifted = map("/dev/sdb1");
+        assert_eq!(shifted.stable_name("/dev/sdb5"), uuid("swap"));
+        assert_eq!(shifted.stable_name("/dev/sda1"), None);
+        // sda is the first disk of another driver, not the first captured one.
+        let other = map("/dev/nvme0n1p1");
+        assert_eq!(other.stable_name("/dev/nvme0n1p5"), uuid("swap"));
+        assert_eq!(other.stable_name("/dev/sda1"), None);
+        assert_eq!(map("UUID=aaaa").stable_name("/dev/sda1"), uuid("aaaa"));
+        // Links do not name the disk: where only one can be meant, it is.
+        let path = "/dev/disk/by-path/pci-0000:00:10.0-scsi-0:0:0:0-part";
+        let map = DeviceMap::new(&partitions, (0, 1));
+        assert_eq!(map.stable_name(&format!("{path}5")), uuid("swap"));
+        assert_eq!(map.stable_name(&format!("{path}1")), None);
+    }
+
+    #[test]
+    fn lines_that_cannot_mean_a_partition_are_left() {
+        let mut partitions = partitions();
+        partitions[2].filesystem = Some("xfs".to_owned());
+        let map = DeviceMap::new(&partitions, (0, 1));
+        let text = "UUID=aaaa / ext4\n/dev/sda1 /home ext4\n/dev/sdb1 /data ext4\n";
+        let edited = map.edit_fstab(text);
+        assert_eq!(edited.text, text);
+        assert_eq!(edited.left, ["/dev/sda1", "/dev/sdb1"]);
+        let edited = map.edit_fstab("/dev/sdb1 /data xfs\n");
+        assert_eq!(edited.text, "UUID=data /data xfs\n");
+    }
+
+    #[test]
+    fn a_label_that_two_partitions_carry() {
+        let mut partitions = partitions();
+        for partition in &mut partitions {
+            partition.label = Some("disk".to_owned());
         }
+        let map = DeviceMap::new(&partitions, (0, 1));
+        let edited = map.edit_fstab("LABEL=disk / ext4\nLABEL=disk /data ext4\nLABEL=x /x ext4\n");
+        assert_eq!(
+            edited.text,
+            "UUID=aaaa / ext4\nLABEL=disk /data ext4\nLABEL=x /x ext4\n"
+        );
+        assert_eq!(edited.left, ["LABEL=disk"]);
+        assert_eq!(
+            map.edit_arguments("root=LABEL=disk ro").text,
+            "root=UUID=aaaa ro"
+        );
+        partitions.truncate(1);
+        let map = DeviceMap::new(&partitions, (0, 1));
+        assert_eq!(
+            map.edit_arguments("root=LABEL=disk ro").text,
+            "root=LABEL=disk ro"
+        );
+    }
+
+    #[test]
+    fn names_of_volumes_stay() {
+        let partitions = partitions();
+        let map = DeviceMap::new(&partitions, (0, 1));
+        let text =
+            "linux /vmlinuz root=/dev/mapper/rhel-root resume=/dev/vg0/swap rd.lvm.lv=rhel/root\n";
+        assert_eq!(map.edit_arguments(text).text, text);
+        assert!(map.edit_arguments(text).left.is_empty());
+    }
+
+    /// Megabytes of arguments take a moment, not minutes.
+    #[test]
+    fn large_files_are_edited_in_linear_time() {
+        let partitions = partitions();
+        let map = DeviceMap::new(&partitions, (0, 1));
+        let text = "root=/dev/sda1 ".repeat(200_000);
+        let start = std::time::Instant::now();
+        let edited = map.edit_arguments(&text);
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+        assert_eq!(edited.text.matches("UUID=aaaa").count(), 200_000);
+        let text = "/dev/sdb1 /x auto\n".repeat(200_000);
+        assert_eq!(
+            map.edit_fstab(&text).text.matches("UUID=data").count(),
+            200_000
+        );
     }
 
     #[test]
@@ -263,14 +390,14 @@ mod tests {
         let map = DeviceMap::new(&partitions, (0, 1));
         let text = "# /dev/sda1 was root\n/dev/sda1 / ext4 defaults 0 1\nLABEL=x /x ext4\n\
                     /dev/sdb1\t/data ext4\n/dev/sdc1 /gone ext4\n/dev/sr0 /cd iso9660";
-        let edited = map.edit_table(text, 0);
+        let edited = map.edit_fstab(text);
         assert_eq!(
             edited.text,
             "# /dev/sda1 was root\nUUID=aaaa / ext4 defaults 0 1\nLABEL=x /x ext4\n\
              UUID=data\t/data ext4\n/dev/sdc1 /gone ext4\n/dev/sr0 /cd iso9660"
         );
         assert_eq!(edited.left, ["/dev/sdc1"]);
-        assert_eq!(map.edit_table(&edited.text, 0).text, edited.text);
+        assert_eq!(map.edit_fstab(&edited.text).text, edited.text);
     }
 
     #[test]
@@ -295,7 +422,7 @@ mod tests {
             let map = DeviceMap::new(&partitions, (0, 1));
             for edit in [
                 |map: &DeviceMap, text: &str| map.edit_arguments(text).text,
-                |map: &DeviceMap, text: &str| map.edit_table(text, 0).text,
+                |map: &DeviceMap, text: &str| map.edit_fstab(text).text,
             ] {
                 let once = edit(&map, &text);
                 prop_assert_eq!(edit(&map, &once), once.clone());
@@ -307,8 +434,7 @@ mod tests {
             let partitions = partitions();
             let map = DeviceMap::new(&partitions, (0, 1));
             map.edit_arguments(&text);
-            map.edit_table(&text, 1);
-            parse_device(&format!("/dev/{text}"));
+            map.edit_crypttab(&text);
         }
     }
 }

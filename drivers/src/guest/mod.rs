@@ -3,6 +3,8 @@
 
 pub mod apply;
 pub mod boot_loader;
+mod config_text;
+mod device_name;
 pub mod extract;
 pub mod facts;
 pub mod identity;

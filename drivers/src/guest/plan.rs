@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::boot_loader;
+use super::config_text::ConfigText;
 use super::facts::has_cloud_init;
 use super::identity::{DeviceMap, Edited};
 use super::kernels::KernelImage;
@@ -21,6 +22,8 @@ const LARGEST_MODULE: u64 = 32 << 20;
 /// Room that must be left beside the supplements.
 const ROOM_ON_ROOT: u64 = 16 << 20;
 const INODES: u64 = 100;
+/// A file has no more to say than that.
+const MOST_NAMES_LEFT: usize = 20;
 
 /// One change to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +102,9 @@ pub fn plan(
     let mut plan = Plan::default();
     let links = links::decide(&network::configured(root), &request.nics)?;
     plan.warnings.extend(links.warnings);
-    let map = DeviceMap::new(&guest.partitions, guest.root.partition);
+    let root_name = boot_loader::name_of_root(root);
+    let map = DeviceMap::new(&guest.partitions, guest.root.partition)
+        .knowing_root_name(root_name.as_deref());
     for kernel in kernels {
         plan_initrd(root, kernel, request, &links.files, &map, &mut plan)
             .map_err(|refusal| with_fallback(refusal, kernels))?;
@@ -154,11 +159,27 @@ impl Plan {
         }
     }
 
-    fn take(&mut self, root: &Root, path: &str, edited: Edited) {
-        let left = edited.left.into_iter();
+    /// Plans the edit of a text file, where there is one.
+    fn edit(&mut self, root: &Root, path: &str, edit: impl FnOnce(&str) -> Edited) {
+        let file = match ConfigText::read(root, path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return,
+            Err(error) => {
+                self.warnings
+                    .push(format!("/{path} is left as it is: {error}"));
+                return;
+            }
+        };
+        let edited = edit(&file.text);
+        let left = edited.left.into_iter().take(MOST_NAMES_LEFT);
         self.warnings
-            .extend(left.map(|name| format!("/{path}: {name} names no captured partition")));
-        self.ensure(root, path, edited.text.as_bytes());
+            .extend(left.map(|name| format!("/{path}: {name:?} names no captured partition")));
+        if edited.text != file.text {
+            self.edits.push(Edit::Write {
+                path: path.to_owned(),
+                content: file.encode(&edited.text),
+            });
+        }
     }
 }
 
@@ -253,16 +274,17 @@ fn plan_rebuilds(root: &Root, generators: &[Generator], target: Target, plan: &m
 }
 
 fn plan_identities(root: &Root, map: &DeviceMap, plan: &mut Plan) {
-    for (path, field) in [("etc/fstab", 0), ("etc/crypttab", 1)] {
-        if let Ok(Some(_)) = root.size(path) {
-            plan.take(root, path, map.edit_table(&root.text(path), field));
-        }
-    }
+    plan.edit(root, "etc/fstab", |text| map.edit_fstab(text));
+    plan.edit(root, "etc/crypttab", |text| map.edit_crypttab(text));
     for path in boot_loader::argument_files(root) {
-        let text = root.text(&path);
-        if !text.is_empty() {
-            plan.take(root, &path, boot_loader::edit(map, &text));
-        }
+        plan.edit(root, &path, |text| boot_loader::edit(map, text));
+    }
+    if root.exists("etc/lilo.conf") && !root.is_directory("boot/grub") {
+        plan.warnings.push(
+            "LILO keeps the name of the root in a map of its own, which cannot be edited; \
+             it must not depend on the hardware"
+                .to_owned(),
+        );
     }
     for path in ["boot/grub/device.map", "boot/grub2/device.map"] {
         if let Ok(Some(_)) = root.size(path) {
