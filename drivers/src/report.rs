@@ -151,7 +151,11 @@ pub enum Generator {
     InitramfsTools,
     /// dracut.
     Dracut,
-    /// Neither.
+    /// Arch's mkinitcpio.
+    Mkinitcpio,
+    /// SUSE's mkinitrd, before dracut.
+    Mkinitrd,
+    /// None of these.
     Unknown,
 }
 
@@ -500,9 +504,17 @@ pub enum Refusal {
     },
     /// No kernel with an initramfs.
     #[error(
-        "no kernel under /lib/modules has an initramfs in /boot; expected initrd.img-K, initramfs-K.img or initrd-K"
+        "no kernel was found: neither an initramfs (initrd.img-K, initramfs-K.img or initrd-K) nor vmlinuz-K in /boot, and no unified kernel image"
     )]
     NoKernel,
+    /// Kernels that need Xen's hypercalls.
+    #[error(
+        "the guest has only kernels that run on Xen alone (such as {version}); install an ordinary kernel before the capture"
+    )]
+    XenOnly {
+        /// One of them.
+        version: String,
+    },
     /// An initramfs that cannot be understood.
     #[error("{initrd} cannot be extended: {detail}")]
     UnknownInitrd {
@@ -548,14 +560,14 @@ pub enum Refusal {
     },
     /// A unified kernel image.
     #[error(
-        "the unified kernel image {path} lacks {module} and cannot be extended, because it is signed as a whole{}",
+        "the unified kernel image {path} lacks {lacks} and cannot be changed, because it is signed as a whole{}",
         offer(.fallback.as_ref())
     )]
     UnifiedKernelImage {
         /// Its path.
         path: String,
         /// What is missing.
-        module: String,
+        lacks: String,
         /// Other hardware that would do, if there is any.
         fallback: Option<Fallback>,
     },

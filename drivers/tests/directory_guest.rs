@@ -183,15 +183,15 @@ fn verification_sees_what_is_missing() {
 fn an_initramfs_of_an_unknown_builder_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let root = fill(directory.path(), "something else", "gzip");
-    let refusal = kernels::find(&root, &mut Vec::new()).unwrap_err();
+    let refusal = plan::plan(&root, &report(), &find(&root), &request()).unwrap_err();
     assert!(
         matches!(refusal, Refusal::UnknownInitrd { .. }),
         "{refusal}"
     );
+    let text = refusal.to_string();
     assert!(
-        refusal
-            .to_string()
-            .contains("neither by initramfs-tools nor by dracut")
+        text.contains("it lacks virtio_pci and was built neither"),
+        "{text}"
     );
 }
 

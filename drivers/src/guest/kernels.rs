@@ -3,17 +3,32 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 
-use super::root::{EntryKind, Root};
+use super::root::Root;
+use super::unified::UnifiedImage;
+use super::{images, installed};
 use crate::initrd::modules::{IndexTexts, ModuleTree};
-use crate::initrd::supplement::{generator, missing_modules};
+use crate::initrd::supplement::{generator, missing_modules, present_modules};
 use crate::initrd::{Compressor, InitrdContents, scan, scan_onto};
-use crate::report::{Generator, KernelReport, Refusal, Target};
+use crate::report::{KernelReport, Refusal, Target};
+
+/// Whether an initramfs can be given more than it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// By appending to its file.
+    Appendable,
+    /// It is part of a signed unified kernel image.
+    Unified,
+    /// The kernel starts without any.
+    Absent,
+}
 
 /// One initramfs with everything known about it.
 #[derive(Debug, Clone)]
 pub struct KernelImage {
     /// What the report says of it.
     pub report: KernelReport,
+    /// Whether it can be extended.
+    pub form: Form,
     /// Its size.
     pub size: u64,
     /// The hash of all its bytes, ready to be continued by what is appended.
@@ -22,76 +37,136 @@ pub struct KernelImage {
     pub contents: InitrdContents,
     /// The module indexes of its kernel.
     pub texts: IndexTexts,
+    /// The kernel's arguments, where they are part of a signed image.
+    pub arguments: String,
 }
 
 /// Every initramfs of every kernel, rescue images included: a boot loader that
 /// falls back to another entry must find that one prepared too.
 pub fn find(root: &Root, warnings: &mut Vec<String>) -> Result<Vec<KernelImage>, Refusal> {
-    let versions = kernel_versions(root);
-    let mut found = Vec::new();
-    for path in candidates(root) {
-        let read = read(root, &path)?;
-        let Some(version) = version_of(&path, &read.contents, &versions) else {
-            warnings.push(format!(
-                "{path} belongs to no kernel under /lib/modules and is left alone"
-            ));
-            continue;
+    let versions = installed::versions(root);
+    let mut search = Search {
+        root,
+        warnings,
+        xen: None,
+        found: Vec::new(),
+    };
+    for path in images::initramfs_images(root) {
+        search.initramfs(path, &versions)?;
+    }
+    for path in images::unified_images(root) {
+        search.unified(path, &versions)?;
+    }
+    search.without_initramfs()?;
+    match (search.found.is_empty(), search.xen) {
+        (false, _) => Ok(search.found),
+        (true, Some(version)) => Err(Refusal::XenOnly { version }),
+        (true, None) => Err(Refusal::NoKernel),
+    }
+}
+
+struct Search<'a> {
+    root: &'a Root,
+    warnings: &'a mut Vec<String>,
+    xen: Option<String>,
+    found: Vec<KernelImage>,
+}
+
+impl Search<'_> {
+    fn initramfs(&mut self, path: String, versions: &[String]) -> Result<(), Refusal> {
+        let read = read(self.root, &path)?;
+        let inside = read.contents.kernel_versions();
+        let version = installed::version_of(self.root, &path, &inside, versions);
+        let Some(version) = version else {
+            self.unknown_kernel(&path, &read.contents);
+            return Ok(());
         };
-        found.push(describe(root, path, version, read)?);
+        if !self.is_for_xen(&version) {
+            let image = describe(self.root, path, version, read, Form::Appendable);
+            self.found.push(image);
+        }
+        Ok(())
     }
-    if found.is_empty() {
-        Err(Refusal::NoKernel)
-    } else {
-        Ok(found)
-    }
-}
 
-fn kernel_versions(root: &Root) -> Vec<String> {
-    let names = root.list("lib/modules").into_iter().map(|(name, _)| name);
-    names
-        .filter(|name| root.exists(&format!("lib/modules/{name}/modules.dep")))
-        .collect()
-}
-
-/// Files in /boot, and in the machine-id directories of boot loader entries.
-fn candidates(root: &Root) -> Vec<String> {
-    let mut found = Vec::new();
-    for directory in ["boot", "boot/efi", "efi"] {
-        for (name, kind) in root.list(directory) {
-            let path = format!("{directory}/{name}");
-            match kind {
-                EntryKind::File if directory == "boot" && is_initrd_name(&name) => found.push(path),
-                EntryKind::Directory if name.len() == 32 => {
-                    found.extend(below_machine_id(root, &path));
-                }
-                _ => {}
-            }
+    /// A rescue image may outlive the modules of its kernel, and boots if it
+    /// holds what it needs.
+    fn unknown_kernel(&mut self, path: &str, contents: &InitrdContents) {
+        let disk = ["virtio_pci", "virtio_blk"];
+        let ready = contents.kernel_versions().iter().any(|version| {
+            let present = present_modules(contents, version);
+            disk.iter().all(|name| present.contains_key(*name))
+        });
+        if !ready {
+            self.warnings.push(format!(
+                "{path} belongs to no kernel under /lib/modules, lacks virtio and is left alone"
+            ));
         }
     }
-    found
+
+    fn is_for_xen(&mut self, version: &str) -> bool {
+        let xen = installed::is_xen_only(self.root, version);
+        if xen && self.xen.as_deref() != Some(version) {
+            self.warnings.push(format!(
+                "kernel {version} runs on Xen only and is left alone"
+            ));
+            self.xen = Some(version.to_owned());
+        }
+        xen
+    }
+
+    fn unified(&mut self, path: String, versions: &[String]) -> Result<(), Refusal> {
+        let refuse = refuse(&path);
+        let unified = UnifiedImage::read(&mut open(self.root, &path)?)
+            .map_err(|error| refuse(error.to_string()))?;
+        let Some(unified) = unified else {
+            return Ok(());
+        };
+        let inside = unified
+            .initramfs(open(self.root, &path)?)
+            .map_err(|error| refuse(error.to_string()))?;
+        let contents = scan(inside).map_err(|error| refuse(crate::cause_chain(&error)))?;
+        let named = unified.version.clone().unwrap_or_default();
+        let known = versions.iter().find(|version| **version == named).cloned();
+        let inside = contents.kernel_versions();
+        let version = known
+            .or_else(|| installed::version_of(self.root, &path, &inside, versions))
+            .or_else(|| inside.first().cloned())
+            .unwrap_or(named);
+        let read = Read {
+            contents,
+            ..hashed(self.root, &path)?
+        };
+        let mut image = describe(self.root, path, version, read, Form::Unified);
+        image.arguments = unified.arguments;
+        self.found.push(image);
+        Ok(())
+    }
+
+    /// Kernels without an initramfs matter where nothing else boots the guest.
+    fn without_initramfs(&mut self) -> Result<(), Refusal> {
+        for (path, version) in images::kernels(self.root) {
+            let known = |image: &KernelImage| image.report.version == version;
+            if !self.found.is_empty() && !self.found.iter().all(|image| image.form == Form::Absent)
+                || self.found.iter().any(known)
+                || !installed::is_release(&version)
+                || self.is_for_xen(&version)
+            {
+                continue;
+            }
+            let read = hashed(self.root, &path)?;
+            let image = describe(self.root, path, version, read, Form::Absent);
+            self.found.push(image);
+        }
+        Ok(())
+    }
 }
 
-fn below_machine_id(root: &Root, directory: &str) -> Vec<String> {
-    let versions = root
-        .list(directory)
-        .into_iter()
-        .map(|(name, _)| format!("{directory}/{name}"));
-    versions
-        .flat_map(|version| {
-            let names = root.list(&version).into_iter().map(|(name, _)| name);
-            let names: Vec<String> = names.filter(|name| is_initrd_name(name)).collect();
-            names
-                .into_iter()
-                .map(move |name| format!("{version}/{name}"))
-        })
-        .collect()
-}
-
-/// Crash-dump images are left alone: they run beside the kernel that crashed.
-fn is_initrd_name(name: &str) -> bool {
-    let begins = name.starts_with("initrd") || name.starts_with("initramfs-");
-    let other = [".old-dkms", ".dpkg-bak", ".bak", "kdump", ".sha256", ".sig"];
-    begins && !other.iter().any(|part| name.contains(part))
+fn refuse(path: &str) -> impl Fn(String) -> Refusal + use<> {
+    let initrd = format!("/{path}");
+    move |detail| Refusal::UnknownInitrd {
+        initrd: initrd.clone(),
+        detail,
+    }
 }
 
 struct Read {
@@ -101,10 +176,7 @@ struct Read {
 }
 
 fn read(root: &Root, path: &str) -> Result<Read, Refusal> {
-    let refuse = |detail: String| Refusal::UnknownInitrd {
-        initrd: format!("/{path}"),
-        detail,
-    };
+    let refuse = refuse(path);
     let mut file = Hashing::new(open(root, path)?);
     let contents = scan(&mut file).map_err(|error| refuse(crate::cause_chain(&error)))?;
     Ok(Read {
@@ -114,11 +186,20 @@ fn read(root: &Root, path: &str) -> Result<Read, Refusal> {
     })
 }
 
+/// A file of which only the hash matters.
+fn hashed(root: &Root, path: &str) -> Result<Read, Refusal> {
+    let refuse = refuse(path);
+    let mut file = Hashing::new(open(root, path)?);
+    io::copy(&mut file, &mut io::sink()).map_err(|error| refuse(error.to_string()))?;
+    Ok(Read {
+        contents: InitrdContents::default(),
+        size: file.size,
+        hasher: file.hasher,
+    })
+}
+
 fn open(root: &Root, path: &str) -> Result<File, Refusal> {
-    let refuse = |detail: String| Refusal::UnknownInitrd {
-        initrd: format!("/{path}"),
-        detail,
-    };
+    let refuse = refuse(path);
     root.open_file(path)
         .map_err(|error| refuse(error.to_string()))?
         .ok_or_else(|| refuse("it cannot be read".to_owned()))
@@ -129,10 +210,14 @@ fn open(root: &Root, path: &str) -> Result<File, Refusal> {
 /// unpacked.
 pub fn read_again(root: &Root, before: &KernelImage) -> Result<KernelImage, Refusal> {
     let path = &before.report.initrd;
-    let refuse = |detail: String| Refusal::UnknownInitrd {
-        initrd: format!("/{path}"),
-        detail,
-    };
+    let refuse = refuse(path);
+    if before.form != Form::Appendable {
+        // Nothing can be appended to it: its hash says that it is the same.
+        let read = hashed(root, path)?;
+        let mut after = before.clone();
+        (after.size, after.hasher) = (read.size, read.hasher);
+        return Ok(after);
+    }
     let mut file = Hashing::new(open(root, path)?);
     io::copy(&mut (&mut file).take(before.size), &mut io::sink())
         .map_err(|error| refuse(error.to_string()))?;
@@ -147,7 +232,8 @@ pub fn read_again(root: &Root, before: &KernelImage) -> Result<KernelImage, Refu
     } else {
         read(root, path)?
     };
-    describe(root, path.clone(), before.report.version.clone(), read)
+    let version = before.report.version.clone();
+    Ok(describe(root, path.clone(), version, read, before.form))
 }
 
 struct Hashing {
@@ -175,70 +261,33 @@ impl io::Read for Hashing {
     }
 }
 
-/// The name decides where it can; a rescue image says it by what it holds.
-fn version_of(path: &str, contents: &InitrdContents, versions: &[String]) -> Option<String> {
-    let by_name = versions
-        .iter()
-        .filter(|version| path.contains(version.as_str()));
-    let by_name = by_name.max_by_key(|version| version.len());
-    by_name.cloned().or_else(|| {
-        contents
-            .kernel_versions()
-            .into_iter()
-            .find(|version| versions.contains(version))
-    })
-}
-
-fn describe(
-    root: &Root,
-    path: String,
-    version: String,
-    read: Read,
-) -> Result<KernelImage, Refusal> {
+fn describe(root: &Root, path: String, version: String, read: Read, form: Form) -> KernelImage {
     let Read {
         contents,
         hasher,
         size,
     } = read;
-    let texts = index_texts(root, &version);
+    let texts = installed::index_texts(root, &version);
     let tree = ModuleTree::parse(&texts);
-    let generator = generator(&contents);
-    if generator == Generator::Unknown {
-        let detail = "it was built neither by initramfs-tools nor by dracut".to_owned();
-        return Err(Refusal::UnknownInitrd {
-            initrd: format!("/{path}"),
-            detail,
-        });
-    }
+    let missing = missing_modules(&tree, &contents, &version, Target::default());
     let report = KernelReport {
-        virtio_present: missing_modules(&tree, &contents, &version, Target::default()).is_empty()
-            && tree.offers("virtio_blk"),
+        virtio_present: missing.is_empty() && tree.offers("virtio_blk"),
         compressor: contents
             .compressor
             .unwrap_or(Compressor::None)
             .name()
             .to_owned(),
         initrd: path,
-        generator,
+        generator: generator(&contents),
         version,
     };
-    Ok(KernelImage {
+    KernelImage {
         report,
+        form,
         size,
         hasher,
         contents,
         texts,
-    })
-}
-
-fn index_texts(root: &Root, version: &str) -> IndexTexts {
-    let text = |name: &str| root.text_of(&format!("lib/modules/{version}/{name}"), 16 << 20);
-    IndexTexts {
-        dep: text("modules.dep"),
-        alias: text("modules.alias"),
-        symbols: text("modules.symbols"),
-        softdep: text("modules.softdep"),
-        devname: text("modules.devname"),
-        builtin: text("modules.builtin"),
+        arguments: String::new(),
     }
 }

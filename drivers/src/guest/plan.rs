@@ -1,7 +1,5 @@
 //! What to change in a guest: decided first and whole, carried out after.
 
-use std::collections::BTreeMap;
-
 use super::boot_loader;
 use super::config_text::ConfigText;
 use super::facts::has_cloud_init;
@@ -9,16 +7,10 @@ use super::identity::{DeviceMap, Edited};
 use super::kernels::KernelImage;
 use super::network::{self, links};
 use super::root::Root;
-use crate::initrd::modules::ModuleTree;
-use crate::initrd::supplement::{
-    MARKER, SupplementInput, SupplementPlan, archive, bytes_to_append, plan as plan_supplement,
-    with_lines,
-};
-use crate::initrd::target::{fallback, rebuilt};
-use crate::report::{Generator, GuestReport, InjectRequest, Refusal, Target};
+use super::{rebuilds, supplements, volumes};
+use crate::initrd::supplement::MARKER;
+use crate::report::{GuestReport, InjectRequest, Refusal};
 
-/// Largest kernel module that is copied.
-const LARGEST_MODULE: u64 = 32 << 20;
 /// Room that must be left beside the supplements.
 const ROOM_ON_ROOT: u64 = 16 << 20;
 const INODES: u64 = 100;
@@ -105,12 +97,18 @@ pub fn plan(
     let root_name = boot_loader::name_of_root(root);
     let map = DeviceMap::new(&guest.partitions, guest.root.partition)
         .knowing_root_name(root_name.as_deref());
-    for kernel in kernels {
-        plan_initrd(root, kernel, request, &links.files, &map, &mut plan)
-            .map_err(|refusal| with_fallback(refusal, kernels))?;
-    }
-    let firsts = kernels.iter().map(|kernel| kernel.report.generator);
-    plan_rebuilds(root, &firsts.collect::<Vec<_>>(), request.target, &mut plan);
+    let storage = volumes::Storage::of_guest(root, request.target.disk);
+    supplements::plan(
+        root,
+        kernels,
+        request,
+        &links.files,
+        &map,
+        &storage,
+        &mut plan,
+    )?;
+    rebuilds::plan(root, kernels, request.target, &mut plan);
+    storage.plan(root, &mut plan);
     plan_identities(root, &map, &mut plan);
     for (name, content) in &links.files {
         plan.ensure(
@@ -126,30 +124,9 @@ pub fn plan(
     Ok(plan)
 }
 
-/// Adds what every kernel of the guest could boot on instead.
-fn with_fallback(refusal: Refusal, kernels: &[KernelImage]) -> Refusal {
-    let Refusal::NoVirtio {
-        version, module, ..
-    } = refusal
-    else {
-        return refusal;
-    };
-    let reason = format!("kernel {version} has no {module}");
-    let trees: Vec<ModuleTree> = kernels
-        .iter()
-        .map(|kernel| ModuleTree::parse(&kernel.texts))
-        .collect();
-    let fallback = fallback(&trees.iter().collect::<Vec<_>>(), reason);
-    Refusal::NoVirtio {
-        version,
-        module,
-        fallback,
-    }
-}
-
 impl Plan {
     /// Plans a file's content unless it is there already.
-    fn ensure(&mut self, root: &Root, path: &str, content: &[u8]) {
+    pub(super) fn ensure(&mut self, root: &Root, path: &str, content: &[u8]) {
         let now = root.read(path, content.len() as u64).ok().flatten();
         if now.as_deref() != Some(content) {
             self.edits.push(Edit::Write {
@@ -160,7 +137,7 @@ impl Plan {
     }
 
     /// Plans the edit of a text file, where there is one.
-    fn edit(&mut self, root: &Root, path: &str, edit: impl FnOnce(&str) -> Edited) {
+    pub(super) fn edit(&mut self, root: &Root, path: &str, edit: impl FnOnce(&str) -> Edited) {
         let file = match ConfigText::read(root, path) {
             Ok(Some(file)) => file,
             Ok(None) => return,
@@ -180,96 +157,6 @@ impl Plan {
                 content: file.encode(&edited.text),
             });
         }
-    }
-}
-
-fn plan_initrd(
-    root: &Root,
-    kernel: &KernelImage,
-    request: &InjectRequest,
-    links: &BTreeMap<String, String>,
-    map: &DeviceMap,
-    plan: &mut Plan,
-) -> Result<(), Refusal> {
-    let input = SupplementInput {
-        version: &kernel.report.version,
-        contents: &kernel.contents,
-        kernel: &kernel.texts,
-        links,
-        target: request.target,
-    };
-    let mut supplement = plan_supplement(&input)?;
-    edit_arguments_inside(kernel, map, &mut supplement);
-    if supplement == SupplementPlan::default() {
-        return Ok(());
-    }
-    let modules = read_modules(root, kernel, &supplement)?;
-    let archive = archive(&supplement, &modules, &kernel.contents);
-    let bytes = bytes_to_append(&archive, kernel.contents.compressor, kernel.size);
-    let path = kernel.report.initrd.clone();
-    let mut after = kernel.hasher.clone();
-    let before = after.finalize().to_hex().to_string();
-    after.update(&bytes);
-    let hashes = (before, after.finalize().to_hex().to_string());
-    plan.edits.push(Edit::Append {
-        path,
-        size: kernel.size,
-        hashes,
-        bytes,
-    });
-    Ok(())
-}
-
-/// `root=` and `resume=` that a host-only initramfs carries in itself.
-fn edit_arguments_inside(kernel: &KernelImage, map: &DeviceMap, plan: &mut SupplementPlan) {
-    for (path, content) in &kernel.contents.files {
-        if !(path.starts_with("etc/cmdline.d/") || path.starts_with("conf/conf.d/")) {
-            continue;
-        }
-        let text = String::from_utf8_lossy(content);
-        let edited = map.edit_arguments(&text).text;
-        if edited != text {
-            plan.files.insert(path.clone(), edited.into_bytes());
-        }
-    }
-}
-
-fn read_modules(
-    root: &Root,
-    kernel: &KernelImage,
-    supplement: &SupplementPlan,
-) -> Result<BTreeMap<String, Vec<u8>>, Refusal> {
-    let mut modules = BTreeMap::new();
-    for (path, inside) in &supplement.modules {
-        let path = format!("lib/modules/{}/{path}", kernel.report.version);
-        let content = root
-            .read(&path, LARGEST_MODULE)
-            .ok()
-            .flatten()
-            .ok_or_else(|| {
-                let version = kernel.report.version.clone();
-                Refusal::NoVirtio {
-                    version,
-                    module: format!("readable /{path}"),
-                    fallback: None,
-                }
-            })?;
-        modules.insert(inside.clone(), content);
-    }
-    Ok(modules)
-}
-
-/// A later rebuild of the initramfs by the guest itself must keep the drivers.
-fn plan_rebuilds(root: &Root, generators: &[Generator], target: Target, plan: &mut Plan) {
-    let modules = rebuilt(target);
-    if generators.contains(&Generator::InitramfsTools) {
-        let path = "etc/initramfs-tools/modules";
-        let text = with_lines(&root.text(path), &modules);
-        plan.ensure(root, path, text.as_bytes());
-    }
-    if generators.contains(&Generator::Dracut) {
-        let line = format!("{MARKER}\nadd_drivers+=\" {} \"\n", modules.join(" "));
-        plan.ensure(root, "etc/dracut.conf.d/90-lifeboat.conf", line.as_bytes());
     }
 }
 

@@ -174,7 +174,9 @@ fn is_kept(entry: &Entry) -> bool {
             .rsplit('/')
             .next()
             .is_some_and(|file| file.starts_with("modules."));
-    let configuration = name == "conf/modules"
+    let configuration = matches!(name, "conf/modules" | "config")
+        || name.starts_with("etc/lvm/")
+        || name.starts_with("etc/multipath/")
         || name.starts_with("conf/conf.d/")
         || name.starts_with("etc/cmdline.d/")
         || name.starts_with("etc/modules-load.d/")

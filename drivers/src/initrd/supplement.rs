@@ -37,17 +37,19 @@ pub struct SupplementInput<'a> {
 
 /// Which tool built this initramfs.
 pub fn generator(contents: &InitrdContents) -> Generator {
+    let any = |paths: &[&str]| paths.iter().any(|path| contents.exists(path));
     if contents.exists("conf/initramfs.conf") && contents.exists("scripts/functions") {
         Generator::InitramfsTools
-    } else if [
+    } else if contents.exists("config") && any(&["init_functions", "buildconfig", "hooks"]) {
+        Generator::Mkinitcpio
+    } else if contents.exists("run_all.sh") && contents.exists("boot") {
+        Generator::Mkinitrd
+    } else if any(&[
         "usr/lib/dracut",
         "lib/dracut",
         "usr/lib/initrd-release",
         "etc/initrd-release",
-    ]
-    .iter()
-    .any(|path| contents.exists(path))
-    {
+    ]) {
         Generator::Dracut
     } else {
         Generator::Unknown
@@ -150,7 +152,18 @@ fn add_load_lists(contents: &InitrdContents, names: &[&str], plan: &mut Suppleme
             plan.files
                 .insert(path, format!("{}\n", names.join("\n")).into_bytes());
         }
-        Generator::Unknown => {}
+        Generator::Mkinitcpio => {
+            let path = contents.resolve("config");
+            let before = contents.file("config").unwrap_or_default();
+            let text = with_assigned(&String::from_utf8_lossy(before), "MODULES", names);
+            plan.files.insert(path, text.into_bytes());
+            // With the systemd hook nothing reads `config`.
+            let path = contents.resolve("etc/modules-load.d/lifeboat.conf");
+            plan.files
+                .insert(path, format!("{}\n", names.join("\n")).into_bytes());
+        }
+        // Its udev loads what fits the hardware, by the index.
+        Generator::Mkinitrd | Generator::Unknown => {}
     }
 }
 
@@ -176,6 +189,46 @@ pub fn with_lines(text: &str, lines: &[&str]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// The text with every word in the quoted list or the array that a shell
+/// variable holds; a variable that is not assigned is, at the end.
+pub fn with_assigned(text: &str, variable: &str, words: &[&str]) -> String {
+    let assignment = |line: &str| -> Option<(usize, usize)> {
+        let rest = line.strip_prefix(variable)?.strip_prefix('=')?;
+        let open = rest.chars().next().filter(|open| "\"'(".contains(*open))?;
+        let close = if open == '(' { ')' } else { open };
+        let start = line.len() - rest.len() + 1;
+        Some((start, start + line[start..].find(close)?))
+    };
+    let mut edited = String::new();
+    let mut found = false;
+    for line in text.split_inclusive('\n') {
+        let Some((start, end)) = assignment(line) else {
+            edited.push_str(line);
+            continue;
+        };
+        found = true;
+        let known: Vec<&str> = line[start..end].split_whitespace().collect();
+        let missing = words.iter().filter(|word| !known.contains(word));
+        let mut list = line[start..end].trim_end().to_owned();
+        for word in missing {
+            if !list.is_empty() {
+                list.push(' ');
+            }
+            list.push_str(word);
+        }
+        edited.push_str(&line[..start]);
+        edited.push_str(&list);
+        edited.push_str(&line[end..]);
+    }
+    if !found {
+        if !edited.is_empty() && !edited.ends_with('\n') {
+            edited.push('\n');
+        }
+        edited.push_str(&format!("{variable}=\"{}\"\n", words.join(" ")));
+    }
+    edited
 }
 
 fn module_directory(contents: &InitrdContents, version: &str) -> String {

@@ -1,5 +1,7 @@
 //! Which modules a guest needs for which virtual hardware.
 
+use std::collections::BTreeSet;
+
 use super::modules::ModuleTree;
 use crate::report::{Bus, Fallback, NicModel, Target};
 
@@ -26,7 +28,7 @@ pub fn wanted(target: Target) -> Vec<&'static str> {
         NicModel::Virtio => names.extend(virtio.into_iter().chain(["virtio_net"])),
         NicModel::E1000e => names.push("e1000e"),
     }
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     names.retain(|name| seen.insert(*name));
     names
 }
@@ -67,22 +69,54 @@ pub fn rebuilt(target: Target) -> Vec<&'static str> {
     names
 }
 
+/// What one kernel can boot on.
+pub struct Drivers<'a> {
+    /// The modules of the kernel.
+    pub tree: &'a ModuleTree,
+    /// The modules in its initramfs, by name, where nothing can be added to it.
+    pub fixed: Option<BTreeSet<String>>,
+}
+
+impl Drivers<'_> {
+    /// The first module without which the root cannot be mounted.
+    pub fn lacking(&self, disk: Bus) -> Option<&'static str> {
+        let virtio = matches!(disk, Bus::VirtioBlk | Bus::VirtioScsi);
+        let mut names = virtio
+            .then_some("virtio_pci")
+            .into_iter()
+            .chain(disk_modules(disk).iter().copied());
+        names.find(|name| match &self.fixed {
+            None => !self.tree.offers(name),
+            Some(present) => !self.tree.builtin.contains(*name) && !self.is_whole(name, present),
+        })
+    }
+
+    /// Whether a module is present with all that it needs.
+    fn is_whole(&self, name: &str, present: &BTreeSet<String>) -> bool {
+        let needs = self.tree.modules.get(name).map(|module| &module.needs);
+        let mut needs = needs.into_iter().flatten();
+        present.contains(name)
+            && needs.all(|need| present.contains(need) || self.tree.builtin.contains(need))
+    }
+
+    /// Cards are needed after the root is mounted only.
+    fn drives(&self, model: NicModel) -> bool {
+        let virtio = (model == NicModel::Virtio).then_some("virtio_pci");
+        let mut names = virtio.into_iter().chain(nic_modules(model).iter().copied());
+        names.all(|name| self.tree.offers(name))
+    }
+}
+
 /// Hardware that every one of these kernels has drivers for, the best first.
-pub fn fallback(trees: &[&ModuleTree], reason: String) -> Option<Fallback> {
-    let offered = |modules: &[&str]| {
-        trees
-            .iter()
-            .all(|tree| modules.iter().all(|name| tree.offers(name)))
-    };
-    let virtio = offered(&["virtio_pci"]);
+pub fn fallback(kernels: &[Drivers], reason: String) -> Option<Fallback> {
     let disks = [Bus::VirtioBlk, Bus::Ahci, Bus::Nvme];
     let disk = disks
         .into_iter()
-        .find(|bus| offered(disk_modules(*bus)) && (virtio || *bus != Bus::VirtioBlk))?;
+        .find(|bus| kernels.iter().all(|kernel| kernel.lacking(*bus).is_none()))?;
     let nics = [NicModel::Virtio, NicModel::E1000e];
     let nic = nics
         .into_iter()
-        .find(|model| offered(nic_modules(*model)) && (virtio || *model != NicModel::Virtio))?;
+        .find(|model| kernels.iter().all(|kernel| kernel.drives(*model)))?;
     Some(Fallback { disk, nic, reason })
 }
 
@@ -123,7 +157,8 @@ mod tests {
         ];
         for (kernels, expected) in cases {
             let trees: Vec<ModuleTree> = kernels.iter().map(|text| tree(text)).collect();
-            let found = fallback(&trees.iter().collect::<Vec<_>>(), String::new());
+            let drivers = trees.iter().map(|tree| Drivers { tree, fixed: None });
+            let found = fallback(&drivers.collect::<Vec<_>>(), String::new());
             assert_eq!(
                 found.map(|found| (found.disk, found.nic)),
                 expected,
