@@ -9,7 +9,7 @@ use super::{images, installed};
 use crate::initrd::modules::{IndexTexts, ModuleTree};
 use crate::initrd::supplement::{generator, missing_modules, present_modules};
 use crate::initrd::{Compressor, InitrdContents, scan, scan_onto};
-use crate::report::{KernelReport, Refusal, Target};
+use crate::report::{Generator, KernelReport, Refusal, Target};
 
 /// Whether an initramfs can be given more than it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,13 @@ pub struct KernelImage {
     pub texts: IndexTexts,
     /// The kernel's arguments, where they are part of a signed image.
     pub arguments: String,
+}
+
+impl KernelImage {
+    /// Whether something can be appended that its own programs will use.
+    pub fn can_be_extended(&self) -> bool {
+        self.form == Form::Appendable && self.report.generator != Generator::Unknown
+    }
 }
 
 /// Every initramfs of every kernel, rescue images included: a boot loader that

@@ -96,7 +96,8 @@ pub fn plan(
     plan.warnings.extend(links.warnings);
     let root_name = boot_loader::name_of_root(root);
     let map = DeviceMap::new(&guest.partitions, guest.root.partition)
-        .knowing_root_name(root_name.as_deref());
+        .knowing_root_name(root_name.as_deref())
+        .knowing_root_uuid(&guest.root.uuid);
     let storage = volumes::Storage::of_guest(root, request.target.disk);
     supplements::plan(
         root,

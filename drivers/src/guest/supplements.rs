@@ -13,7 +13,7 @@ use crate::initrd::supplement::{
     plan as plan_supplement, present_modules,
 };
 use crate::initrd::target::{Drivers, fallback};
-use crate::report::{Generator, InjectRequest, Refusal};
+use crate::report::{InjectRequest, Refusal};
 
 /// Largest kernel module that is copied.
 const LARGEST_MODULE: u64 = 32 << 20;
@@ -37,9 +37,7 @@ pub(super) fn plan(
         storage,
     };
     for kernel in kernels {
-        let appendable =
-            kernel.form == Form::Appendable && kernel.report.generator != Generator::Unknown;
-        let edit = if appendable {
+        let edit = if kernel.can_be_extended() {
             supplements.append(kernel)
         } else {
             supplements.check_fixed(kernel, plan).map(|()| None)
@@ -146,9 +144,8 @@ fn lacking(kernel: &KernelImage, module: &str) -> Refusal {
     }
 }
 
-fn drivers<'a>(kernel: &KernelImage, tree: &'a ModuleTree) -> Drivers<'a> {
-    let appendable =
-        kernel.form == Form::Appendable && kernel.report.generator != Generator::Unknown;
+/// What a kernel can boot on.
+pub(super) fn drivers<'a>(kernel: &KernelImage, tree: &'a ModuleTree) -> Drivers<'a> {
     let present = || -> BTreeSet<String> {
         present_modules(&kernel.contents, &kernel.report.version)
             .into_keys()
@@ -156,7 +153,7 @@ fn drivers<'a>(kernel: &KernelImage, tree: &'a ModuleTree) -> Drivers<'a> {
     };
     Drivers {
         tree,
-        fixed: (!appendable).then(present),
+        fixed: (!kernel.can_be_extended()).then(present),
     }
 }
 

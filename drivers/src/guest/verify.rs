@@ -2,16 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use super::apply::LARGEST_REPLACED;
 use super::boot_loader;
-use super::identity::{is_volatile, root_argument};
+use super::identity::{DeviceMap, is_volatile, root_argument};
 use super::kernels::KernelImage;
 use super::network::{self, links};
 use super::root::Root;
+use super::supplements::drivers;
 use crate::initrd::kmod_index::lookup;
 use crate::initrd::modules::{ModuleTree, module_name};
 use crate::initrd::supplement::{missing_modules, present_modules};
 use crate::initrd::target::essential;
 use crate::report::{Action, Check, Firmware, GuestReport, InjectRequest, Manifest};
+
+/// More lines say nothing more.
+const MOST_PROBLEMS: usize = 20;
 
 /// Proves that the guest holds what it needs.
 pub fn verify(
@@ -24,7 +29,9 @@ pub fn verify(
     let mut checks = Vec::new();
     for kernel in kernels {
         checks.push(modules_present(kernel, request));
-        checks.push(dependencies_resolvable(kernel, request));
+        if kernel.can_be_extended() {
+            checks.push(dependencies_resolvable(kernel, request));
+        }
         checks.push(links_inside(root, kernel, request));
     }
     checks.push(identities_exist(root, guest));
@@ -50,12 +57,17 @@ fn check(what: String, problems: &[String], good: &str) -> Check {
 
 fn modules_present(kernel: &KernelImage, request: &InjectRequest) -> Check {
     let tree = ModuleTree::parse(&kernel.texts);
-    let missing = missing_modules(
-        &tree,
-        &kernel.contents,
-        &kernel.report.version,
-        request.target,
-    );
+    let missing = if kernel.can_be_extended() {
+        missing_modules(
+            &tree,
+            &kernel.contents,
+            &kernel.report.version,
+            request.target,
+        )
+    } else {
+        let lacking = drivers(kernel, &tree).lacking(request.target.disk);
+        lacking.map(str::to_owned).into_iter().collect()
+    };
     let what = format!("{} holds all wanted modules", kernel.report.initrd);
     check(what, &missing, "all there or built in")
 }
@@ -98,7 +110,8 @@ fn links_inside(root: &Root, kernel: &KernelImage, request: &InjectRequest) -> C
         .iter()
         .filter(|(name, content)| {
             let path = format!("etc/systemd/network/{name}");
-            kernel.contents.file(&path) != Some(content.as_bytes()) || root.text(&path) != **content
+            let inside = kernel.contents.file(&path) == Some(content.as_bytes());
+            !(inside || !kernel.can_be_extended()) || root.text(&path) != **content
         })
         .map(|(name, _)| format!("{name} is missing"))
         .collect();
@@ -109,46 +122,77 @@ fn links_inside(root: &Root, kernel: &KernelImage, request: &InjectRequest) -> C
     check(what, &problems, "every .link file is there")
 }
 
-/// Each UUID in use exists, and no name that depends on the hardware is left
-/// where the boot depends on it.
+/// Each identity in use exists, and no name that depends on the hardware is
+/// left where one partition was meant.
 fn identities_exist(root: &Root, guest: &GuestReport) -> Check {
-    let known: BTreeSet<&str> = guest
-        .partitions
-        .iter()
-        .filter_map(|partition| partition.uuid.as_deref())
-        .collect();
+    let known = Identities {
+        guest,
+        root_name: boot_loader::name_of_root(root),
+    };
     let mut problems = Vec::new();
-    for line in root
-        .text("etc/fstab")
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'))
-    {
-        let device = line.split_whitespace().next().unwrap_or_default();
-        let uuid = device
-            .strip_prefix("UUID=")
-            .map(|uuid| uuid.trim_matches('"'));
-        let mount = line.split_whitespace().nth(1).unwrap_or_default();
-        if uuid.is_some_and(|uuid| !known.contains(uuid) && !line.contains("nofail")) {
-            problems.push(format!("/etc/fstab names {device}, which no partition has"));
-        }
-        if is_volatile(device) && mount == "/" {
-            problems.push(format!("/etc/fstab still names {device}"));
+    for (path, field) in [("etc/fstab", 0), ("etc/crypttab", 1)] {
+        let text = root.text(path);
+        let lines = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'));
+        for line in lines {
+            let fields: Vec<&str> = line.split_whitespace().take(8).collect();
+            let device = fields.get(field).copied().unwrap_or_default();
+            let optional =
+                fields.contains(&"none") || line.contains("nofail") || line.contains("noauto");
+            let is_root = fields.get(1) == Some(&"/");
+            let problem = known
+                .problem(device, is_root)
+                .filter(|_| !optional || is_root);
+            problems.extend(problem.map(|problem| format!("/{path} names {device}, {problem}")));
         }
     }
     for path in boot_loader::argument_files(root) {
-        let Some(argument) = root_argument(&root.text(&path)) else {
-            continue;
-        };
-        let uuid = argument.strip_prefix("UUID=");
-        if is_volatile(&argument) || uuid.is_some_and(|uuid| !known.contains(uuid)) {
-            problems.push(format!("/{path} says root={argument}"));
-        }
+        let argument = root_argument(&root.text_of(&path, LARGEST_REPLACED));
+        let problem = argument
+            .as_deref()
+            .and_then(|argument| Some((argument, known.problem(argument, true)?)));
+        problems.extend(
+            problem.map(|(argument, problem)| format!("/{path} says root={argument}, {problem}")),
+        );
     }
+    problems.truncate(MOST_PROBLEMS);
     check(
         "boot loader and fstab name what exists".to_owned(),
         &problems,
-        "every UUID exists",
+        "every identity exists",
     )
+}
+
+struct Identities<'a> {
+    guest: &'a GuestReport,
+    root_name: Option<String>,
+}
+
+impl Identities<'_> {
+    fn problem(&self, device: &str, is_root: bool) -> Option<&'static str> {
+        if is_volatile(device) {
+            let map = DeviceMap::new(&self.guest.partitions, self.guest.root.partition)
+                .knowing_root_name(self.root_name.as_deref());
+            let meant = is_root || map.stable_name(device).is_some();
+            return meant.then_some("which depends on the hardware");
+        }
+        let device = device.replace('"', "");
+        let (key, value) = device.split_once('=')?;
+        let mut partitions = self.guest.partitions.iter();
+        let found = match key {
+            "UUID" => partitions.any(|known| same(&known.uuid, value)),
+            "PARTUUID" => partitions.any(|known| same(&known.part_uuid, value)),
+            "LABEL" => partitions.any(|known| known.label.as_deref() == Some(value)),
+            _ => true,
+        };
+        (!found).then_some("which no captured partition has")
+    }
+}
+
+fn same(known: &Option<String>, value: &str) -> bool {
+    let known = known.as_deref();
+    known.is_some_and(|known| known.eq_ignore_ascii_case(value))
 }
 
 fn contents_as_written(root: &Root, kernels: &[KernelImage], manifest: &Manifest) -> Check {
@@ -162,8 +206,11 @@ fn contents_as_written(root: &Root, kernels: &[KernelImage], manifest: &Manifest
     let problems: Vec<String> = manifest
         .changes
         .iter()
-        .filter(|change| change.action != Action::Linked)
-        .filter(|change| hash(&change.path) != change.new_hash)
+        .filter(|change| !matches!(change.action, Action::Linked | Action::DirectoryMade))
+        .filter(|change| {
+            let path = change.moved_to.as_ref().unwrap_or(&change.path);
+            hash(path) != change.new_hash
+        })
         .map(|change| format!("/{} differs from what was written", change.path))
         .collect();
     check(
