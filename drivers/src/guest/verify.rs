@@ -111,7 +111,7 @@ fn links_inside(root: &Root, kernel: &KernelImage, request: &InjectRequest) -> C
         .filter(|(name, content)| {
             let path = format!("etc/systemd/network/{name}");
             let inside = kernel.contents.file(&path) == Some(content.as_bytes());
-            !(inside || !kernel.can_be_extended()) || root.text(&path) != **content
+            root.text(&path) != **content || !inside && kernel.can_be_extended()
         })
         .map(|(name, _)| format!("{name} is missing"))
         .collect();
