@@ -224,6 +224,11 @@ pub struct GuestReport {
     pub kernels: Vec<KernelReport>,
     /// Configured interfaces.
     pub interfaces: Vec<Interface>,
+    /// MAC addresses of the requested cards whose names are known, in the order
+    /// in which they are best attached: the kernel's own counting (`eth0`,
+    /// `eth1`...) then agrees with the names, which could not be swapped later.
+    #[serde(default)]
+    pub card_order: Vec<String>,
     /// Enabled units, as `target/unit` of the `.wants` and `.requires` links.
     pub enabled_units: Vec<String>,
     /// Units masked by a link to `/dev/null`.

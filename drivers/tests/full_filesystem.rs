@@ -103,7 +103,7 @@ fn without_room_nothing_is_half_done() {
             let _ = (0..filler).try_for_each(|_| file.write_all(&[7; 4096]));
             let plan = Plan {
                 edits: edits(),
-                warnings: Vec::new(),
+                ..Plan::default()
             };
             match apply(&root, &plan) {
                 Ok(manifest) => {

@@ -5,7 +5,7 @@ use super::config_text::ConfigText;
 use super::facts::has_cloud_init;
 use super::identity::{DeviceMap, Edited};
 use super::kernels::KernelImage;
-use super::network::{self, links};
+use super::network::{Knowledge, links};
 use super::root::Root;
 use super::{rebuilds, supplements, volumes};
 use crate::initrd::supplement::MARKER;
@@ -66,6 +66,8 @@ pub struct Plan {
     pub edits: Vec<Edit>,
     /// Odd things.
     pub warnings: Vec<String>,
+    /// MAC addresses in the order in which the cards are best attached.
+    pub cards: Vec<String>,
 }
 
 /// Units of foreign hypervisors and hardware agents, which only wait or fail here.
@@ -92,8 +94,9 @@ pub fn plan(
     request: &InjectRequest,
 ) -> Result<Plan, Refusal> {
     let mut plan = Plan::default();
-    let links = links::decide(&network::configured(root), &request.nics)?;
+    let links = links::decide(&Knowledge::of_guest(root), &request.nics)?;
     plan.warnings.extend(links.warnings);
+    plan.cards = links.cards.iter().map(|(mac, _)| mac.clone()).collect();
     let root_name = boot_loader::name_of_root(root);
     let map = DeviceMap::new(&guest.partitions, guest.root.partition)
         .knowing_root_name(root_name.as_deref())
@@ -118,6 +121,7 @@ pub fn plan(
             content.as_bytes(),
         );
     }
+    plan_old_rules(root, &links.cards, &mut plan);
     plan_cloud_init(root, &mut plan);
     plan_masks(root, &mut plan);
     plan_fallback_loader(root, guest, &mut plan);
@@ -181,6 +185,21 @@ fn plan_identities(root: &Root, map: &DeviceMap, plan: &mut Plan) {
             });
         }
     }
+}
+
+/// Guests whose udev wrote rules for each new card know no `.link` files, or
+/// would give the names to the next card.
+fn plan_old_rules(root: &Root, cards: &[(String, String)], plan: &mut Plan) {
+    let generators = [
+        "lib/udev/write_net_rules",
+        "lib/udev/rules.d/75-persistent-net-generator.rules",
+    ];
+    if cards.is_empty() || !generators.iter().any(|path| root.exists(path)) {
+        return;
+    }
+    let path = "etc/udev/rules.d/70-persistent-net.rules";
+    let rules = links::persistent_rules(&root.text(path), cards);
+    plan.ensure(root, path, rules.as_bytes());
 }
 
 /// A changed data source makes cloud-init write the network configuration anew.

@@ -275,7 +275,7 @@ mod tests {
                     target: "/dev/null".into(),
                 },
             ],
-            warnings: Vec::new(),
+            ..Plan::default()
         };
         apply(&root, &plan).unwrap();
         for (path, kind) in [
@@ -304,7 +304,7 @@ mod tests {
                 path: path.into(),
                 content: b"x".to_vec(),
             }],
-            warnings: Vec::new(),
+            ..Plan::default()
         };
         apply(&root, &write("etc/new")).unwrap();
         assert!(root.exists(".autorelabel"));

@@ -6,7 +6,7 @@ use super::apply::LARGEST_REPLACED;
 use super::boot_loader;
 use super::identity::{DeviceMap, is_volatile, root_argument};
 use super::kernels::KernelImage;
-use super::network::{self, links};
+use super::network::{Knowledge, links};
 use super::root::Root;
 use super::supplements::drivers;
 use crate::initrd::kmod_index::lookup;
@@ -104,7 +104,7 @@ fn dependencies_resolvable(kernel: &KernelImage, request: &InjectRequest) -> Che
 }
 
 fn links_inside(root: &Root, kernel: &KernelImage, request: &InjectRequest) -> Check {
-    let wanted = links::decide(&network::configured(root), &request.nics).unwrap_or_default();
+    let wanted = links::decide(&Knowledge::of_guest(root), &request.nics).unwrap_or_default();
     let problems: Vec<String> = wanted
         .files
         .iter()

@@ -84,6 +84,7 @@ fn inject(
     step("planning");
     let plan = plan::plan(&root, &report, kernels, request)?;
     report.warnings.extend(plan.warnings.iter().cloned());
+    report.card_order.clone_from(&plan.cards);
     step("writing");
     guest
         .make_writable()
@@ -138,6 +139,7 @@ fn inspect(root: &Root, found: &[Found], of: usize, warnings: Vec<String>) -> Gu
             .into_iter()
             .map(|found| found.interface)
             .collect(),
+        card_order: Vec::new(),
         enabled_units,
         masked_units,
         packages: facts::packages(root),

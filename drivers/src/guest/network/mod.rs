@@ -4,12 +4,20 @@ mod ifcfg;
 mod ifupdown;
 mod keyfile;
 mod netplan;
+mod remembered;
 mod yaml;
 
 pub mod links;
 
+pub use remembered::Remembered;
+
 use super::root::Root;
 use crate::report::{Interface, NetworkStyle};
+
+/// No directory of configuration holds more files that matter.
+const MOST_FILES: usize = 1000;
+/// No machine has more interfaces.
+const MOST_INTERFACES: usize = 2000;
 
 /// An interface and the interfaces it stands on (bridge port, VLAN parent, bond member).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +26,8 @@ pub struct Configured {
     pub interface: Interface,
     /// Names of interfaces below.
     pub lower: Vec<String>,
+    /// Whether it is no card: a bond, bridge, VLAN...
+    pub is_virtual: bool,
 }
 
 impl Configured {
@@ -33,6 +43,16 @@ impl Configured {
         Self {
             interface,
             lower: Vec::new(),
+            is_virtual: false,
+        }
+    }
+
+    /// An interface that stands on others.
+    fn above(name: &str, lower: Vec<String>, style: NetworkStyle) -> Self {
+        Self {
+            lower,
+            is_virtual: true,
+            ..Self::new(name, style)
         }
     }
 
@@ -41,37 +61,83 @@ impl Configured {
     }
 }
 
+/// What a guest knows of its interfaces.
+#[derive(Debug, Default)]
+pub struct Knowledge {
+    /// What is configured.
+    pub configured: Vec<Configured>,
+    /// What was remembered of names, MAC addresses and leases.
+    pub remembered: Vec<Remembered>,
+}
+
+impl Knowledge {
+    /// Reads everything.
+    pub fn of_guest(root: &Root) -> Self {
+        Self {
+            configured: configured(root),
+            remembered: remembered::all(root),
+        }
+    }
+}
+
 /// All configured interfaces except the loopback.
 pub fn configured(root: &Root) -> Vec<Configured> {
     let mut all = ifupdown::parse(&ifupdown::whole_text(root));
-    for text in texts(root, &["etc/systemd/network"], ".network") {
-        all.extend(keyfile::networkd(&text.1));
-    }
-    for (_, text) in texts(root, &["etc/netplan", "lib/netplan"], ".yaml") {
+    all.extend(networkd(root));
+    let places = ["etc/netplan", "run/netplan", "lib/netplan"];
+    for (_, text) in texts(root, &places, ".yaml") {
         all.extend(netplan::parse(&text));
     }
-    for (_, text) in texts(root, &["etc/NetworkManager/system-connections"], "") {
-        all.extend(keyfile::network_manager(&text));
-    }
+    let places = [
+        "etc/NetworkManager/system-connections",
+        "usr/lib/NetworkManager/system-connections",
+    ];
+    let connections = texts(root, &places, "").into_iter().map(|(_, text)| text);
+    all.extend(keyfile::network_manager(&connections.collect::<Vec<_>>()));
     for directory in ["etc/sysconfig/network-scripts", "etc/sysconfig/network"] {
         for (name, text) in texts(root, &[directory], "") {
-            if let Some(device) = name.strip_prefix("ifcfg-") {
+            if let Some(device) = name.strip_prefix("ifcfg-").filter(|name| !is_backup(name)) {
                 all.extend(ifcfg::parse(device, &text));
             }
         }
     }
     all.retain(|found| found.interface.name != "lo" && found.says_something());
+    all.truncate(MOST_INTERFACES);
     all
+}
+
+/// `.network` files with their drop-ins, and the devices of `.netdev` files.
+fn networkd(root: &Root) -> Vec<Configured> {
+    let directory = "etc/systemd/network";
+    let mut all = Vec::new();
+    for (name, mut text) in texts(root, &[directory], ".network") {
+        for (_, more) in texts(root, &[&format!("{directory}/{name}.d")], ".conf") {
+            text.push('\n');
+            text.push_str(&more);
+        }
+        all.extend(keyfile::networkd(&text));
+    }
+    for (_, text) in texts(root, &[directory], ".netdev") {
+        all.extend(keyfile::netdev(&text));
+    }
+    all
+}
+
+/// Files that the tools themselves pass over.
+fn is_backup(name: &str) -> bool {
+    let endings = [
+        "~", ".bak", ".orig", ".rpmsave", ".rpmnew", ".rpmorig", ".old",
+    ];
+    endings.iter().any(|ending| name.ends_with(ending))
 }
 
 fn texts(root: &Root, directories: &[&str], ending: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for directory in directories {
-        for (name, _) in root.list(directory) {
-            if name.ends_with(ending) {
-                let text = root.text(&format!("{directory}/{name}"));
-                found.push((name, text));
-            }
+        let names = root.list(directory).into_iter().map(|(name, _)| name);
+        for name in names.filter(|name| name.ends_with(ending)).take(MOST_FILES) {
+            let text = root.text(&format!("{directory}/{name}"));
+            found.push((name, text));
         }
     }
     found

@@ -1,5 +1,7 @@
 //! netplan's YAML files.
 
+use std::collections::BTreeMap;
+
 use super::yaml::{self, Value};
 use super::{Configured, normalised_mac};
 use crate::report::NetworkStyle;
@@ -11,9 +13,30 @@ pub fn parse(text: &str) -> Vec<Configured> {
         return Vec::new();
     };
     let mut all = Vec::new();
-    for kind in ["ethernets", "bridges", "bonds", "vlans"] {
+    let mut names = BTreeMap::new();
+    for kind in [
+        "ethernets",
+        "wifis",
+        "bridges",
+        "bonds",
+        "vlans",
+        "tunnels",
+        "vrfs",
+        "dummy-devices",
+    ] {
         let devices = network.get(kind).map(Value::entries).unwrap_or_default();
-        all.extend(devices.iter().map(|(id, device)| interface(id, device)));
+        for (id, device) in devices {
+            let mut found = interface(id, device);
+            found.is_virtual = !matches!(kind, "ethernets" | "wifis");
+            names.insert(id.clone(), found.interface.name.clone());
+            all.push(found);
+        }
+    }
+    // Other devices name a card by its label.
+    for lower in all.iter_mut().flat_map(|found| &mut found.lower) {
+        if let Some(name) = names.get(lower).filter(|name| !name.is_empty()) {
+            lower.clone_from(name);
+        }
     }
     all
 }
@@ -83,5 +106,17 @@ mod tests {
         assert_eq!(all[1].interface.name, "lan0");
         assert_eq!(all[1].interface.mac.as_deref(), Some("52:54:00:aa:00:01"));
         assert_eq!(all[2].lower, ["enp8s0"]);
+        assert!(all[2].is_virtual && !all[0].is_virtual);
+    }
+
+    #[test]
+    fn bonds_and_vlans_name_cards_by_their_labels() {
+        let all = parse(
+            "network:\n  ethernets:\n    one: {match: {macaddress: \"52:54:00:aa:00:01\"}, set-name: lan1}\n\
+             \x20   lan2: {}\n  bonds:\n    bond0:\n      interfaces: [one, lan2]\n      addresses: [10.0.0.5/24]\n\
+             \x20 vlans:\n    v7: {id: 7, link: bond0}\n",
+        );
+        assert_eq!(all[2].lower, ["lan1", "lan2"]);
+        assert_eq!(all[3].lower, ["bond0"]);
     }
 }
