@@ -6,6 +6,7 @@ use std::io::BufReader;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use super::kernel_image::startable;
 use super::program::loaded_part;
 use super::{MicroVmError, host, launch};
 use crate::initrd::cpio::Writer;
@@ -95,11 +96,11 @@ impl KernelPackage {
         }
     }
 
-    /// The kernel image, readable for an unprivileged QEMU.
+    /// The kernel, unpacked where QEMU can start it so, readable for an unprivileged QEMU.
     pub(super) fn image(&self) -> Result<OwnedFd, MicroVmError> {
         let attempted = format!("reading {}", self.image.display());
-        let bytes = fs::read(&self.image).map_err(host(attempted.clone()))?;
-        launch::in_memory("lifeboat-kernel", &bytes).map_err(host(attempted))
+        let image = fs::read(&self.image).map_err(host(attempted.clone()))?;
+        launch::in_memory("lifeboat-kernel", &startable(image)).map_err(host(attempted))
     }
 
     /// The initramfs: the injector and modules, then the task as a second segment.

@@ -1,6 +1,7 @@
 //! The host's side: building, launching and hearing the micro-VM.
 
 mod initramfs;
+mod kernel_image;
 mod launch;
 mod program;
 mod qemu;

@@ -1,5 +1,7 @@
 //! The injector's program file without what is only there for debuggers.
 
+use super::kernel_image::number;
+
 /// The bytes of a 64-bit ELF file that are loaded when it runs: debug
 /// information may be ten times as much, and each launch would carry it.
 /// Anything that is not understood is passed on whole.
@@ -27,15 +29,6 @@ fn end_of_segments(program: &[u8]) -> Option<usize> {
         end = end.max(offset.checked_add(number(program, header.checked_add(32)?, 8)?)?);
     }
     (end <= program.len()).then_some(end)
-}
-
-fn number(bytes: &[u8], offset: usize, length: usize) -> Option<usize> {
-    let field = bytes.get(offset..offset.checked_add(length)?)?;
-    let value = field
-        .iter()
-        .rev()
-        .fold(0u64, |value, byte| value << 8 | u64::from(*byte));
-    usize::try_from(value).ok()
 }
 
 #[cfg(test)]
