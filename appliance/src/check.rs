@@ -40,6 +40,7 @@ pub async fn check(host: &Host, verdict: Verdict) -> Fitness {
         qemu_user(),
         programs(host),
         kernel(host),
+        secure_boot(),
         memory(host),
         disk(host),
     ];
@@ -187,6 +188,19 @@ fn kernel(host: &Host) -> Finding {
             format!("no kernel in `{}`", host.kernel_dir.display()),
             "run `./setup`, or set LIFEBOAT_KERNEL_DIR to an unpacked kernel package",
         ),
+    }
+}
+
+/// Only machines that ask for it need it, so that its absence is no fault.
+fn secure_boot() -> Finding {
+    match crate::firmware::secure_boot() {
+        Some(code) => good("secure boot", code.display().to_string()),
+        None => Finding {
+            what: "secure boot",
+            fit: true,
+            found: "machines with `secure_boot` cannot be started".into(),
+            advice: Some(crate::firmware::SECURE_BOOT_MISSING.into()),
+        },
     }
 }
 

@@ -7,6 +7,8 @@ mod cli;
 mod confined;
 mod daemon;
 mod events;
+mod firmware;
+mod hardware;
 mod host;
 mod hypervisor;
 mod names;

@@ -2,29 +2,28 @@
 //! prepared images. Made when a volume arrives, so that a recovery converts
 //! nothing; made again only when something that went into it changed.
 
-use std::os::fd::OwnedFd;
+mod making;
+
+pub use making::{disk, micro_vm, overlay_over, read_only_disk, remove_unfinished, require_checks};
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use anyhow::Context;
-use lifeboat_drivers::{Disk, InjectRequest, Layer, MicroVm, NicIdentity, PrepareReport, Target};
-use lifeboat_images::{CapturedVolume, Format, OpenLayer, Reading};
+use lifeboat_images::{CapturedVolume, Reading};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::accelerator::Accelerator;
 use crate::confined;
 use crate::daemon::Appliance;
 use crate::events::Events;
-use crate::host::Host;
-use crate::session::making::replace_file;
+use crate::hardware::Hardware;
 use crate::site::{Machine, Site};
 
 /// Raised whenever the same inputs would now give other prepared images.
-const PREPARE_VERSION: u32 = 1;
+const PREPARE_VERSION: u32 = 2;
 
 /// How to prepare.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +57,12 @@ pub struct PreparedMachine {
     pub checks_passed: usize,
     /// Odd things that were seen.
     pub warnings: Vec<String>,
+    /// The hardware it was prepared for.
+    #[serde(default)]
+    pub hardware: Hardware,
+    /// File that holds every change with its hashes, enough to undo it.
+    #[serde(default)]
+    pub manifest: PathBuf,
 }
 
 impl PreparedMachine {
@@ -176,7 +181,7 @@ impl Work {
             key.clone(),
         );
         let made = tokio::task::spawn_blocking(move || {
-            make(&host, verdict.accelerator, &machine, captured, &key_)
+            making::make(&host, verdict.accelerator, &machine, captured, &key_)
         })
         .await??;
         self.appliance
@@ -184,8 +189,12 @@ impl Work {
             .put_prepared(&key, &self.site, &self.machine.name, &made)
             .await?;
         let detail = format!(
-            "{} in {:.1} s, {} files changed, {} checks passed",
-            made.operating_system, made.inject_s, made.changed_files, made.checks_passed
+            "{} in {:.1} s, {} files changed, {} checks passed, boots on {}",
+            made.operating_system,
+            made.inject_s,
+            made.changed_files,
+            made.checks_passed,
+            made.hardware.describe()
         );
         self.events
             .done("inject drivers", &self.machine.name, detail);
@@ -273,6 +282,7 @@ impl Work {
             hashes,
             &self.machine.volumes,
             &self.machine.nics,
+            self.machine.disk_bus,
         ))?;
         Ok(blake3::hash(&all).to_hex()[..32].to_owned())
     }
@@ -282,222 +292,5 @@ impl Work {
         Ok(found.filter(|machine| {
             machine.disks.iter().all(|disk| disk.overlay.is_file()) && machine.folder.is_dir()
         }))
-    }
-}
-
-/// Makes the prepared images in a folder beside their place and moves it there
-/// whole, so that a crash leaves nothing that looks finished, and a failure
-/// leaves nothing at all.
-fn make(
-    host: &Host,
-    accelerator: Accelerator,
-    machine: &Machine,
-    captured: Vec<CapturedVolume>,
-    key: &str,
-) -> anyhow::Result<PreparedMachine> {
-    let place = host.prepared_dir(key);
-    let work = place.with_extension("part");
-    clear(&work)?;
-    clear(&place)?;
-    let made =
-        make_in(&work, &micro_vm(host, accelerator), machine, &captured).and_then(|report| {
-            std::fs::rename(&work, &place)
-                .with_context(|| format!("failed to move `{}` to its place", work.display()))?;
-            Ok(report)
-        });
-    match made {
-        Ok(report) => Ok(described(machine, captured, key, &place, &report)),
-        Err(error) => {
-            clear(&work)?;
-            Err(error)
-        }
-    }
-}
-
-fn make_in(
-    work: &Path,
-    vm: &MicroVm,
-    machine: &Machine,
-    captured: &[CapturedVolume],
-) -> anyhow::Result<PrepareReport> {
-    std::fs::create_dir_all(work)
-        .with_context(|| format!("failed to make `{}`", work.display()))?;
-    let overlays = make_overlays(work, captured)?;
-    let disks = captured
-        .iter()
-        .zip(&overlays)
-        .map(|(volume, overlay)| disk(volume, overlay))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let report = lifeboat_drivers::prepare(vm, &disks, &request(machine), &work.join("folder"))?;
-    require_checks(&report)?;
-    replace_file(
-        &work.join("report.json"),
-        &serde_json::to_vec_pretty(&report)?,
-    )?;
-    Ok(report)
-}
-
-fn clear(folder: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("failed to clear `{}`", folder.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Removes what a preparation left that ended in the middle. Only the daemon's
-/// start may call it: nothing prepares then.
-pub fn remove_unfinished(host: &Host) {
-    let entries = std::fs::read_dir(host.state_dir.join("prepared"))
-        .into_iter()
-        .flatten();
-    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "part")
-            && let Err(error) = clear(&path)
-        {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "an unfinished preparation stays"
-            );
-        }
-    }
-}
-
-fn overlay_name(number: usize) -> String {
-    format!("disk-{number}.qcow2")
-}
-
-fn make_overlays(folder: &Path, captured: &[CapturedVolume]) -> anyhow::Result<Vec<PathBuf>> {
-    let overlays: Vec<_> = (0..captured.len())
-        .map(|number| folder.join(overlay_name(number)))
-        .collect();
-    for (volume, overlay) in captured.iter().zip(&overlays) {
-        overlay_over(volume, overlay)?;
-    }
-    Ok(overlays)
-}
-
-/// The descriptors of a disk for the micro-VM: the captured volume to read,
-/// the overlay to write.
-pub fn disk(captured: &CapturedVolume, overlay: &Path) -> anyhow::Result<Disk> {
-    let mut disk = read_only_disk(captured)?;
-    let overlay: OwnedFd = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(overlay)
-        .with_context(|| format!("failed to open overlay `{}`", overlay.display()))?
-        .into();
-    let top = Layer {
-        file: overlay,
-        format: lifeboat_drivers::Format::Qcow2,
-    };
-    disk.layers.insert(0, top);
-    Ok(disk)
-}
-
-/// A captured volume alone, to look at.
-pub fn read_only_disk(captured: &CapturedVolume) -> anyhow::Result<Disk> {
-    let layers = lifeboat_images::open_read_only(captured)?.into_iter();
-    let layer = |layer: OpenLayer| Layer {
-        file: layer.file,
-        format: driver_format(layer.format),
-    };
-    Ok(Disk {
-        layers: layers.map(layer).collect(),
-    })
-}
-
-/// An overlay over what QEMU is given of the volume.
-pub fn overlay_over(captured: &CapturedVolume, overlay: &Path) -> anyhow::Result<()> {
-    let top = captured
-        .served
-        .first()
-        .context("the catalogue does not say what QEMU is given of this volume: import it again")?;
-    lifeboat_images::create_overlay(&top.file.path, top.format, captured.virtual_size, overlay)?;
-    Ok(())
-}
-
-fn driver_format(format: Format) -> lifeboat_drivers::Format {
-    match format {
-        Format::Raw => lifeboat_drivers::Format::Raw,
-        Format::Qcow2 => lifeboat_drivers::Format::Qcow2,
-        Format::Vmdk => lifeboat_drivers::Format::Vmdk,
-        Format::Vpc => lifeboat_drivers::Format::Vpc,
-        Format::Vhdx => lifeboat_drivers::Format::Vhdx,
-        Format::Vdi => lifeboat_drivers::Format::Vdi,
-    }
-}
-
-/// The micro-VM of this host.
-pub fn micro_vm(host: &Host, accelerator: Accelerator) -> MicroVm {
-    MicroVm {
-        qemu: PathBuf::from("qemu-system-x86_64"),
-        kernel_dir: host.kernel_dir.clone(),
-        injector: host.program("lifeboat-injector"),
-        accelerator: match accelerator {
-            Accelerator::Kvm => lifeboat_drivers::Accelerator::Kvm,
-            Accelerator::Tcg => lifeboat_drivers::Accelerator::Tcg,
-        },
-        memory_mib: 512,
-        timeout: Duration::from_secs(600),
-        run_as: Some((host.switch_user().uid, host.switch_user().gid)),
-    }
-}
-
-fn request(machine: &Machine) -> InjectRequest {
-    let nic = |nic: &crate::site::Nic| NicIdentity {
-        mac: nic.mac.to_string(),
-        address: nic.address.map(Into::into),
-    };
-    InjectRequest {
-        machine: machine.name.clone(),
-        nics: machine.nics.iter().map(nic).collect(),
-        target: Target::default(),
-    }
-}
-
-/// An injection whose own look afterwards found a fault is a failure.
-pub fn require_checks(report: &PrepareReport) -> anyhow::Result<()> {
-    let failed: Vec<_> = report
-        .verified
-        .iter()
-        .filter(|check| !check.ok)
-        .map(|check| format!("{}: {}", check.what, check.detail))
-        .collect();
-    anyhow::ensure!(
-        failed.is_empty(),
-        "the injection did not prove itself: {}",
-        failed.join("; ")
-    );
-    Ok(())
-}
-
-fn described(
-    machine: &Machine,
-    captured: Vec<CapturedVolume>,
-    key: &str,
-    place: &Path,
-    report: &PrepareReport,
-) -> PreparedMachine {
-    let disks = captured.into_iter().enumerate();
-    PreparedMachine {
-        machine: machine.name.clone(),
-        key: key.to_owned(),
-        disks: disks
-            .map(|(number, captured)| PreparedDisk {
-                captured,
-                overlay: place.join(overlay_name(number)),
-            })
-            .collect(),
-        folder: place.join("folder"),
-        hostname: report.guest.hostname.clone(),
-        operating_system: report.guest.os.pretty_name.clone(),
-        inject_s: report.seconds,
-        changed_files: report.changes.changes.len(),
-        checks_passed: report.verified.len(),
-        warnings: report.guest.warnings.clone(),
     }
 }

@@ -162,6 +162,7 @@ fn switch_config(directory: &Path) -> SwitchConfig {
         mac: MACS[index].parse().unwrap(),
         address: ADDRESSES[index].parse().ok(),
         socket: directory.join(format!("p{index}.sock")),
+        kind: Default::default(),
     });
     let cidr = "10.20.0.0/24".parse().unwrap();
     SwitchConfig {

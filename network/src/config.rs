@@ -63,8 +63,23 @@ pub struct PortConfig {
     /// The machine's address on this network, when known.
     #[serde(default)]
     pub address: Option<Ipv4Addr>,
-    /// The vhost-user socket on which the switch listens and QEMU connects.
+    /// The socket on which the switch listens and QEMU connects.
     pub socket: PathBuf,
+    /// What QEMU speaks there.
+    #[serde(default)]
+    pub kind: PortKind,
+}
+
+/// What is spoken on a port's socket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortKind {
+    /// vhost-user: virtio cards, frames in shared memory.
+    #[default]
+    VhostUser,
+    /// Frames one after another on the socket, as QEMU's `-netdev stream` sends
+    /// them: any other card.
+    Stream,
 }
 
 /// A user and a group of the host.
@@ -378,6 +393,7 @@ mod tests {
             mac: mac.parse().unwrap(),
             address: Some(address.parse().unwrap()),
             socket: format!("/run/{id}").into(),
+            kind: PortKind::default(),
         };
         SwitchConfig {
             session: "s1".into(),

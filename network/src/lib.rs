@@ -24,11 +24,13 @@ pub mod ring;
 pub mod router;
 pub mod sandbox;
 pub mod status;
+pub mod stream;
+pub mod stream_port;
 pub mod unanswered;
 pub mod vhost_port;
 
 pub use client::{ClientError, SwitchClient};
-pub use config::{ConfigError, NetworkConfig, Owner, PortConfig, SwitchConfig};
+pub use config::{ConfigError, NetworkConfig, Owner, PortConfig, PortKind, SwitchConfig};
 pub use isolation::{CanaryWatcher, IsolationError, IsolationReport};
 pub use mac::MacAddr;
 pub use probe::{Probe, ProbeResult};

@@ -210,7 +210,7 @@ pub fn spawn(
 }
 
 /// After a failure to accept, before the next attempt.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 

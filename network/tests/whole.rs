@@ -12,13 +12,14 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use lifeboat_network::{
-    CanaryWatcher, NetworkConfig, PortConfig, Probe, ProbeResult, SwitchClient, SwitchConfig,
-    SwitchProcess, SwitchStatus,
+    CanaryWatcher, NetworkConfig, PortConfig, PortKind, Probe, ProbeResult, SwitchClient,
+    SwitchConfig, SwitchProcess, SwitchStatus,
 };
 
 const A: &str = "52:54:00:20:00:10";
 const B: &str = "52:54:00:20:00:11";
 const B_BACK: &str = "52:54:00:30:00:11";
+const D: &str = "52:54:00:20:00:13";
 const NO_OFFLOADS: &str = ",csum=off,guest_csum=off,gso=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,\
                            host_tso4=off,host_tso6=off,host_ecn=off,mrg_rxbuf=off";
 const TOKEN: &str = "lifeboat-whole-test-5f1c7c0e8b6d4a93";
@@ -40,6 +41,11 @@ fn config(directory: &Path) -> SwitchConfig {
         mac: mac.parse().unwrap(),
         address: Some(ip(address)),
         socket: directory.join(format!("{id}.sock")),
+        kind: if id == "d0" {
+            PortKind::Stream
+        } else {
+            PortKind::VhostUser
+        },
     };
     SwitchConfig {
         session: "whole".into(),
@@ -53,6 +59,7 @@ fn config(directory: &Path) -> SwitchConfig {
             port("b0", "b", "lan", B, "10.20.0.11"),
             port("b1", "b", "back", B_BACK, "10.30.0.11"),
             port("c0", "c", "lan", "52:54:00:20:00:12", "10.20.0.12"),
+            port("d0", "d", "lan", D, "10.20.0.13"),
         ],
         run_as: None,
         socket_owner: None,
@@ -96,6 +103,14 @@ fn end(client: SwitchClient) {
     let _ = std::thread::spawn(move || runtime.block_on(ask)).join();
 }
 
+async fn start_switch(directory: &Path) -> SwitchProcess {
+    let file = directory.join("switch.json");
+    std::fs::write(&file, serde_json::to_vec(&config(directory)).unwrap()).unwrap();
+    SwitchProcess::start(Path::new(env!("CARGO_BIN_EXE_lifeboat-switch")), &file)
+        .await
+        .unwrap()
+}
+
 struct Site {
     switch: SwitchProcess,
     client: SwitchClient,
@@ -105,11 +120,7 @@ struct Site {
 
 impl Site {
     async fn start(assets: &Assets, directory: &Path) -> Self {
-        let file = directory.join("switch.json");
-        std::fs::write(&file, serde_json::to_vec(&config(directory)).unwrap()).unwrap();
-        let switch = SwitchProcess::start(Path::new(env!("CARGO_BIN_EXE_lifeboat-switch")), &file)
-            .await
-            .unwrap();
+        let switch = start_switch(directory).await;
         let plug = |id: &str, properties| Plug::Switch {
             socket: directory.join(format!("{id}.sock")),
             properties,
@@ -161,12 +172,7 @@ impl Site {
     }
 
     async fn port(&self, id: &str) -> lifeboat_network::PortStatus {
-        self.status()
-            .await
-            .ports
-            .into_iter()
-            .find(|port| port.id == id)
-            .unwrap()
+        port_of(&self.client, id).await
     }
 
     async fn status(&self) -> SwitchStatus {
@@ -226,6 +232,68 @@ async fn whole_switch_with_real_guests() {
     networks_are_routed_and_offloads_differ(&mut site).await;
     nothing_gets_out(&mut site).await;
     site.switch.stop().await.unwrap();
+}
+
+/// d's card is emulated hardware on a stream of frames: it knows no shared memory and no offloads
+/// of the switch, and a hands over segments far larger than its wire.
+#[tokio::test(flavor = "multi_thread")]
+async fn cards_that_are_not_virtio_take_part() {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let assets = match guests::assets(cache) {
+        Ok(assets) => assets,
+        Err(reason) => return guests::skip(&reason),
+    };
+    let directory = guests::directory();
+    let directory = directory.path();
+    let _ending = Ending::new(SwitchClient::new(&config(directory).control_socket));
+    let mut switch = start_switch(directory).await;
+    let socket = |id: &str| directory.join(format!("{id}.sock"));
+    let plug = Plug::Switch {
+        socket: socket("a0"),
+        properties: "",
+    };
+    let mut a = Guest::boot("a", &assets, directory, &[(A, plug)]);
+    let plug = Plug::Stream {
+        socket: socket("d0"),
+    };
+    let mut d = Guest::boot("d", &assets, directory, &[(D, plug)]);
+    for (guest, address) in [(&mut a, "10.20.0.10"), (&mut d, "10.20.0.13")] {
+        guest.run(&format!(
+            "ip addr add {address}/24 dev eth0; ip link set eth0 up; \
+             dd if=/dev/urandom of=/tmp/data bs=64k count=64 2>/dev/null"
+        ));
+    }
+    one_way(&mut a, &mut d, "10.20.0.13");
+    one_way(&mut d, &mut a, "10.20.0.10");
+    let port = port_of(&switch.client(), "d0").await;
+    eprintln!("4 MiB each way, one card on a stream: {:?}", port.counters);
+    assert_eq!((port.counters.dropped, port.counters.refused), (0, 0));
+    assert!(port.counters.bytes_in > 4 << 20 && port.counters.bytes_out > 4 << 20);
+    switch.restart().await.unwrap();
+    one_way(&mut a, &mut d, "10.20.0.13");
+    assert!(port_of(&switch.client(), "d0").await.connected);
+    switch.stop().await.unwrap();
+}
+
+/// Sends a file and checks that every byte arrived as it was.
+fn one_way(from: &mut Guest, to: &mut Guest, address: &str) {
+    to.tell("test -p /tmp/open || mkfifo /tmp/open; nc -l -p 5002 <>/tmp/open | md5sum");
+    from.run(&format!(
+        "for i in $(seq 60); do nc {address} 5002 </tmp/data && break; sleep 1; done"
+    ));
+    let (_, arrived) = to.wait_done();
+    let sum = |text: &str| {
+        let mut words = text.split_whitespace();
+        words.find(|word| word.len() == 32).map(str::to_owned)
+    };
+    let expected = sum(&from.run("md5sum /tmp/data"));
+    assert!(expected.is_some());
+    assert_eq!(sum(&arrived), expected);
+}
+
+async fn port_of(client: &SwitchClient, id: &str) -> lifeboat_network::PortStatus {
+    let ports = client.status().await.unwrap().ports;
+    ports.into_iter().find(|port| port.id == id).unwrap()
 }
 
 fn the_process_has_no_rights(site: &Site) {

@@ -91,13 +91,17 @@ pub fn prepared(machines: &[PreparedMachine]) -> String {
     machines.iter().fold(String::new(), |mut out, machine| {
         let _ = writeln!(
             out,
-            "{:<16} prepared in {:.1} s  {}  {} files changed, {} checks passed",
+            "{:<16} prepared in {:.1} s  {}  {} files changed, {} checks passed; boots on {}",
             machine.machine,
             machine.inject_s,
             printable(&machine.operating_system),
             machine.changed_files,
-            machine.checks_passed
+            machine.checks_passed,
+            machine.hardware.describe()
         );
+        if let Some(warning) = machine.hardware.warning() {
+            let _ = writeln!(out, "    {}", printable(&warning));
+        }
         out
     })
 }

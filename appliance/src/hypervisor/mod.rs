@@ -59,6 +59,17 @@ pub struct HostCapabilities {
     pub qemu_version: String,
 }
 
+impl HostCapabilities {
+    /// QEMU's version, major and minor.
+    pub fn qemu(&self) -> (u32, u32) {
+        let mut numbers = self
+            .qemu_version
+            .split('.')
+            .map(|word| word.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+}
+
 /// One disk of a domain: a chain of descriptors, top layer first.
 pub struct DiskDescriptors {
     /// Group name used in the XML, one for each layer, in the layers' order.

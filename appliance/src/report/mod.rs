@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hardware::Hardware;
+
 pub use text::{console_lines, printable, to_text};
 
 /// What a session is for.
@@ -123,6 +125,9 @@ pub struct MachineReport {
     pub started_s: Option<f64>,
     /// When its last gate opened.
     pub ready_s: Option<f64>,
+    /// The hardware it boots on, and why when that is not what was wanted.
+    #[serde(default)]
+    pub hardware: Hardware,
     /// Its gates.
     pub gates: Vec<GateReport>,
     /// File name of the screenshot in the report's folder.

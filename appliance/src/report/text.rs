@@ -105,6 +105,9 @@ fn machines(out: &mut String, report: &Report) {
                 gates(machine)
             ),
         );
+        if let Some(warning) = machine.hardware.warning() {
+            line(out, &format!("    {}", printable(&warning)));
+        }
         failure(out, machine);
     }
     out.push('\n');

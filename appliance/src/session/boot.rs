@@ -87,7 +87,8 @@ pub async fn bring_up(means: Means, index: usize, already_running: bool) {
 
 async fn start(means: &Means, index: usize) -> anyhow::Result<()> {
     let plan = means.plan.clone();
-    let start = tokio::task::spawn_blocking(move || domain_start(&plan, index)).await??;
+    let qemu = means.hypervisor.capabilities().await?.qemu();
+    let start = tokio::task::spawn_blocking(move || domain_start(&plan, index, qemu)).await??;
     Ok(means.hypervisor.start_domain(start).await?)
 }
 
@@ -156,7 +157,11 @@ async fn domain_ends(means: &Means, index: usize) -> String {
 }
 
 /// Opens the layers of the machine's disks and writes its definition.
-fn domain_start(plan: &SessionPlan, index: usize) -> anyhow::Result<DomainStart> {
+fn domain_start(
+    plan: &SessionPlan,
+    index: usize,
+    qemu_version: (u32, u32),
+) -> anyhow::Result<DomainStart> {
     let machine = &plan.machines[index];
     let mut disks = Vec::new();
     let mut specs = Vec::new();
@@ -171,13 +176,20 @@ fn domain_start(plan: &SessionPlan, index: usize) -> anyhow::Result<DomainStart>
         name: &machine.domain,
         accelerator: plan.verdict.accelerator,
         firmware: machine.machine.firmware,
+        secure_boot: machine.machine.secure_boot,
+        uuid: machine.machine.uuid.as_deref(),
+        clock: machine.machine.clock.unwrap_or_default(),
+        disk_bus: machine.hardware.disk,
+        qemu_version,
         memory_mib: machine.machine.memory_mib,
         vcpus: machine.machine.vcpus,
         disks: specs,
         nics: nics
-            .map(|(nic, socket)| NicSpec {
+            .enumerate()
+            .map(|(number, (nic, socket))| NicSpec {
                 mac: nic.mac,
                 socket,
+                model: machine.nic_model(number),
             })
             .collect(),
         console_log: &machine.console,

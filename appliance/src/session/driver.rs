@@ -416,6 +416,7 @@ fn empty_report(plan: &super::plan::MachinePlan) -> MachineReport {
         name: plan.machine.name.clone(),
         prepared: true,
         inject_s: plan.inject_s,
+        hardware: plan.hardware.clone(),
         gates: plan.gates.iter().map(gate).collect(),
         console: plan
             .console

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use lifeboat_bootorder::Order;
 use lifeboat_bootorder::schedule::{Budget, Need, Node, Standing};
 use lifeboat_images::{CapturedVolume, Format};
-use lifeboat_network::config::{NetworkConfig, Owner, PortConfig, SwitchConfig};
+use lifeboat_network::config::{NetworkConfig, Owner, PortConfig, PortKind, SwitchConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::accelerator::{Accelerator, Verdict};
+use crate::firmware::{self, SECURE_BOOT_MISSING};
+use crate::hardware::{Hardware, NicModel};
 use crate::host::{Host, QemuUser};
 use crate::prepare::PreparedMachine;
 use crate::report::{Mode, PlanLine};
@@ -35,6 +37,12 @@ pub enum AdmissionError {
         needed_mib: u64,
         /// What there is, MiB.
         available_mib: u64,
+    },
+    /// Firmware that a machine needs.
+    #[error("machine `{machine}` boots with Secure Boot, but {SECURE_BOOT_MISSING}")]
+    SecureBoot {
+        /// The machine.
+        machine: String,
     },
     /// Too little room for the run overlays.
     #[error(
@@ -76,6 +84,16 @@ pub struct MachinePlan {
     pub inject_s: f64,
     /// Serial console.
     pub console: PathBuf,
+    /// The hardware it boots on.
+    #[serde(default)]
+    pub hardware: Hardware,
+}
+
+impl MachinePlan {
+    /// The model of a card; sessions of earlier versions have virtio only.
+    pub fn nic_model(&self, number: usize) -> NicModel {
+        self.hardware.nics.get(number).copied().unwrap_or_default()
+    }
 }
 
 /// A gate and where it comes from.
@@ -254,6 +272,7 @@ fn node(plan: &MachinePlan) -> Node {
 /// session is decided.
 pub fn admit(site: &Site, host: &Host, promised_mib: u64) -> Result<u64, AdmissionError> {
     admit_disk(site, host)?;
+    admit_firmware(site)?;
     let needed_mib = site
         .machines
         .iter()
@@ -269,6 +288,16 @@ pub fn admit(site: &Site, host: &Host, promised_mib: u64) -> Result<u64, Admissi
         needed_mib,
         available_mib,
     })
+}
+
+fn admit_firmware(site: &Site) -> Result<(), AdmissionError> {
+    let needing = site.machines.iter().find(|machine| machine.secure_boot);
+    match needing {
+        Some(machine) if firmware::secure_boot().is_none() => Err(AdmissionError::SecureBoot {
+            machine: machine.name.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn admit_disk(site: &Site, host: &Host) -> Result<(), AdmissionError> {
@@ -316,6 +345,7 @@ fn machine_plan(
         group: group(&machine.name, from.order),
         expected_s: from.order.expected_s(&machine.name),
         inject_s: prepared.inject_s,
+        hardware: prepared.hardware.clone(),
         console: folder.join(format!("{}.log", machine.name)),
         machine,
     }
@@ -441,6 +471,10 @@ fn ports(plan: &MachinePlan) -> impl Iterator<Item = PortConfig> + '_ {
             mac: nic.mac,
             address: nic.address,
             socket: socket.clone(),
+            kind: match plan.nic_model(number) {
+                NicModel::Virtio => PortKind::VhostUser,
+                NicModel::E1000e => PortKind::Stream,
+            },
         })
 }
 

@@ -21,6 +21,8 @@ use ipnet::Ipv4Net;
 use lifeboat_network::MacAddr;
 use serde::{Deserialize, Serialize};
 
+use crate::hardware::{Clock, DiskBus, NicModel};
+
 /// A validated site.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Site {
@@ -65,6 +67,18 @@ pub struct Machine {
     pub name: String,
     /// Firmware to boot with.
     pub firmware: Firmware,
+    /// The firmware starts only what is signed.
+    #[serde(default)]
+    pub secure_boot: bool,
+    /// The machine's own id (SMBIOS), when it is known; a new one for each session otherwise.
+    #[serde(default)]
+    pub uuid: Option<String>,
+    /// What its clock shows, when the operator says so.
+    #[serde(default)]
+    pub clock: Option<Clock>,
+    /// The bus of its disks, when the operator says so.
+    #[serde(default)]
+    pub disk_bus: Option<DiskBus>,
     /// Guest memory in MiB.
     pub memory_mib: u64,
     /// Number of virtual processors.
@@ -86,6 +100,9 @@ pub struct Nic {
     pub mac: MacAddr,
     /// Static address, when it has one.
     pub address: Option<std::net::Ipv4Addr>,
+    /// Its model, when the operator says so.
+    #[serde(default)]
+    pub model: Option<NicModel>,
 }
 
 /// "`before` must be ready before `after` starts", said by the operator.

@@ -35,6 +35,10 @@ pub(super) struct RawMachine {
     pub name: Spanned<String>,
     #[serde(default)]
     pub firmware: super::Firmware,
+    pub secure_boot: Option<Spanned<bool>>,
+    pub uuid: Option<Spanned<String>>,
+    pub clock: Option<super::Clock>,
+    pub disk_bus: Option<super::DiskBus>,
     #[serde(default = "default_memory")]
     pub memory_mib: Spanned<u64>,
     #[serde(default = "default_vcpus")]
@@ -52,6 +56,7 @@ pub(super) struct RawNic {
     pub network: Spanned<String>,
     pub mac: Spanned<String>,
     pub address: Option<Spanned<String>>,
+    pub model: Option<super::NicModel>,
 }
 
 #[derive(Deserialize)]

@@ -199,3 +199,39 @@ fn longer_circles_are_refused_too() {
     let message = parse(&format!("{GOOD}{third}")).unwrap_err().to_string();
     assert!(message.contains("form a circle"), "{message}");
 }
+
+#[test]
+fn hardware_is_read_and_checked() {
+    let keys = "volumes = [\"dc1.img\"]\nfirmware = \"uefi\"\nsecure_boot = true\ndisk_bus = \"nvme\"\nclock = \"localtime\"\nuuid = \"4C4C4544-0042-3510-8053-b4c04f4d3132\"";
+    let text = GOOD.replacen("volumes = [\"dc1.img\"]", keys, 1).replacen(
+        "mac = ",
+        "model = \"e1000e\"\nmac = ",
+        1,
+    );
+    let machine = parse(&text).unwrap().machines.remove(0);
+    assert!(machine.secure_boot);
+    assert_eq!(machine.disk_bus, Some(DiskBus::Nvme));
+    assert_eq!(machine.clock, Some(Clock::Localtime));
+    assert_eq!(machine.nics[0].model, Some(NicModel::E1000e));
+    let uuid = "4c4c4544-0042-3510-8053-b4c04f4d3132";
+    assert_eq!(machine.uuid.as_deref(), Some(uuid));
+    let volumes = "volumes = [\"dc1.img\"]";
+    for (line, words) in [
+        ("disk_bus = \"ide\"", ["ide", "sata"]),
+        ("clock = \"mars\"", ["mars", "localtime"]),
+        ("secure_boot = true", ["machine.secure_boot", "uefi"]),
+        ("uuid = \"4c4c4544\"", ["machine.uuid", "expected"]),
+        (
+            "uuid = \"4c4c4544-0042-3510-8053-b4c04f4d313,\"",
+            ["machine.uuid", "expected"],
+        ),
+    ] {
+        refused(volumes, &format!("{volumes}\n{line}"), 10, &words);
+    }
+    refused(
+        "mac = ",
+        "model = \"rtl8139\"\nmac = ",
+        12,
+        &["rtl8139", "e1000e"],
+    );
+}

@@ -10,7 +10,7 @@ use lifeboat_network::MacAddr;
 use toml::Spanned;
 
 use super::raw::{RawDependency, RawGate, RawMachine, RawNetwork, RawNic, RawSite};
-use super::{Dependency, Gate, GateKind, Machine, Network, Nic, Site, SiteError};
+use super::{Dependency, Firmware, Gate, GateKind, Machine, Network, Nic, Site, SiteError};
 
 pub(super) struct Validator<'a> {
     file: &'a Path,
@@ -146,6 +146,8 @@ impl<'a> Validator<'a> {
         let memory_mib = self.range(&raw.memory_mib, "machine.memory_mib", 64, 16 << 20)?;
         let vcpus = self.range(&raw.vcpus, "machine.vcpus", 1, 512)?;
         let volumes = self.volumes(raw)?;
+        let secure_boot = self.secure_boot(raw)?;
+        let uuid = raw.uuid.as_ref().map(|uuid| self.uuid(uuid)).transpose()?;
         let nics = raw
             .nic
             .iter()
@@ -160,12 +162,43 @@ impl<'a> Validator<'a> {
         Ok(Machine {
             name,
             firmware: raw.firmware,
+            secure_boot,
+            uuid,
+            clock: raw.clock,
+            disk_bus: raw.disk_bus,
             memory_mib,
             vcpus,
             volumes,
             nics,
             gates,
         })
+    }
+
+    fn secure_boot(&self, raw: &RawMachine) -> Checked<bool> {
+        match &raw.secure_boot {
+            Some(wanted) if *wanted.get_ref() && raw.firmware == Firmware::Bios => Err(self.at(
+                wanted,
+                "machine.secure_boot",
+                "a BIOS cannot do it: add `firmware = \"uefi\"`",
+            )),
+            wanted => Ok(wanted.as_ref().is_some_and(|wanted| *wanted.get_ref())),
+        }
+    }
+
+    fn uuid(&self, text: &Spanned<String>) -> Checked<String> {
+        let is_hyphen = |index| matches!(index, 8 | 13 | 18 | 23);
+        let well_formed = text.get_ref().len() == 36
+            && text.get_ref().bytes().enumerate().all(|(index, byte)| {
+                byte == b'-' && is_hyphen(index) || byte.is_ascii_hexdigit() && !is_hyphen(index)
+            });
+        if well_formed {
+            return Ok(text.get_ref().to_ascii_lowercase());
+        }
+        Err(self.at(
+            text,
+            "machine.uuid",
+            "not a UUID: expected something like \"4c4c4544-0042-3510-8053-b4c04f4d3132\"",
+        ))
     }
 
     fn volumes(&self, raw: &RawMachine) -> Checked<Vec<PathBuf>> {
@@ -222,6 +255,7 @@ impl<'a> Validator<'a> {
             network: network.name.clone(),
             mac,
             address,
+            model: raw.model,
         })
     }
 

@@ -11,9 +11,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use nix::sys::signal::{SigSet, Signal};
 
-use lifeboat_network::config::{SwitchConfig, Topology};
+use lifeboat_network::config::{PortKind, SwitchConfig, Topology};
 use lifeboat_network::engine::{Command, Engine, EngineHandle};
-use lifeboat_network::{control, sandbox, vhost_port};
+use lifeboat_network::{control, sandbox, stream_port, vhost_port};
 
 /// The network of one session: vhost-user switch, router, probes.
 #[derive(Parser)]
@@ -74,10 +74,13 @@ fn run(
     let signals = termination();
     // Before the first thread, so that every thread leaves these signals to the one below.
     signals.thread_block()?;
-    let ids: Vec<String> = topology.ports.iter().map(|port| port.id.clone()).collect();
     let (engine, handle) = Engine::new(&config.session, topology, Some(interfaces))?;
-    for (port, (id, listener)) in ids.into_iter().zip(sockets.ports).enumerate() {
-        vhost_port::spawn(port, id, listener, handle.clone())?;
+    for (index, (port, listener)) in config.ports.iter().zip(sockets.ports).enumerate() {
+        let serve = match port.kind {
+            PortKind::VhostUser => vhost_port::spawn,
+            PortKind::Stream => stream_port::spawn,
+        };
+        serve(index, port.id.clone(), listener, handle.clone())?;
     }
     control::spawn(sockets.control, handle.clone())?;
     end_on_signal(signals, handle)?;

@@ -10,10 +10,11 @@ use std::time::Duration;
 use super::Engine;
 use super::port::Blocked;
 use crate::forwarding::{Refusal, Verdict};
-use crate::frame::{ETHERTYPE_ARP, Offload, destination, ethertype};
-use crate::offload;
+use crate::frame::{ETHERNET_HEADER, ETHERTYPE_ARP, Offload, destination, ethertype};
+use crate::offload::{self, Accepts};
 use crate::ring::{Delivery, Taken};
 use crate::router::{Ingress, Output, Route};
+use crate::stream::Received;
 
 /// How long a full receiver holds a sender.
 const DEADLINE: Duration = Duration::from_millis(100);
@@ -46,6 +47,9 @@ impl Engine {
 
     /// Empties a transmit ring for a while; true when there may be more.
     fn turn(&mut self, port: usize) -> bool {
+        if self.ports[port].stream.is_some() {
+            return self.stream_turn(port);
+        }
         let Some(link) = self.ports[port].link.clone() else {
             return false;
         };
@@ -79,6 +83,44 @@ impl Engine {
         }
         drop(batch);
         link.transmit.signal();
+        self.buffer = buffer;
+        again
+    }
+
+    /// The same for a port that speaks frames.
+    fn stream_turn(&mut self, port: usize) -> bool {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut again = true;
+        for _ in 0..TURN {
+            // Looked up each time: an answer to the frame before may have gone to this very port.
+            let received = match &mut self.ports[port].stream {
+                Some((stream, _)) => stream.take(&mut buffer),
+                None => Received::Nothing,
+            };
+            match received {
+                Received::Frame if buffer.len() < ETHERNET_HEADER => {
+                    self.ports[port].counters.refused += 1;
+                }
+                Received::Frame => {
+                    if self.take_frame(port, &Offload::default(), &mut buffer) == Fate::Held {
+                        if let Some((stream, _)) = &mut self.ports[port].stream {
+                            stream.put_back();
+                        }
+                        again = false;
+                        break;
+                    }
+                }
+                Received::Nothing => {
+                    again = false;
+                    break;
+                }
+                Received::Ended => {
+                    self.disconnected(port);
+                    again = false;
+                    break;
+                }
+            }
+        }
         self.buffer = buffer;
         again
     }
@@ -179,11 +221,7 @@ impl Engine {
         if !self.ports[to].waiters.contains(&from) {
             self.ports[to].waiters.push(from);
         }
-        let more = self.ports[to]
-            .link
-            .as_ref()
-            .is_some_and(|link| link.receive.await_buffers());
-        if more {
+        if self.await_room(to) {
             self.make_ready(from);
         }
     }
@@ -255,11 +293,7 @@ impl Engine {
             match self.put(port, &offload, &frame) {
                 Delivery::Full => {
                     self.ports[port].backlog.push_front((offload, frame));
-                    let more = self.ports[port]
-                        .link
-                        .as_ref()
-                        .is_some_and(|link| link.receive.await_buffers());
-                    if asked || !more {
+                    if asked || !self.await_room(port) {
                         return;
                     }
                     asked = true;
@@ -286,17 +320,18 @@ impl Engine {
 
     fn put(&mut self, to: usize, offload: &Offload, frame: &[u8]) -> Delivery {
         let state = &mut self.ports[to];
-        let Some(link) = state.link.as_ref() else {
-            return Delivery::Down;
+        let accepts = match (&state.link, &state.stream) {
+            (Some(link), _) => link.features.accepts(),
+            (None, Some(_)) => Accepts::default(),
+            (None, None) => return Delivery::Down,
         };
-        let layout = link.features.layout();
-        let delivery = if link.features.accepts().takes(offload) {
-            link.receive.deliver(layout, offload, &[frame])
+        let delivery = if accepts.takes(offload) {
+            state.deliver(offload, &[frame])
         } else {
             match offload::prepare(offload, frame) {
                 Some(frames) => {
                     let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-                    link.receive.deliver(layout, &Offload::default(), &frames)
+                    state.deliver(&Offload::default(), &frames)
                 }
                 None => Delivery::TooLarge,
             }
@@ -308,6 +343,13 @@ impl Engine {
             state.counters.bytes_out += frame.len() as u64;
         }
         delivery
+    }
+
+    /// Asks to be told when a full port has room; true when it has some already.
+    fn await_room(&self, port: usize) -> bool {
+        // A stream's next edge comes without asking.
+        let link = self.ports[port].link.as_ref();
+        link.is_some_and(|link| link.receive.await_buffers())
     }
 
     /// Interrupts the guests that got something.

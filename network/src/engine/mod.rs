@@ -26,6 +26,7 @@ use crate::mac::MacAddr;
 use crate::probe::{Probe, ProbeResult, milliseconds};
 use crate::router::{Ingress, Output, Router};
 use crate::status::{NetworkStatus, PortStatus, SwitchStatus, interfaces};
+use crate::stream::Stream;
 use crate::unanswered::Unanswered;
 use crate::vhost_port::Link;
 use port::PortState;
@@ -48,6 +49,15 @@ pub enum Command {
     Connected {
         /// The port.
         port: usize,
+    },
+    /// QEMU connected to a port that speaks frames.
+    StreamConnected {
+        /// The port.
+        port: usize,
+        /// The connection.
+        stream: Stream,
+        /// Dropped when the connection is over.
+        held: Sender<()>,
     },
     /// A guest's driver started a ring.
     RingStarted {
@@ -287,6 +297,9 @@ impl Engine {
         // A requester that has gone away does not want its answer.
         match command {
             Command::Connected { port } => self.connected(port),
+            Command::StreamConnected { port, stream, held } => {
+                self.stream_connected(port, stream, held);
+            }
             Command::RingStarted { port, ring, link } => self.ring_started(port, ring, link),
             Command::RingStopped { port, ring, done } => {
                 self.ring_stopped(port, ring);
@@ -384,7 +397,8 @@ impl Engine {
             network: self.topology.networks[configured.network].name.clone(),
             mac: configured.mac,
             connected: state.connected,
-            link_up: state.link.as_ref().is_some_and(|link| link.receive.is_up()),
+            link_up: state.stream.is_some()
+                || state.link.as_ref().is_some_and(|link| link.receive.is_up()),
             connections: state.connections,
             counters: state.counters,
             learned: self.forwarding.learned(port),

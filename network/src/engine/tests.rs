@@ -1,5 +1,7 @@
 //! The engine against drivers that live in this test's memory.
 
+mod stream;
+
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
@@ -12,7 +14,7 @@ use virtio_bindings::virtio_net::{
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryMmap};
 
 use super::*;
-use crate::config::{NetworkConfig, PortConfig, SwitchConfig};
+use crate::config::{NetworkConfig, PortConfig, PortKind, SwitchConfig};
 use crate::frame::{
     PROTOCOL_TCP, PartialChecksum, SegmentKind, Segmentation, fold, pseudo_header4, sum,
 };
@@ -39,6 +41,7 @@ fn topology() -> Topology {
         mac: card(index),
         address: Some(Ipv4Addr::new(10, 0, 0, 10 + index as u8)),
         socket: format!("p{index}").into(),
+        kind: PortKind::default(),
     });
     let lan = NetworkConfig {
         name: "lan".into(),

@@ -24,6 +24,7 @@ fn router() -> Router {
         mac,
         address: Some(address(at)),
         socket: id.into(),
+        kind: Default::default(),
     };
     let config = SwitchConfig {
         session: "s".into(),

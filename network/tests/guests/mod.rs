@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-const MODULES: [&str; 8] = [
+const MODULES: [&str; 9] = [
     "drivers/virtio/virtio_ring",
     "drivers/virtio/virtio",
     "drivers/virtio/virtio_pci_legacy_dev",
@@ -18,6 +18,7 @@ const MODULES: [&str; 8] = [
     "net/core/failover",
     "drivers/net/net_failover",
     "drivers/net/virtio_net",
+    "drivers/net/vmxnet3/vmxnet3",
 ];
 
 const INIT: &str = r#"#!/bin/busybox sh
@@ -187,6 +188,9 @@ pub enum Plug {
         socket: PathBuf,
         properties: &'static str,
     },
+    /// To a port of the switch that speaks frames, by a card that is not virtio.
+    #[allow(dead_code, reason = "the tests use it, the measurement does not")]
+    Stream { socket: PathBuf },
     /// To a tap device, for comparison.
     #[allow(dead_code, reason = "only the measurement uses it")]
     Tap { name: String },
@@ -354,6 +358,7 @@ impl Drop for Guest {
 
 fn card(command: &mut Command, index: usize, mac: &str, plug: &Plug) {
     let mut properties = String::new();
+    let mut model = "virtio-net-pci";
     match plug {
         Plug::Switch {
             socket,
@@ -368,6 +373,13 @@ fn card(command: &mut Command, index: usize, mac: &str, plug: &Plug) {
                 .arg(format!("vhost-user,id=n{index},chardev=c{index}"));
             properties.push_str(extra);
         }
+        Plug::Stream { socket } => {
+            let path = socket.display();
+            command.arg("-netdev").arg(format!(
+                "stream,id=n{index},server=off,addr.type=unix,addr.path={path},reconnect-ms=200"
+            ));
+            model = "vmxnet3";
+        }
         Plug::Tap { name } => {
             command.arg("-netdev").arg(format!(
                 "tap,id=n{index},ifname={name},script=no,downscript=no,vhost=off"
@@ -375,7 +387,7 @@ fn card(command: &mut Command, index: usize, mac: &str, plug: &Plug) {
         }
     }
     command.arg("-device").arg(format!(
-        "virtio-net-pci,netdev=n{index},mac={mac},romfile={properties}"
+        "{model},netdev=n{index},mac={mac},romfile={properties}"
     ));
 }
 

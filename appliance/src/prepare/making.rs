@@ -1,0 +1,287 @@
+//! From captured volumes to prepared images that are there whole or not at all.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use lifeboat_drivers::{
+    Disk, InjectRequest, Layer, MicroVm, MicroVmError, NicIdentity, PrepareReport,
+};
+use lifeboat_images::{CapturedVolume, Format, OpenLayer};
+
+use super::{PreparedDisk, PreparedMachine};
+use crate::accelerator::Accelerator;
+use crate::hardware::Hardware;
+use crate::host::Host;
+use crate::session::making::replace_file;
+use crate::site::Machine;
+
+/// File of every change, in the folder of the prepared machine.
+const MANIFEST: &str = "manifest.json";
+
+/// Makes the prepared images in a folder beside their place and moves it there
+/// whole, so that a crash leaves nothing that looks finished, and a failure
+/// leaves nothing at all.
+pub(super) fn make(
+    host: &Host,
+    accelerator: Accelerator,
+    machine: &Machine,
+    captured: Vec<CapturedVolume>,
+    key: &str,
+) -> anyhow::Result<PreparedMachine> {
+    let place = host.prepared_dir(key);
+    let work = place.with_extension("part");
+    clear(&work)?;
+    clear(&place)?;
+    let made = make_in(&work, &micro_vm(host, accelerator), machine, &captured)
+        .and_then(|made| publish(&work, &place).map(|()| made));
+    match made {
+        Ok(made) => Ok(described(machine, captured, key, &place, made)),
+        Err(error) => {
+            clear(&work)?;
+            Err(error)
+        }
+    }
+}
+
+/// What was made, and for which hardware.
+struct Made {
+    report: PrepareReport,
+    hardware: Hardware,
+}
+
+/// Prepares for the hardware that is wanted; where the guest has no drivers for
+/// it, for what the injector offers instead.
+fn make_in(
+    work: &Path,
+    vm: &MicroVm,
+    machine: &Machine,
+    captured: &[CapturedVolume],
+) -> anyhow::Result<Made> {
+    let wanted = Hardware::wanted(machine);
+    let refusal = match attempt(work, vm, machine, captured, wanted) {
+        Err(error) => error,
+        made => return made,
+    };
+    let Some(MicroVmError::Refused(reason)) = refusal.downcast_ref() else {
+        return Err(refusal);
+    };
+    let offer = reason.fallback();
+    let Some(other) = offer.and_then(|offer| Hardware::instead(machine, offer)) else {
+        return Err(refusal);
+    };
+    clear(work)?;
+    attempt(work, vm, machine, captured, other)
+}
+
+fn attempt(
+    work: &Path,
+    vm: &MicroVm,
+    machine: &Machine,
+    captured: &[CapturedVolume],
+    hardware: Hardware,
+) -> anyhow::Result<Made> {
+    std::fs::create_dir_all(work)
+        .with_context(|| format!("failed to make `{}`", work.display()))?;
+    let overlays = make_overlays(work, captured)?;
+    let disks = captured
+        .iter()
+        .zip(&overlays)
+        .map(|(volume, overlay)| disk(volume, overlay))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let request = request(machine, &hardware);
+    let report = lifeboat_drivers::prepare(vm, &disks, &request, &work.join("folder"))?;
+    require_checks(&report)?;
+    for (name, content) in [
+        ("report.json", serde_json::to_vec_pretty(&report)?),
+        (MANIFEST, serde_json::to_vec_pretty(&report.changes)?),
+    ] {
+        replace_file(&work.join(name), &content)?;
+    }
+    Ok(Made { report, hardware })
+}
+
+/// Moves a finished folder to its place, once all of it is on the disk: what
+/// has the final name survives a power cut whole.
+fn publish(work: &Path, place: &Path) -> anyhow::Result<()> {
+    let publish = || {
+        let folder = std::fs::File::open(work)?;
+        nix::unistd::syncfs(&folder)?;
+        std::fs::rename(work, place)?;
+        place
+            .parent()
+            .map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
+    };
+    publish().with_context(|| format!("failed to move `{}` to its place", work.display()))
+}
+
+fn clear(folder: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to clear `{}`", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what a preparation left that ended in the middle. Only the daemon's
+/// start may call it: nothing prepares then.
+pub fn remove_unfinished(host: &Host) {
+    let entries = std::fs::read_dir(host.state_dir.join("prepared"))
+        .into_iter()
+        .flatten();
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "part")
+            && let Err(error) = clear(&path)
+        {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "an unfinished preparation stays"
+            );
+        }
+    }
+}
+
+fn overlay_name(number: usize) -> String {
+    format!("disk-{number}.qcow2")
+}
+
+fn make_overlays(folder: &Path, captured: &[CapturedVolume]) -> anyhow::Result<Vec<PathBuf>> {
+    let overlays: Vec<_> = (0..captured.len())
+        .map(|number| folder.join(overlay_name(number)))
+        .collect();
+    for (volume, overlay) in captured.iter().zip(&overlays) {
+        overlay_over(volume, overlay)?;
+    }
+    Ok(overlays)
+}
+
+/// The descriptors of a disk for the micro-VM: the captured volume to read,
+/// the overlay to write.
+pub fn disk(captured: &CapturedVolume, overlay: &Path) -> anyhow::Result<Disk> {
+    let mut disk = read_only_disk(captured)?;
+    let overlay: OwnedFd = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(overlay)
+        .with_context(|| format!("failed to open overlay `{}`", overlay.display()))?
+        .into();
+    let top = Layer {
+        file: overlay,
+        format: lifeboat_drivers::Format::Qcow2,
+    };
+    disk.layers.insert(0, top);
+    Ok(disk)
+}
+
+/// A captured volume alone, to look at.
+pub fn read_only_disk(captured: &CapturedVolume) -> anyhow::Result<Disk> {
+    let layers = lifeboat_images::open_read_only(captured)?.into_iter();
+    let layer = |layer: OpenLayer| Layer {
+        file: layer.file,
+        format: driver_format(layer.format),
+    };
+    Ok(Disk {
+        layers: layers.map(layer).collect(),
+    })
+}
+
+/// An overlay over what QEMU is given of the volume.
+pub fn overlay_over(captured: &CapturedVolume, overlay: &Path) -> anyhow::Result<()> {
+    let top = captured
+        .served
+        .first()
+        .context("the catalogue does not say what QEMU is given of this volume: import it again")?;
+    lifeboat_images::create_overlay(&top.file.path, top.format, captured.virtual_size, overlay)?;
+    Ok(())
+}
+
+fn driver_format(format: Format) -> lifeboat_drivers::Format {
+    match format {
+        Format::Raw => lifeboat_drivers::Format::Raw,
+        Format::Qcow2 => lifeboat_drivers::Format::Qcow2,
+        Format::Vmdk => lifeboat_drivers::Format::Vmdk,
+        Format::Vpc => lifeboat_drivers::Format::Vpc,
+        Format::Vhdx => lifeboat_drivers::Format::Vhdx,
+        Format::Vdi => lifeboat_drivers::Format::Vdi,
+    }
+}
+
+/// The micro-VM of this host.
+pub fn micro_vm(host: &Host, accelerator: Accelerator) -> MicroVm {
+    MicroVm {
+        qemu: PathBuf::from("qemu-system-x86_64"),
+        kernel_dir: host.kernel_dir.clone(),
+        injector: host.program("lifeboat-injector"),
+        accelerator: match accelerator {
+            Accelerator::Kvm => lifeboat_drivers::Accelerator::Kvm,
+            Accelerator::Tcg => lifeboat_drivers::Accelerator::Tcg,
+        },
+        memory_mib: 512,
+        timeout: Duration::from_secs(600),
+        run_as: Some((host.switch_user().uid, host.switch_user().gid)),
+    }
+}
+
+fn request(machine: &Machine, hardware: &Hardware) -> InjectRequest {
+    let nic = |nic: &crate::site::Nic| NicIdentity {
+        mac: nic.mac.to_string(),
+        address: nic.address.map(Into::into),
+    };
+    InjectRequest {
+        machine: machine.name.clone(),
+        nics: machine.nics.iter().map(nic).collect(),
+        target: hardware.target(),
+    }
+}
+
+/// An injection whose own look afterwards found a fault is a failure.
+pub fn require_checks(report: &PrepareReport) -> anyhow::Result<()> {
+    let failed: Vec<_> = report
+        .verified
+        .iter()
+        .filter(|check| !check.ok)
+        .map(|check| format!("{}: {}", check.what, check.detail))
+        .collect();
+    anyhow::ensure!(
+        failed.is_empty(),
+        "the injection did not prove itself: {}",
+        failed.join("; ")
+    );
+    Ok(())
+}
+
+fn described(
+    machine: &Machine,
+    captured: Vec<CapturedVolume>,
+    key: &str,
+    place: &Path,
+    made: Made,
+) -> PreparedMachine {
+    let Made { report, hardware } = made;
+    let mut warnings = report.guest.warnings;
+    warnings.extend(hardware.warning());
+    let disks = captured.into_iter().enumerate();
+    PreparedMachine {
+        machine: machine.name.clone(),
+        key: key.to_owned(),
+        disks: disks
+            .map(|(number, captured)| PreparedDisk {
+                captured,
+                overlay: place.join(overlay_name(number)),
+            })
+            .collect(),
+        folder: place.join("folder"),
+        hostname: report.guest.hostname,
+        operating_system: report.guest.os.pretty_name,
+        inject_s: report.seconds,
+        changed_files: report.changes.changes.len(),
+        checks_passed: report.verified.len(),
+        warnings,
+        hardware,
+        manifest: place.join(MANIFEST),
+    }
+}
