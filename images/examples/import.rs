@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use lifeboat_images::{
-    Confined, Effort, ImageError, Position, Reading, confined_main, import, verify,
+    Confined, Conversions, Effort, ImageError, Position, Reading, confined_main, import, verify,
 };
 
 const READER: &str = "confined-reader";
@@ -38,8 +38,9 @@ fn take_in(path: PathBuf) -> Result<(), ImageError> {
         cancelled: &go_on,
         effort: Effort::Fast,
     };
+    let conversions = Conversions::new(std::env::temp_dir().join("lifeboat-example-converted"));
     let started = Instant::now();
-    let volume = import(&confined, &path, &[], Some(&trees), &reading)?;
+    let volume = import(&confined, &path, &[], &conversions, Some(&trees), &reading)?;
     let imported = started.elapsed();
     verify(&volume, &trees, Position::default(), &reading)?.into_result()?;
     let verified = started.elapsed() - imported;

@@ -16,7 +16,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Changed, ImageError};
-use crate::format::{Format, open_source};
+use crate::format::{Container, Format, open_source};
 
 /// A disk that was taken in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +24,8 @@ use crate::format::{Format, open_source};
 pub struct CapturedVolume {
     /// The file that stands for it: absolute, without symbolic links.
     pub path: PathBuf,
-    /// Its format, decided at import.
-    pub format: Format,
+    /// Its form, decided at import.
+    pub format: Container,
     /// Bytes of the disk that a guest sees.
     pub virtual_size: u64,
     /// BLAKE3 over all sources, in hexadecimal digits: of the file itself where there is one only.
@@ -99,7 +99,7 @@ pub(crate) fn content_hash(sources: &[SourceFile]) -> String {
 #[derive(Deserialize)]
 struct Record {
     path: PathBuf,
-    format: Format,
+    format: Container,
     virtual_size: u64,
     blake3: String,
     #[serde(default)]
@@ -135,7 +135,8 @@ impl From<Record> for CapturedVolume {
         if record.served.is_empty() {
             let top = ServedLayer {
                 file: record.only_file(),
-                format: record.format,
+                // Only what QEMU reads was taken in then.
+                format: record.format.format().unwrap_or(Format::Raw),
             };
             let chain = std::mem::take(&mut record.chain);
             record.served = std::iter::once(top)

@@ -43,6 +43,10 @@ pub enum RefusalKind {
     Damaged,
     /// Encrypted by its container.
     Encrypted,
+    /// It unfolds to more than the operator allows.
+    TooLarge,
+    /// What it unfolds to has no room here.
+    NoSpace,
 }
 
 /// One refusal: what was found and what to do. Comes from the confined child, so it is data.
@@ -183,6 +187,20 @@ pub enum ImageError {
         /// The cause.
         #[source]
         source: io::Error,
+    },
+    /// What it is converted to would not fit.
+    #[error("cannot convert `{}`: `{}` has {free} bytes free, and {needed} are needed besides the {reserve} that stay free; free space there, or choose another state directory", path.display(), folder.display())]
+    NoRoom {
+        /// The image.
+        path: PathBuf,
+        /// Where converted disks lie.
+        folder: PathBuf,
+        /// Bytes that the conversion may take.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that must stay free.
+        reserve: u64,
     },
     /// The confined reader could not be started or walled in.
     #[error("failed to start the confined reader for `{}`: {reason}", path.display())]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ImageError, Refusal, RefusalKind};
 
-/// The formats that Lifeboat takes.
+/// The formats in which QEMU is given a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -43,8 +43,67 @@ impl Format {
             Self::Vdi => "vdi",
         }
     }
+}
 
-    /// The format that a file name ending promises, if it promises one.
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.qemu_driver())
+    }
+}
+
+/// The forms in which Lifeboat takes a captured disk. Which of its files QEMU is given, and in
+/// which [`Format`], follows from it at import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Container {
+    /// The bytes of the disk, also a block device.
+    Raw,
+    /// QEMU.
+    Qcow2,
+    /// VMware, in one file or as a descriptor beside its extents.
+    Vmdk,
+    /// Virtual PC, Hyper-V, Azure (`.vhd`).
+    Vpc,
+    /// Hyper-V (`.vhdx`).
+    Vhdx,
+    /// VirtualBox.
+    Vdi,
+    /// The bytes of the disk cut into numbered parts.
+    SplitRaw,
+    /// The bytes of the disk, compressed with gzip.
+    Gzip,
+    /// The bytes of the disk, compressed with xz.
+    Xz,
+    /// The bytes of the disk, compressed with zstd.
+    Zstd,
+    /// The bytes of the disk, compressed with bzip2.
+    Bzip2,
+    /// EnCase (`.E01`), in one segment or several.
+    Ewf,
+}
+
+impl Container {
+    /// The format of an image that is one file which QEMU can read.
+    pub fn format(self) -> Option<Format> {
+        Some(match self {
+            Self::Raw => Format::Raw,
+            Self::Qcow2 => Format::Qcow2,
+            Self::Vmdk => Format::Vmdk,
+            Self::Vpc => Format::Vpc,
+            Self::Vhdx => Format::Vhdx,
+            Self::Vdi => Format::Vdi,
+            Self::SplitRaw | Self::Gzip | Self::Xz | Self::Zstd | Self::Bzip2 | Self::Ewf => {
+                return None;
+            }
+        })
+    }
+
+    /// Whether it can only be read from its beginning to its end.
+    pub fn is_packed(self) -> bool {
+        matches!(self, Self::Gzip | Self::Xz | Self::Zstd | Self::Bzip2)
+    }
+
+    /// What a file name ending promises, if it promises something.
     fn of_extension(extension: &str) -> Option<Self> {
         Some(match extension {
             "qcow2" | "qcow" | "qc2" => Self::Qcow2,
@@ -53,14 +112,27 @@ impl Format {
             "vhdx" | "avhdx" => Self::Vhdx,
             "vdi" => Self::Vdi,
             "raw" | "dd" => Self::Raw,
+            "gz" => Self::Gzip,
+            "xz" => Self::Xz,
+            "zst" | "zstd" => Self::Zstd,
+            "bz2" => Self::Bzip2,
+            "e01" => Self::Ewf,
             _ => return None,
         })
     }
 }
 
-impl std::fmt::Display for Format {
+impl std::fmt::Display for Container {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.qemu_driver())
+        f.write_str(match (self, self.format()) {
+            (_, Some(format)) => format.qemu_driver(),
+            (Self::SplitRaw, _) => "split raw",
+            (Self::Gzip, _) => "raw in gzip",
+            (Self::Xz, _) => "raw in xz",
+            (Self::Zstd, _) => "raw in zstd",
+            (Self::Bzip2, _) => "raw in bzip2",
+            (_, None) => "E01",
+        })
     }
 }
 
@@ -75,38 +147,26 @@ struct Foreign {
 
 const UNPACK: &str = "unpack it first and give the disk image that is inside";
 const CONVERT: &str = "convert it with `qemu-img convert -O qcow2`";
-const DESCRIPTOR: &str =
-    "join its extents into one file with `qemu-img convert -O qcow2` and give that";
 
 /// First match wins, so containers that hide others come first.
 static FOREIGN: &[Foreign] = &[
     foreign(
         0,
-        b"EVF\x09\x0d\x0a\xff\x00",
-        "an EnCase image (E01)",
-        "export it as a raw image, for example with `ewfexport`",
+        b"EVF2\x0d\x0a\x81\x00",
+        "an EnCase image (Ex01)",
+        "export it as E01 or as a raw image, for example with `ewfexport`",
     ),
     foreign(
         0,
-        b"EVF2\x0d\x0a\x81\x00",
-        "an EnCase image (Ex01)",
-        "export it as a raw image, for example with `ewfexport`",
+        b"LVF\x09\x0d\x0a\xff\x00",
+        "EnCase logical evidence (L01), which holds files and not a disk",
+        "capture the disk itself",
     ),
     foreign(0, QCOW_VERSION_1, "a qcow image of version 1", CONVERT),
-    foreign(0, b"\x1f\x8b\x08", "compressed with gzip", UNPACK),
-    foreign(0, b"\xfd7zXZ\x00", "compressed with xz", UNPACK),
-    foreign(0, b"\x28\xb5\x2f\xfd", "compressed with zstd", UNPACK),
-    foreign(0, b"BZh", "compressed with bzip2", UNPACK),
     foreign(0, b"\x04\x22\x4d\x18", "compressed with lz4", UNPACK),
     foreign(0, b"PK\x03\x04", "a ZIP archive", UNPACK),
     foreign(0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
     foreign(257, b"ustar", "a tar archive (an OVA is one)", UNPACK),
-    foreign(
-        0,
-        b"# Disk DescriptorFile",
-        "a VMDK descriptor whose data lie in other files",
-        DESCRIPTOR,
-    ),
     foreign(
         0,
         b"COWD",
@@ -170,18 +230,22 @@ const VDI_SIGNATURE: &[u8] = &[0x7f, 0x10, 0xda, 0xbe];
 
 /// Decides the format of the file at `path`. A block device is raw whatever its bytes say: its
 /// bytes are the guest's, and a guest can write any magic number.
-pub fn identify(path: &Path) -> Result<Format, ImageError> {
+pub fn identify(path: &Path) -> Result<Container, ImageError> {
     let (file, length) = open_source(path)?;
     identify_open(path, &file, length)
 }
 
 /// [`identify`] for a file that is already open.
-pub(crate) fn identify_open(path: &Path, file: &File, length: u64) -> Result<Format, ImageError> {
+pub(crate) fn identify_open(
+    path: &Path,
+    file: &File,
+    length: u64,
+) -> Result<Container, ImageError> {
     let metadata = file
         .metadata()
         .map_err(ImageError::io("read the attributes of", path))?;
     if metadata.file_type().is_block_device() {
-        return Ok(Format::Raw);
+        return Ok(Container::Raw);
     }
     let (head, tail) =
         read_ends(file, length).map_err(ImageError::io("read the header of", path))?;
@@ -290,19 +354,32 @@ fn promise(path: &Path) -> String {
     }
 }
 
-fn decide(extension: &str, head: &[u8], tail: &[u8]) -> Result<Format, Refusal> {
-    refuse_part(extension)?;
-    let found = image_magic(head, tail);
+fn decide(extension: &str, head: &[u8], tail: &[u8]) -> Result<Container, Refusal> {
+    let found = magic(head, tail);
     if found.is_none() {
         refuse_foreign(head)?;
     }
-    match (found, Format::of_extension(extension)) {
+    if is_part_number(extension) {
+        return match found {
+            None => Ok(Container::SplitRaw),
+            Some(found) => Err(not_raw_parts(found)),
+        };
+    }
+    match (found, Container::of_extension(extension)) {
+        // Names that a guest can reach must not be followed because of what it wrote.
+        (Some(Container::Vmdk), promised)
+            if is_descriptor(head) && promised != Some(Container::Vmdk) =>
+        {
+            Err(mismatch(
+                "its bytes are a VMDK descriptor, its name is not".to_owned(),
+            ))
+        }
         (Some(found), None) => Ok(found),
         (Some(found), Some(promised)) if found == promised => Ok(found),
         (Some(found), Some(promised)) => Err(mismatch(format!(
             "its name promises {promised}, its bytes are {found}"
         ))),
-        (None, None | Some(Format::Raw)) => Ok(Format::Raw),
+        (None, None | Some(Container::Raw)) => Ok(Container::Raw),
         (None, Some(promised)) => Err(mismatch(format!(
             "its name promises {promised}, its bytes do not begin like one"
         ))),
@@ -317,15 +394,17 @@ fn mismatch(found: String) -> Refusal {
     )
 }
 
-fn refuse_part(extension: &str) -> Result<(), Refusal> {
-    if extension.len() == 3 && extension.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Refusal::new(
-            RefusalKind::SplitOverFiles,
-            format!("the ending `.{extension}` marks one part of a split image"),
-            "join the parts in order (`cat NAME.* > NAME.raw`) and give the whole",
-        ));
-    }
-    Ok(())
+/// The ending of one part of a split image.
+pub(crate) fn is_part_number(extension: &str) -> bool {
+    extension.len() == 3 && extension.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn not_raw_parts(found: Container) -> Refusal {
+    Refusal::new(
+        RefusalKind::SplitOverFiles,
+        format!("it is one part of a split image of the format {found}"),
+        "join the parts in order (`cat NAME.* > NAME`) and give the whole",
+    )
 }
 
 fn refuse_foreign(head: &[u8]) -> Result<(), Refusal> {
@@ -333,34 +412,62 @@ fn refuse_foreign(head: &[u8]) -> Result<(), Refusal> {
         let rest = head.get(entry.offset..).unwrap_or_default();
         rest.starts_with(entry.magic)
     };
-    let Some(foreign) = FOREIGN.iter().find(matches) else {
-        return Ok(());
-    };
-    let kind = if foreign.remedy == DESCRIPTOR {
-        RefusalKind::SplitOverFiles
-    } else {
-        RefusalKind::UnsupportedFormat
-    };
-    let found = format!("it is {}", foreign.name);
-    Err(Refusal::new(kind, found, foreign.remedy))
+    match FOREIGN.iter().find(matches) {
+        None => Ok(()),
+        Some(foreign) => Err(Refusal::new(
+            RefusalKind::UnsupportedFormat,
+            format!("it is {}", foreign.name),
+            foreign.remedy,
+        )),
+    }
 }
 
-fn image_magic(head: &[u8], tail: &[u8]) -> Option<Format> {
+/// Refuses what a packed file turns out to hold unless it is the bytes of a disk.
+#[cfg(feature = "reader")]
+pub(crate) fn refuse_packed_image(head: &[u8], tail: &[u8]) -> Result<(), Refusal> {
+    match magic(head, tail) {
+        Some(found) => Err(Refusal::new(
+            RefusalKind::UnsupportedFormat,
+            format!("what is packed in it is no raw disk but {found}"),
+            UNPACK,
+        )),
+        None => refuse_foreign(head),
+    }
+}
+
+const DESCRIPTOR: &[u8] = b"# Disk DescriptorFile";
+
+/// Whether the file is the text that names the extents of a VMDK.
+pub(crate) fn is_descriptor(head: &[u8]) -> bool {
+    head.starts_with(DESCRIPTOR)
+}
+
+/// Magic numbers at the beginning of a file.
+static MAGIC: &[(&[u8], Container)] = &[
+    (b"KDMV", Container::Vmdk),
+    (DESCRIPTOR, Container::Vmdk),
+    (b"vhdxfile", Container::Vhdx),
+    (b"EVF\x09\x0d\x0a\xff\x00", Container::Ewf),
+    (b"\x1f\x8b\x08", Container::Gzip),
+    (b"\xfd7zXZ\x00", Container::Xz),
+    (b"\x28\xb5\x2f\xfd", Container::Zstd),
+    (b"BZh", Container::Bzip2),
+];
+
+fn magic(head: &[u8], tail: &[u8]) -> Option<Container> {
     if head.starts_with(b"QFI\xfb") && !head.starts_with(QCOW_VERSION_1) {
-        return Some(Format::Qcow2);
+        return Some(Container::Qcow2);
     }
-    if head.starts_with(b"KDMV") {
-        return Some(Format::Vmdk);
-    }
-    if head.starts_with(b"vhdxfile") {
-        return Some(Format::Vhdx);
+    let known = MAGIC.iter().find(|(magic, _)| head.starts_with(magic));
+    if let Some((_, container)) = known {
+        return Some(*container);
     }
     if head.get(64..68) == Some(VDI_SIGNATURE) {
-        return Some(Format::Vdi);
+        return Some(Container::Vdi);
     }
     // A fixed VHD is a raw disk with a footer. Old ones have a footer of 511 bytes.
     let footer = tail.starts_with(VHD_COOKIE) || tail.get(1..9) == Some(VHD_COOKIE);
-    (head.starts_with(VHD_COOKIE) || footer).then_some(Format::Vpc)
+    (head.starts_with(VHD_COOKIE) || footer).then_some(Container::Vpc)
 }
 
 #[cfg(test)]
@@ -369,20 +476,20 @@ mod tests {
     use proptest::prelude::*;
 
     #[track_caller]
-    fn check(extension: &str, head: &[u8], tail: &[u8], expected: Result<Format, RefusalKind>) {
+    fn check(extension: &str, head: &[u8], tail: &[u8], expected: Result<Container, RefusalKind>) {
         let found = decide(extension, head, tail).map_err(|refusal| refusal.kind);
         assert_eq!(found, expected);
     }
 
     #[test]
     fn magic_decides_and_the_name_must_agree() {
-        check("img", b"QFI\xfb\0\0\0\x03", b"", Ok(Format::Qcow2));
-        check("qcow2", b"QFI\xfb\0\0\0\x03", b"", Ok(Format::Qcow2));
-        check("raw", &[0; 512], &[0; 512], Ok(Format::Raw));
+        check("img", b"QFI\xfb\0\0\0\x03", b"", Ok(Container::Qcow2));
+        check("qcow2", b"QFI\xfb\0\0\0\x03", b"", Ok(Container::Qcow2));
+        check("raw", &[0; 512], &[0; 512], Ok(Container::Raw));
         // What a guest can write into its own first sector must not change the format.
         check("raw", b"QFI\xfb\0\0\0\x03", b"", Err(RefusalKind::Mismatch));
-        check("img", &[0; 512], b"conectix", Ok(Format::Vpc));
-        check("vhd", &[0; 512], b"conectix", Ok(Format::Vpc));
+        check("img", &[0; 512], b"conectix", Ok(Container::Vpc));
+        check("vhd", &[0; 512], b"conectix", Ok(Container::Vpc));
         check(
             "vmdk",
             b"QFI\xfb\0\0\0\x03",
@@ -395,24 +502,11 @@ mod tests {
     #[test]
     fn what_is_not_taken_is_named() {
         check(
-            "E01",
-            b"EVF\x09\x0d\x0a\xff\x00",
+            "E01x",
+            b"EVF2\x0d\x0a\x81\x00",
             b"",
             Err(RefusalKind::UnsupportedFormat),
         );
-        check(
-            "gz",
-            b"\x1f\x8b\x08",
-            b"",
-            Err(RefusalKind::UnsupportedFormat),
-        );
-        check(
-            "vmdk",
-            b"# Disk DescriptorFile\n",
-            b"",
-            Err(RefusalKind::SplitOverFiles),
-        );
-        check("001", &[0; 512], b"", Err(RefusalKind::SplitOverFiles));
         check(
             "qcow",
             b"QFI\xfb\0\0\0\x01",
@@ -422,6 +516,26 @@ mod tests {
         let mut iso = vec![0; HEAD];
         iso[0x8001..0x8006].copy_from_slice(b"CD001");
         check("iso", &iso, b"", Err(RefusalKind::UnsupportedFormat));
+    }
+
+    #[test]
+    fn images_of_several_files_and_packed_ones_are_recognised() {
+        check("e01", b"EVF\x09\x0d\x0a\xff\x00", b"", Ok(Container::Ewf));
+        check("gz", b"\x1f\x8b\x08", b"", Ok(Container::Gzip));
+        check("zst", b"\x28\xb5\x2f\xfd", b"", Ok(Container::Zstd));
+        check("001", &[0; 512], b"", Ok(Container::SplitRaw));
+        check("001", b"KDMV", b"", Err(RefusalKind::SplitOverFiles));
+        check(
+            "001",
+            b"7z\xbc\xaf\x27\x1c",
+            b"",
+            Err(RefusalKind::UnsupportedFormat),
+        );
+        let descriptor = b"# Disk DescriptorFile\nversion=1\n";
+        check("vmdk", descriptor, b"", Ok(Container::Vmdk));
+        // A guest can write this into its first sector.
+        check("raw", descriptor, b"", Err(RefusalKind::Mismatch));
+        check("img", descriptor, b"", Err(RefusalKind::Mismatch));
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::format::Format;
+use crate::format::Container;
 
 /// Everything that is known about one image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ pub struct Inspection {
     /// The file, as named by the operator.
     pub path: PathBuf,
     /// Its format.
-    pub format: Format,
+    pub format: Container,
     /// The flavour inside the format, for example `version 3, zlib` or `monolithicSparse`.
     pub variant: Option<String>,
     /// Bytes of the disk that a guest sees.
@@ -44,7 +44,7 @@ pub struct Backing {
     /// The file that the operator named.
     pub path: PathBuf,
     /// Its format.
-    pub format: Format,
+    pub format: Container,
 }
 
 /// The partition table of a disk.

@@ -16,6 +16,11 @@
 mod captured;
 pub mod confine;
 #[cfg(feature = "reader")]
+mod content;
+mod conversion;
+#[cfg(feature = "reader")]
+mod convert;
+#[cfg(feature = "reader")]
 mod disk;
 mod error;
 mod format;
@@ -26,6 +31,8 @@ mod overlay;
 #[cfg(feature = "reader")]
 mod partitions;
 mod printable;
+mod segments;
+mod source;
 #[cfg(feature = "reader")]
 mod structure;
 #[cfg(feature = "reader")]
@@ -37,8 +44,9 @@ pub use captured::{CapturedVolume, ServedLayer, SourceFile};
 #[cfg(feature = "reader")]
 pub use confine::confined_main;
 pub use confine::{Confined, Limits, Proof, Walls};
+pub use conversion::{ConversionLimits, Conversions};
 pub use error::{Changed, ImageError, Refusal, RefusalKind};
-pub use format::{Format, identify};
+pub use format::{Container, Format, identify};
 pub use inspection::{
     AllocatedMap, Backing, Extent, Filesystem, FilesystemKind, Firmware, Inspection, Partition,
     PartitionTable,

@@ -1,19 +1,21 @@
 //! Captured volumes: taking them in, and finding out whether they are still the same.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::captured::{
-    CapturedVolume, ServedLayer, SourceFile, changed_ns, content_hash, modified_ns,
-};
-use crate::confine::{Answer, ChainLink, Confined, Findings, Question, Task};
-use crate::error::{ImageError, Refusal, RefusalKind};
-use crate::format::{Format, identify_open, open_source};
-use crate::inspection::{AllocatedMap, Backing, Inspection};
-use crate::integrity::{Hashed, Reading, hash};
-use crate::verification::{self, quick_verify};
+use crate::captured::{CapturedVolume, ServedLayer, SourceFile, content_hash};
+use crate::confine::{Answer, Confined, Findings, Limits, Question, Serving, Task};
+use crate::conversion::{Conversions, Work};
+use crate::error::ImageError;
+use crate::format::{Container, Format};
+use crate::inspection::{AllocatedMap, Inspection};
+use crate::integrity::Reading;
+use crate::source::{OpenFile, OpenImage, open_all, other_question};
+use crate::verification::quick_verify;
+
+/// Packed bytes whose disk any host unpacks in a second, however well they are packed.
+const UNPACKED_A_SECOND: u64 = 64 << 10;
 
 /// Looks into the image at `path` for `lifeboat image inspect`. `named_chain` are the backing
 /// files that the operator vouches for, nearest first; without them a backing file is refused.
@@ -22,19 +24,17 @@ pub fn inspect(
     path: &Path,
     named_chain: &[PathBuf],
 ) -> Result<Inspection, ImageError> {
-    let opened = OpenedSource::open(path)?;
-    let chain = open_chain(named_chain)?;
-    let allocated_size = opened.metadata.blocks().saturating_mul(512);
-    let findings = ask(confined, &opened, &chain)?;
+    let images = open_all(confined, path, named_chain)?;
+    let findings = ask(confined, &images)?;
     Ok(Inspection {
         path: path.to_owned(),
-        format: opened.format,
+        format: images[0].container,
         variant: findings.variant,
         virtual_size: findings.virtual_size,
-        file_size: opened.length,
-        allocated_size,
+        file_size: images[0].length(),
+        allocated_size: images[0].allocated(),
         cluster_size: findings.cluster_size,
-        backing: chain.iter().map(OpenedSource::as_backing).collect(),
+        backing: images[1..].iter().map(OpenImage::as_backing).collect(),
         partition_table: findings.table,
         partitions: findings.partitions,
         whole_disk: findings.whole_disk,
@@ -43,37 +43,171 @@ pub fn inspect(
     })
 }
 
-/// Takes in the image at `path`: all checks of [`inspect`], then the hash of every byte. The hash
-/// trees go to the folder `trees`, where [`crate::verify`] finds them.
+/// Takes in the image at `path`: all checks of [`inspect`], the hash of every byte, and, where QEMU
+/// cannot serve it as it is, its conversion, which goes on where an earlier one was interrupted.
+/// The hash trees go to the folder `trees`, where [`crate::verify`] finds them. Progress begins anew
+/// for each part of the work.
 pub fn import(
     confined: &Confined,
     path: &Path,
     named_chain: &[PathBuf],
+    conversions: &Conversions,
     trees: Option<&Path>,
     reading: &Reading<'_>,
 ) -> Result<CapturedVolume, ImageError> {
-    let opened = OpenedSource::open(path)?;
-    let chain = open_chain(named_chain)?;
-    let findings = ask(confined, &opened, &chain)?;
+    let images = open_all(confined, path, named_chain)?;
+    let import = Import {
+        confined,
+        conversions,
+        trees,
+        reading,
+    };
+    // Everything that can be refused is refused before hours of reading.
+    let early = match images.iter().any(|image| image.container.is_packed()) {
+        true => None,
+        false => Some(ask(confined, &images)?),
+    };
+    let mut taken = Vec::new();
+    for image in images {
+        taken.push(import.take_in(image)?);
+    }
+    let findings = match early {
+        Some(findings) => findings,
+        None => import.ask_unpacked(&taken)?,
+    };
     for risk in &findings.risks {
         tracing::warn!(path = %path.display(), risk, "captured volume has a risk");
     }
-    let mut sources = Vec::new();
-    let mut served = Vec::new();
-    for layer in std::iter::once(opened).chain(chain) {
-        let format = layer.format;
-        let file = layer.capture(trees, reading)?;
-        sources.push(file.clone());
-        served.push(ServedLayer { file, format });
-    }
+    let served = import.served(&taken, &findings.serving)?;
+    let first = &taken[0];
+    let container = first.image.container;
+    let sources: Vec<_> = taken
+        .iter()
+        .flat_map(|taken| taken.sources.clone())
+        .collect();
+    // A conversion takes time, in which a source may have been written to.
+    sources
+        .iter()
+        .try_for_each(|source| source.open().map(drop))?;
     Ok(CapturedVolume {
-        path: served[0].file.path.clone(),
-        format: served[0].format,
+        path: sources[0].path.clone(),
+        format: container,
         virtual_size: findings.virtual_size,
         blake3: content_hash(&sources),
         sources,
         served,
     })
+}
+
+struct Import<'a> {
+    confined: &'a Confined,
+    conversions: &'a Conversions,
+    trees: Option<&'a Path>,
+    reading: &'a Reading<'a>,
+}
+
+/// An image whose bytes are hashed.
+struct Taken {
+    image: OpenImage,
+    sources: Vec<SourceFile>,
+    /// A packed image is unpacked before it can be looked into.
+    unpacked: Option<(OpenImage, ServedLayer)>,
+}
+
+impl Import<'_> {
+    fn take_in(&self, image: OpenImage) -> Result<Taken, ImageError> {
+        let sources = image.capture(self.trees, self.reading)?;
+        let unpacked = if image.container.is_packed() {
+            let blake3 = content_hash(&sources);
+            let layer = self.convert(&[&image], &blake3)?;
+            let mut file = OpenFile::open(&layer.file.path)?;
+            // Messages and the names inside of images are about what was captured.
+            image.path().clone_into(&mut file.path);
+            let unpacked = OpenImage {
+                container: Container::Raw,
+                files: vec![file],
+            };
+            Some((unpacked, layer))
+        } else {
+            None
+        };
+        Ok(Taken {
+            image,
+            sources,
+            unpacked,
+        })
+    }
+
+    fn ask_unpacked(&self, taken: &[Taken]) -> Result<Findings, ImageError> {
+        let layers: Vec<&OpenImage> = taken.iter().map(Taken::readable).collect();
+        ask_about(self.confined, &layers, &taken[0].image)
+    }
+
+    fn convert(&self, images: &[&OpenImage], blake3: &str) -> Result<ServedLayer, ImageError> {
+        let first = images[0];
+        let work = Work {
+            path: first.path(),
+            layers: images.iter().map(|image| image.question()).collect(),
+            files: images
+                .iter()
+                .flat_map(|image| image.descriptors())
+                .collect(),
+            blake3,
+            size: images.iter().map(|image| image.length()).sum(),
+            occupied: images.iter().map(|image| image.allocated()).sum(),
+            trees: self.trees,
+            reading: self.reading,
+        };
+        self.conversions.convert(self.confined, &work)
+    }
+
+    /// What QEMU is given, nearest first.
+    fn served(&self, taken: &[Taken], serving: &[Serving]) -> Result<Vec<ServedLayer>, ImageError> {
+        let mut rest = taken;
+        let mut served = Vec::new();
+        for how in serving {
+            let count = match how {
+                Serving::File { .. } => 1,
+                Serving::Converted { with_below } => with_below.saturating_add(1),
+            };
+            let Some((together, further)) = rest.split_at_checked(count) else {
+                return Err(other_question(taken[0].image.path()));
+            };
+            rest = further;
+            served.push(self.layer(together, *how)?);
+        }
+        if !rest.is_empty() {
+            return Err(other_question(taken[0].image.path()));
+        }
+        Ok(served)
+    }
+
+    fn layer(&self, together: &[Taken], how: Serving) -> Result<ServedLayer, ImageError> {
+        let first = &together[0];
+        if let Some((_, layer)) = &first.unpacked {
+            return Ok(layer.clone());
+        }
+        match how {
+            Serving::File { index, format } => {
+                let file = first.sources.get(index).cloned();
+                let file = file.ok_or_else(|| other_question(first.image.path()))?;
+                Ok(ServedLayer { file, format })
+            }
+            Serving::Converted { .. } => {
+                let images: Vec<_> = together.iter().map(|taken| &taken.image).collect();
+                let sources = together.iter().flat_map(|taken| taken.sources.clone());
+                self.convert(&images, &content_hash(&sources.collect::<Vec<_>>()))
+            }
+        }
+    }
+}
+
+impl Taken {
+    fn readable(&self) -> &OpenImage {
+        self.unpacked
+            .as_ref()
+            .map_or(&self.image, |(image, _)| image)
+    }
 }
 
 /// One layer of a captured volume, open for QEMU.
@@ -104,148 +238,59 @@ pub fn open_read_only(volume: &CapturedVolume) -> Result<Vec<OpenLayer>, ImageEr
 /// How much of the qcow2 file `overlay` is written, not counting what lies below it. The overlay
 /// must not be in use.
 pub fn allocated_map(confined: &Confined, overlay: &Path) -> Result<AllocatedMap, ImageError> {
-    let opened = OpenedSource::open(overlay)?;
-    let question = opened.question(Task::Map, &[], confined);
-    match confined.ask(overlay, opened.copy()?, &question)? {
+    let opened = OpenImage::open(confined, overlay)?;
+    let question = Question {
+        task: Task::Map,
+        layers: vec![opened.question()],
+        with_qemu: false,
+        limits: confined.limits().clone(),
+    };
+    match confined.ask(overlay, &opened.descriptors(), &question)? {
         Answer::Mapped(map) => Ok(map),
         _ => Err(other_question(overlay)),
     }
 }
 
-fn ask(
+fn ask(confined: &Confined, images: &[OpenImage]) -> Result<Findings, ImageError> {
+    let layers: Vec<&OpenImage> = images.iter().collect();
+    ask_about(confined, &layers, &images[0])
+}
+
+/// `named` is the image to name in messages.
+fn ask_about(
     confined: &Confined,
-    opened: &OpenedSource,
-    chain: &[OpenedSource],
+    images: &[&OpenImage],
+    named: &OpenImage,
 ) -> Result<Findings, ImageError> {
-    let mut question = opened.question(Task::Inspect, chain, confined);
+    let files: Vec<&File> = images
+        .iter()
+        .flat_map(|image| image.descriptors())
+        .collect();
     // The tighter walls first: only the child knows whether QEMU has to help.
-    question.with_qemu = !matches!(opened.format, Format::Raw | Format::Qcow2);
-    let mut answer = confined.ask(&opened.path, opened.copy()?, &question)?;
-    if matches!(answer, Answer::NeedsQemu) && !question.with_qemu {
+    let mut question = Question {
+        task: Task::Inspect,
+        layers: images.iter().map(|image| image.question()).collect(),
+        with_qemu: false,
+        limits: limits_for(confined.limits(), images),
+    };
+    let mut answer = confined.ask(named.path(), &files, &question)?;
+    if matches!(answer, Answer::NeedsQemu) {
         question.with_qemu = true;
-        answer = confined.ask(&opened.path, opened.copy()?, &question)?;
+        answer = confined.ask(named.path(), &files, &question)?;
     }
     match answer {
         Answer::Inspected(findings) => Ok(findings),
-        _ => Err(other_question(&opened.path)),
+        _ => Err(other_question(named.path())),
     }
 }
 
-fn other_question(path: &Path) -> ImageError {
-    ImageError::ReaderDied {
-        path: path.to_owned(),
-        how: "gave an answer to another question".to_owned(),
+/// Unpacking and checking many tables takes time in proportion to the files.
+fn limits_for(ordinary: &Limits, images: &[&OpenImage]) -> Limits {
+    let packed = images.iter().filter(|image| image.container.is_packed());
+    let more = packed.map(|image| image.length()).sum::<u64>() / UNPACKED_A_SECOND;
+    Limits {
+        cpu_seconds: ordinary.cpu_seconds.saturating_add(more),
+        wall_seconds: ordinary.wall_seconds.saturating_add(more),
+        ..ordinary.clone()
     }
-}
-
-/// A source whose format is decided.
-struct OpenedSource {
-    /// As the operator named it.
-    path: PathBuf,
-    file: File,
-    length: u64,
-    metadata: Metadata,
-    format: Format,
-}
-
-impl OpenedSource {
-    fn open(path: &Path) -> Result<Self, ImageError> {
-        let (file, length) = open_source(path)?;
-        let metadata = file
-            .metadata()
-            .map_err(ImageError::io("read the attributes of", path))?;
-        let format = identify_open(path, &file, length)?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            length,
-            metadata,
-            format,
-        })
-    }
-
-    fn copy(&self) -> Result<File, ImageError> {
-        self.file
-            .try_clone()
-            .map_err(ImageError::io("copy the descriptor of", &self.path))
-    }
-
-    fn question(&self, task: Task, chain: &[Self], confined: &Confined) -> Question {
-        Question {
-            task,
-            format: self.format,
-            length: self.length,
-            with_qemu: false,
-            chain: chain.iter().map(Self::as_link).collect(),
-            limits: confined.limits().clone(),
-        }
-    }
-
-    fn as_link(&self) -> ChainLink {
-        ChainLink {
-            path: self.path.clone(),
-            format: self.format,
-            length: self.length,
-            device: self.metadata.dev(),
-            inode: self.metadata.ino(),
-        }
-    }
-
-    fn as_backing(&self) -> Backing {
-        Backing {
-            path: self.path.clone(),
-            format: self.format,
-        }
-    }
-
-    /// Hashes the file and makes sure that nobody wrote to it meanwhile.
-    fn capture(
-        self,
-        trees: Option<&Path>,
-        reading: &Reading<'_>,
-    ) -> Result<SourceFile, ImageError> {
-        let hashed =
-            hash(&self.file, self.length, reading).map_err(ImageError::io("read", &self.path))?;
-        let Hashed::Done(tree) = hashed else {
-            return Err(ImageError::Stopped);
-        };
-        if let Some(trees) = trees {
-            verification::keep(&tree, trees);
-        }
-        let captured = SourceFile {
-            path: std::fs::canonicalize(&self.path)
-                .map_err(ImageError::io("resolve", &self.path))?,
-            file_size: self.length,
-            modified_ns: modified_ns(&self.metadata),
-            device: self.metadata.dev(),
-            inode: self.metadata.ino(),
-            changed_ns: changed_ns(&self.metadata),
-            blake3: tree.root(),
-        };
-        captured.open()?;
-        Ok(captured)
-    }
-}
-
-fn open_chain(named: &[PathBuf]) -> Result<Vec<OpenedSource>, ImageError> {
-    let opened: Vec<_> = named
-        .iter()
-        .map(|path| OpenedSource::open(path))
-        .collect::<Result<_, _>>()?;
-    for (index, link) in opened.iter().enumerate() {
-        let inode = (link.metadata.dev(), link.metadata.ino());
-        let earlier = &opened[..index];
-        if earlier
-            .iter()
-            .any(|other| (other.metadata.dev(), other.metadata.ino()) == inode)
-        {
-            let refusal = Refusal::new(
-                RefusalKind::BackingFile,
-                "it stands twice in the named chain",
-                "name every file of the chain once, nearest first",
-            );
-            return Err(ImageError::refused(&link.path, refusal));
-        }
-    }
-    Ok(opened)
 }

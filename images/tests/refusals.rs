@@ -10,7 +10,7 @@ use std::process::Command;
 
 use fixture::{assert_refused, look, patch, qemu_img, qemu_io, set_length};
 use lifeboat_images::RefusalKind as Kind;
-use lifeboat_images::{Format, PartitionTable, inspect};
+use lifeboat_images::{Container, PartitionTable, inspect};
 use tempfile::TempDir;
 
 struct Bench(TempDir);
@@ -246,7 +246,7 @@ fn a_cut_off_raw_disk() {
     let found = look(&image).unwrap();
     assert_eq!(
         (found.format, found.partition_table),
-        (Format::Raw, PartitionTable::Mbr)
+        (Container::Raw, PartitionTable::Mbr)
     );
     assert_eq!(
         found.partitions[0]
@@ -347,7 +347,7 @@ fn a_block_device_is_raw_whatever_is_on_it() {
     let found = look(Path::new(&device));
     fixture::run("losetup", &["-d", &device]);
     let found = found.unwrap();
-    assert_eq!(found.format, Format::Raw);
+    assert_eq!(found.format, Container::Raw);
     assert_eq!(
         found.virtual_size,
         bait.metadata().unwrap().len() / 512 * 512

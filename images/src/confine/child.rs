@@ -3,32 +3,39 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use super::chain::Chain;
 use super::walls::{self, Needs};
-use super::{Answer, Attempts, ChainLink, Findings, Proof, Question, Task, Walls};
-use crate::disk::{self, Disk, LayeredDisk, Qcow2Disk, QemuIoDisk, RawDisk};
+use super::{Answer, Attempts, Findings, Part, Proof, Question, Step, Task, Walls, wire};
+use crate::conversion::{Checkpoint, ConversionLimits};
+use crate::convert::{self, Target};
+use crate::disk;
 use crate::error::{Refusal, RefusalKind};
-use crate::format::Format;
+use crate::format::Container;
 use crate::partitions;
-use crate::structure::{self, Facts};
+use crate::structure;
 
 /// The program behind [`super::Confined`]. Call it first thing in `main`, before threads and other
 /// descriptors exist: it closes every descriptor but the standard ones and gives up all
 /// rights of the process. `args` is what follows the words given to [`super::Confined::new`].
 pub fn confined_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     close_inherited();
-    let question = args
-        .into_iter()
-        .next()
-        .and_then(|text| serde_json::from_slice::<Question>(text.as_encoded_bytes()).ok());
-    let Some(question) = question else {
+    let received = if args.into_iter().next().is_some() {
+        None
+    } else {
+        wire::receive(io::stdin()).ok()
+    };
+    let asked = received.and_then(|(files, text)| {
+        let question: Question = serde_json::from_str(&text).ok()?;
+        Some((question, files))
+    });
+    let Some((question, files)) = asked else {
         eprintln!("this program is internal: it answers questions of Lifeboat itself");
         return ExitCode::from(2);
     };
-    match write_answer(&answer(&question)) {
+    match write_answer(&answer(&question, files)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -56,65 +63,84 @@ fn write_answer(answer: &Answer) -> io::Result<()> {
     stdout.flush()
 }
 
-fn answer(question: &Question) -> Answer {
-    let opened = open_image(question);
-    let (image, chain) = match opened {
-        Ok(opened) => opened,
-        Err(error) => return Answer::NoWalls(format!("opening the image failed ({error})")),
+fn answer(question: &Question, files: Vec<OwnedFd>) -> Answer {
+    let given = match Given::new(question, files) {
+        Ok(given) => given,
+        Err(reason) => return Answer::NoWalls(reason.to_owned()),
     };
-    let needs = if question.with_qemu {
-        Needs::Qemu(&image)
-    } else {
-        Needs::Nothing
+    let all: Vec<&File> = given.all().collect();
+    let needs = match &question.task {
+        Task::Convert { limits, .. } => Needs::Written(limits.largest_disk),
+        _ if question.with_qemu => Needs::Qemu(&all),
+        _ => Needs::Nothing,
     };
     let walls = match walls::raise(&question.limits, &needs) {
         Ok(walls) => walls,
         Err(reason) => return Answer::NoWalls(reason),
     };
     let done = match &question.task {
-        Task::Inspect => inspect(question, &image, chain),
-        Task::Map => map(question, image),
+        Task::Extents => extents(&given),
+        Task::Inspect => inspect(question, &given),
+        Task::Map => map(question, &given),
+        Task::Convert { from, limits } => convert(question, &given, from, limits),
         Task::Prove(attempts) => Ok(Answer::Proof(prove(attempts, walls, question))),
     };
     done.unwrap_or_else(Answer::Refused)
 }
 
-/// The image arrives as standard input. The copy survives `exec`, for QEMU's programs.
-fn open_image(question: &Question) -> io::Result<(OwnedFd, Vec<File>)> {
-    let image = nix::unistd::dup(io::stdin().as_fd())?;
-    let chain = question.chain.iter().map(open_link);
-    Ok((image, chain.collect::<io::Result<_>>()?))
+/// What came with the question.
+pub(super) struct Given {
+    pub layers: Vec<Vec<Part>>,
+    /// The file to write, and what else belongs to no layer.
+    further: Vec<File>,
 }
 
-fn open_link(link: &ChainLink) -> io::Result<File> {
-    let file = File::open(&link.path)?;
-    let metadata = file.metadata()?;
-    if (metadata.dev(), metadata.ino()) != (link.device, link.inode) {
-        return Err(io::Error::other("the backing file was replaced"));
+impl Given {
+    fn new(question: &Question, files: Vec<OwnedFd>) -> Result<Self, &'static str> {
+        let mut files = files.into_iter();
+        let mut layers = Vec::new();
+        for layer in &question.layers {
+            let mut parts = Vec::new();
+            for asked in &layer.files {
+                let file = files.next().ok_or("a file of the image did not arrive")?;
+                parts.push(Part {
+                    file: file.into(),
+                    length: asked.length,
+                    name: asked.name.clone(),
+                });
+            }
+            layers.push(parts);
+        }
+        let further = files.map(File::from).collect();
+        Ok(Self { layers, further })
     }
-    Ok(file)
+
+    fn all(&self) -> impl Iterator<Item = &File> {
+        self.layers.iter().flatten().map(|part| &part.file)
+    }
+
+    fn top(&self) -> Result<&Part, Refusal> {
+        let top = self.layers.first().and_then(|layer| layer.first());
+        top.ok_or_else(|| Refusal::damaged("it consists of no file"))
+    }
 }
 
-fn file(image: &OwnedFd) -> Result<File, Refusal> {
-    let copy = image.try_clone();
-    copy.map(File::from)
-        .map_err(|error| Refusal::damaged(format!("its descriptor cannot be copied ({error})")))
+fn extents(given: &Given) -> Result<Answer, Refusal> {
+    let text = structure::vmdk::read_text(&given.top()?.source())?;
+    let descriptor = structure::vmdk_descriptor::parse(&text)?;
+    Ok(Answer::Extents(descriptor.files))
 }
 
-fn inspect(question: &Question, image: &OwnedFd, chain: Vec<File>) -> Result<Answer, Refusal> {
-    let facts = structure::check(question.format, &file(image)?, question.length)?;
-    if needs_qemu(question, &facts) && !question.with_qemu {
+fn inspect(question: &Question, given: &Given) -> Result<Answer, Refusal> {
+    let chain = Chain::check(question, given)?;
+    if chain.needs_qemu() && !question.with_qemu {
         return Ok(Answer::NeedsQemu);
     }
-    let mut risks = facts.risks.clone();
-    let mut disk: Box<dyn Disk> = if question.chain.is_empty() {
-        refuse_backing(&facts)?;
-        open_disk(question, &facts, image)?
-    } else {
-        open_chain(question, &facts, image, chain, &mut risks)?
-    };
+    let mut disk = chain.open()?;
+    let mut risks = chain.risks();
     let virtual_size = disk.size();
     structure::plausible_size(virtual_size)?;
+    let facts = chain.top();
     if let Some(declared) = facts
         .virtual_size
         .filter(|declared| *declared != virtual_size)
@@ -126,7 +152,8 @@ fn inspect(question: &Question, image: &OwnedFd, chain: Vec<File>) -> Result<Ans
     let layout = partitions::layout(disk.as_mut())?;
     risks.extend(layout.risks);
     Ok(Answer::Inspected(Findings {
-        variant: facts.variant,
+        serving: chain.serving(),
+        variant: facts.variant.clone(),
         virtual_size,
         cluster_size: facts.cluster_size,
         table: layout.table,
@@ -137,130 +164,50 @@ fn inspect(question: &Question, image: &OwnedFd, chain: Vec<File>) -> Result<Ans
     }))
 }
 
-fn needs_qemu(question: &Question, facts: &Facts) -> bool {
-    match question.format {
-        Format::Raw => false,
-        Format::Qcow2 => !facts.plain_qcow2 && question.chain.is_empty(),
-        _ => true,
-    }
-}
-
-fn refuse_backing(facts: &Facts) -> Result<(), Refusal> {
-    match &facts.backing_name {
-        None => Ok(()),
-        Some(name) => Err(structure::refuse_reference(name.as_bytes(), "backing file")),
-    }
-}
-
-fn open_disk(
+fn convert(
     question: &Question,
-    facts: &Facts,
-    image: &OwnedFd,
-) -> Result<Box<dyn Disk>, Refusal> {
-    match question.format {
-        Format::Raw => Ok(Box::new(RawDisk::new(file(image)?, question.length))),
-        Format::Qcow2 if facts.plain_qcow2 => Ok(Box::new(open_qcow2(file(image)?)?)),
-        format => Ok(Box::new(QemuIoDisk::open(format, image)?)),
-    }
+    given: &Given,
+    from: &Checkpoint,
+    limits: &ConversionLimits,
+) -> Result<Answer, Refusal> {
+    let (Some(layer), [file]) = (question.layers.first(), given.further.as_slice()) else {
+        return Err(Refusal::damaged("there is nothing to convert"));
+    };
+    let mut target = Target {
+        file,
+        limits,
+        report: &mut report,
+    };
+    let size = if layer.container.is_packed() {
+        convert::unpack(layer.container, given.top()?, from, &mut target)?
+    } else {
+        let chain = Chain::check(question, given)?;
+        let disk = chain.content()?;
+        convert::convert(disk.as_ref(), from, &mut target)?
+    };
+    Ok(Answer::Converted(size))
 }
 
-fn open_qcow2(file: File) -> Result<Qcow2Disk, Refusal> {
-    Qcow2Disk::open(file)
-        .map_err(|error| Refusal::damaged(format!("its metadata are unreadable ({error})")))
+fn report(step: Step) -> io::Result<()> {
+    let mut line = serde_json::to_vec(&Answer::Converting(step))?;
+    line.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&line)?;
+    stdout.flush()
 }
 
-/// Builds the disk from the bottom of the chain to the image.
-fn open_chain(
-    question: &Question,
-    facts: &Facts,
-    image: &OwnedFd,
-    chain: Vec<File>,
-    risks: &mut Vec<String>,
-) -> Result<Box<dyn Disk>, Refusal> {
-    let mut below: Option<Box<dyn Disk>> = None;
-    let links: Vec<_> = question.chain.iter().zip(chain).collect();
-    for (index, (link, link_file)) in links.into_iter().enumerate().rev() {
-        let checked = structure::check(link.format, &link_file, link.length)?;
-        risks.extend(checked.risks.iter().cloned());
-        let named = question.chain.get(index + 1);
-        below = Some(layer(
-            link.format,
-            link.length,
-            link_file,
-            &checked,
-            named,
-            below,
-        )?);
-    }
-    let top = file(image)?;
-    let named = question.chain.first();
-    layer(question.format, question.length, top, facts, named, below)
-}
-
-fn layer(
-    format: Format,
-    length: u64,
-    file: File,
-    facts: &Facts,
-    named: Option<&ChainLink>,
-    below: Option<Box<dyn Disk>>,
-) -> Result<Box<dyn Disk>, Refusal> {
-    match (format, below) {
-        (Format::Raw, None) => Ok(Box::new(RawDisk::new(file, length))),
-        (Format::Qcow2, below) if facts.plain_qcow2 => {
-            matches_name(facts, named)?;
-            let top = open_qcow2(file)?;
-            Ok(match below {
-                None => Box::new(top),
-                Some(below) => Box::new(LayeredDisk::new(top, below)),
-            })
-        }
-        (format, _) => Err(Refusal::new(
-            RefusalKind::BackingFile,
-            format!("a chain cannot contain this {format} image"),
-            "give a flattened image, made with `qemu-img convert -O qcow2`",
-        )),
-    }
-}
-
-/// The chain is the operator's word; the name in the image only has to agree with it.
-fn matches_name(facts: &Facts, named: Option<&ChainLink>) -> Result<(), Refusal> {
-    let inside = facts.backing_name.as_ref().map(std::path::Path::new);
-    let inside_name = inside.and_then(std::path::Path::file_name);
-    let named_name = named.and_then(|link| link.path.file_name());
-    match (inside, named) {
-        (None, None) => Ok(()),
-        (Some(_), Some(_)) if inside_name == named_name => Ok(()),
-        (Some(path), _) => Err(structure::refuse_reference(
-            path.as_os_str().as_encoded_bytes(),
-            "backing file",
-        )),
-        (None, Some(link)) => Err(Refusal::new(
-            RefusalKind::BackingFile,
-            format!(
-                "it has no backing file, but `{}` was named as one",
-                link.path.display()
-            ),
-            "leave the chain out",
-        )),
-    }
-}
-
-fn map(question: &Question, image: OwnedFd) -> Result<Answer, Refusal> {
-    if question.format != Format::Qcow2 {
+fn map(question: &Question, given: &Given) -> Result<Answer, Refusal> {
+    let container = question.layers.first().map(|layer| layer.container);
+    if container != Some(Container::Qcow2) {
         return Err(Refusal::new(
             RefusalKind::UnsupportedFormat,
-            format!("{} has no layers to map", question.format),
+            "only qcow2 has layers to map",
             "map a qcow2 overlay",
         ));
     }
-    let copy = file(&image)?;
-    let source = structure::Source {
-        file: &copy,
-        length: question.length,
-    };
-    let populated = structure::qcow2::populated(&source)?;
-    disk::map_qcow2(image.into(), &populated)
+    let part = given.top()?;
+    let populated = structure::qcow2::populated(&part.source())?;
+    disk::map_qcow2(part.copy()?, &populated)
         .map(Answer::Mapped)
         .map_err(|error| Refusal::damaged(format!("its metadata are unreadable ({error})")))
 }

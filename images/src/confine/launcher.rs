@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,14 +15,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::{Answer, Attempts, Limits, Proof, Question, Task};
+use super::{Answer, Attempts, Limits, Proof, Question, Step, Task, wire};
 use crate::error::ImageError;
-use crate::format::Format;
 use crate::printable::printable_bytes;
 
 /// The program that parses images.
 const READER: &str = "lifeboat-image-reader";
 const LONGEST_COMPLAINT: usize = 64 * 1024;
+
+/// Called with every step of a conversion, and without one now and then.
+pub(crate) type Watch<'a> = dyn FnMut(Option<Step>) -> ControlFlow<()> + 'a;
 
 /// Starts confined children: which program, with which words before the question. Every question
 /// blocks its thread, and its child dies with that thread.
@@ -88,30 +91,57 @@ impl Confined {
         };
         let question = Question {
             task: Task::Prove(attempts),
-            format: Format::Raw,
-            length: 0,
+            layers: Vec::new(),
             with_qemu: false,
-            chain: Vec::new(),
             limits: self.limits.clone(),
         };
-        match self.ask(read, image, &question)? {
+        match self.ask(read, &[&image], &question)? {
             Answer::Proof(proof) => Ok(proof),
             _ => Err(died(read, "gave an answer to another question".to_owned())),
         }
     }
 
-    /// Asks about `image`, the open file at `path`.
+    /// Asks about `files`, which are open; `path` is the one to name in messages.
     pub(crate) fn ask(
         &self,
         path: &Path,
-        image: File,
+        files: &[&File],
         question: &Question,
     ) -> Result<Answer, ImageError> {
+        self.ask_and_watch(path, files, question, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// [`Confined::ask`], with a look at every step of a conversion, after which it may end.
+    pub(crate) fn ask_and_watch(
+        &self,
+        path: &Path,
+        files: &[&File],
+        question: &Question,
+        watch: &mut Watch<'_>,
+    ) -> Result<Answer, ImageError> {
+        let failed = |error: io::Error| confinement(path, error.to_string());
         let text = serde_json::to_string(question)
             .map_err(|error| confinement(path, error.to_string()))?;
-        let child = Command::new(&self.program)
+        let (ours, theirs) = wire::pair().map_err(failed)?;
+        let mut group = ProcessGroup(self.start(path, theirs)?);
+        wire::send(ours, files, &text).map_err(failed)?;
+        let heard = self
+            .listen(&mut group.0, &question.limits, watch)
+            .map_err(failed)?;
+        let status = group.end().map_err(failed)?;
+        if heard.stopped {
+            return Err(ImageError::Stopped);
+        }
+        match self.judge(path, heard, status)? {
+            Answer::Refused(refusal) => Err(ImageError::refused(path, refusal)),
+            Answer::NoWalls(reason) => Err(confinement(path, reason)),
+            answer => Ok(answer),
+        }
+    }
+
+    fn start(&self, path: &Path, stdin: OwnedFd) -> Result<Child, ImageError> {
+        Command::new(&self.program)
             .args(&self.words)
-            .arg(text)
             .env_clear()
             .env(
                 "PATH",
@@ -119,25 +149,12 @@ impl Confined {
             )
             .env("LC_ALL", "C")
             .current_dir("/")
-            .stdin(Stdio::from(image))
+            .stdin(Stdio::from(stdin))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
-            .map_err(|error| confinement(path, self.not_started(&error)))?;
-        let mut group = ProcessGroup(child);
-        let heard = self
-            .listen(&mut group.0)
-            .map_err(|error| confinement(path, error.to_string()))?;
-        let status = group
-            .end()
-            .map_err(|error| confinement(path, error.to_string()))?;
-        let answer = self.judge(path, heard, status)?;
-        match answer {
-            Answer::Refused(refusal) => Err(ImageError::refused(path, refusal)),
-            Answer::NoWalls(reason) => Err(confinement(path, reason)),
-            answer => Ok(answer),
-        }
+            .map_err(|error| confinement(path, self.not_started(&error)))
     }
 
     fn not_started(&self, error: &io::Error) -> String {
@@ -168,9 +185,16 @@ impl Confined {
             .map_err(|_| died(path, "gave no readable answer".to_owned()))
     }
 
-    /// Reads both pipes until they close, the time is over or the answer is too long.
-    fn listen(&self, child: &mut Child) -> io::Result<Heard> {
-        let deadline = Instant::now() + Duration::from_secs(self.limits.wall_seconds);
+    /// Reads both pipes until they close, the time is over, the answer is too long or the watcher
+    /// has seen enough. Every step forward starts the time anew.
+    fn listen(
+        &self,
+        child: &mut Child,
+        limits: &Limits,
+        watch: &mut Watch<'_>,
+    ) -> io::Result<Heard> {
+        let patience = Duration::from_secs(limits.wall_seconds);
+        let mut deadline = Instant::now() + patience;
         let mut heard = Heard::default();
         let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
         while stdout.is_some() || stderr.is_some() {
@@ -180,9 +204,14 @@ impl Confined {
                 break;
             }
             wait_for(&stdout, &stderr, left)?;
-            drain(&mut stdout, &mut heard.answer, self.limits.answer + 1)?;
+            drain(&mut stdout, &mut heard.answer, limits.answer + 1)?;
             drain(&mut stderr, &mut heard.complaint, LONGEST_COMPLAINT)?;
-            if heard.answer.len() > self.limits.answer {
+            let step = heard.newest_step();
+            if step.is_some() {
+                deadline = Instant::now() + patience;
+            }
+            heard.stopped = watch(step).is_break();
+            if heard.stopped || heard.answer.len() > limits.answer {
                 break;
             }
         }
@@ -195,6 +224,21 @@ struct Heard {
     answer: Vec<u8>,
     complaint: Vec<u8>,
     late: bool,
+    stopped: bool,
+}
+
+impl Heard {
+    /// Takes whole lines of progress out of what was heard, and gives the last of them. Other lines
+    /// stay and make an answer that nobody can read.
+    fn newest_step(&mut self) -> Option<Step> {
+        let end = self.answer.iter().rposition(|byte| *byte == b'\n')?;
+        let last = self.answer[..end].rsplit(|byte| *byte == b'\n').next()?;
+        let Ok(Answer::Converting(step)) = serde_json::from_slice(last) else {
+            return None;
+        };
+        self.answer.drain(..=end);
+        Some(step)
+    }
 }
 
 /// Waits until a pipe has something, and says nothing: [`drain`] asks each pipe again.
@@ -214,7 +258,8 @@ fn wait_for(
             .as_ref()
             .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)),
     );
-    let left = left.min(Duration::from_secs(60)) + Duration::from_millis(1);
+    // Short, so that a watcher may end what says nothing.
+    let left = left.min(Duration::from_millis(500)) + Duration::from_millis(1);
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
     match poll(&mut watched, timeout) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! parent (Confined)                     child (confined_main)
-//!   opens the image O_RDONLY
-//!   starts the reader          ───►     stdin = the image, argv = the question
-//!                                       opens what the operator named, nothing else
+//!   opens the files O_RDONLY
+//!   starts the reader          ───►     stdin = a socket
+//!   sends files and question   ───►     receives them; can open nothing itself
 //!                                       raises the walls, for itself and for qemu-io
 //!                                       parses
+//!   notes how far it is        ◄───     stdout = lines of progress, of a conversion only
 //!   reads a bounded answer     ◄───     stdout = one JSON answer
 //!   kills the process group
 //! ```
@@ -14,21 +15,25 @@
 //! A child that dies, hangs or talks too much is an answer as well: the image is refused.
 
 #[cfg(feature = "reader")]
+mod chain;
+#[cfg(feature = "reader")]
 mod child;
 mod launcher;
 #[cfg(feature = "reader")]
 mod walls;
-
-use std::path::PathBuf;
+mod wire;
 
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "reader")]
 pub use child::confined_main;
 pub use launcher::Confined;
+#[cfg(feature = "reader")]
+pub(crate) use wire::Part;
 
+use crate::conversion::{Checkpoint, ConversionLimits};
 use crate::error::Refusal;
-use crate::format::Format;
+use crate::format::{Container, Format};
 use crate::inspection::{AllocatedMap, Filesystem, Firmware, Partition, PartitionTable};
 
 /// Bounds on one confined child.
@@ -55,49 +60,64 @@ impl Default for Limits {
     }
 }
 
-/// What the parent asks.
+/// What the parent asks. The descriptors follow in the order of the files.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Question {
     pub task: Task,
-    pub format: Format,
-    pub length: u64,
-    /// Whether QEMU's programs may be used, which need to open the image again.
+    /// The image and what the operator named below it, nearest first.
+    pub layers: Vec<LayerQuestion>,
+    /// Whether QEMU's programs may be used, which need to open the files again.
     pub with_qemu: bool,
-    /// Files below the image that the operator named, nearest first.
-    pub chain: Vec<ChainLink>,
     pub limits: Limits,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ChainLink {
-    pub path: PathBuf,
-    pub format: Format,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LayerQuestion {
+    pub container: Container,
+    pub files: Vec<FileQuestion>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FileQuestion {
+    /// Without its folder; for messages, and to compare with names inside images.
+    pub name: String,
     pub length: u64,
-    pub device: u64,
-    pub inode: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Task {
+    /// Say which files the descriptor names.
+    Extents,
     /// Check the structure and look into the disk.
     Inspect,
     /// Map the top layer; a backing file is allowed and not opened.
     Map,
+    /// Write the disk to the last descriptor, from a checkpoint on.
+    Convert {
+        from: Checkpoint,
+        limits: ConversionLimits,
+    },
     /// Try what the walls forbid.
     Prove(Attempts),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Attempts {
-    pub read: PathBuf,
-    pub write: PathBuf,
+    pub read: std::path::PathBuf,
+    pub write: std::path::PathBuf,
     pub connect: std::net::SocketAddr,
 }
 
 /// What the child answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
+    /// Plain names beside the descriptor.
+    Extents(Vec<String>),
     Inspected(Findings),
+    /// Not the last answer: the conversion is this far.
+    Converting(Step),
+    /// Bytes of the disk, all of them written.
+    Converted(u64),
     Mapped(AllocatedMap),
     Refused(Refusal),
     Proof(Proof),
@@ -107,8 +127,30 @@ pub(crate) enum Answer {
     NoWalls(String),
 }
 
+/// How far a conversion is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Step {
+    pub done: u64,
+    pub total: u64,
+    /// Everything before it is written.
+    pub written: Checkpoint,
+    /// Whether it is on the disk as well, and not only in the memory of this host.
+    pub synced: bool,
+}
+
+/// What QEMU is given of one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Serving {
+    /// Its file, or the only extent of its descriptor.
+    File { index: usize, format: Format },
+    /// What is converted from it and from so many layers below it.
+    Converted { with_below: usize },
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Findings {
+    /// One for each layer that is not converted together with one above it.
+    pub serving: Vec<Serving>,
     pub variant: Option<String>,
     pub virtual_size: u64,
     pub cluster_size: Option<u64>,

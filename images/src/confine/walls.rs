@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use landlock::{
@@ -20,11 +20,15 @@ use super::{Landlock, Limits, Walls};
 pub(super) enum Needs<'a> {
     /// Nothing.
     Nothing,
-    /// QEMU's programs, which open the image again by its descriptor.
-    Qemu(&'a OwnedFd),
+    /// QEMU's programs, which open the files again by their descriptors.
+    Qemu(&'a [&'a File]),
+    /// Files up to this length.
+    Written(u64),
 }
 
 const NOBODY: u32 = 65_534;
+/// An image may have 900 files, and its readers hold a second descriptor of each.
+const MOST_DESCRIPTORS: u64 = 2048;
 
 /// Where programs and their libraries lie.
 const PROGRAMS: [&str; 6] = [
@@ -42,7 +46,7 @@ const READ_ONLY_FILES: [&str; 2] = ["/etc/ld.so.cache", "/dev/urandom"];
 pub(super) fn raise(limits: &Limits, needs: &Needs<'_>) -> Result<Walls, String> {
     let root = geteuid().is_root();
     let network_namespace = leave_network(root);
-    limit(limits).map_err(|error| format!("setting resource limits failed ({error})"))?;
+    limit(limits, needs).map_err(|error| format!("setting resource limits failed ({error})"))?;
     let unprivileged = if root {
         drop_root(needs).map_err(|error| format!("dropping root failed ({error})"))?
     } else {
@@ -87,13 +91,17 @@ fn leave_network(root: bool) -> bool {
     unshare(flags).is_ok()
 }
 
-fn limit(limits: &Limits) -> nix::Result<()> {
+fn limit(limits: &Limits, needs: &Needs<'_>) -> nix::Result<()> {
+    let longest_file = match needs {
+        Needs::Written(length) => *length,
+        Needs::Nothing | Needs::Qemu(_) => 0,
+    };
     let bounds = [
         (Resource::RLIMIT_AS, limits.memory),
         (Resource::RLIMIT_CPU, limits.cpu_seconds),
-        (Resource::RLIMIT_FSIZE, 0),
+        (Resource::RLIMIT_FSIZE, longest_file),
         (Resource::RLIMIT_CORE, 0),
-        (Resource::RLIMIT_NOFILE, 128),
+        (Resource::RLIMIT_NOFILE, MOST_DESCRIPTORS),
         (Resource::RLIMIT_MEMLOCK, 0),
     ];
     for (resource, bound) in bounds {
@@ -106,11 +114,8 @@ fn limit(limits: &Limits) -> nix::Result<()> {
 /// may read it. Gives whether all privileges are gone.
 fn drop_root(needs: &Needs<'_>) -> io::Result<bool> {
     let (user, group) = match needs {
-        Needs::Nothing => (NOBODY, NOBODY),
-        Needs::Qemu(image) => {
-            let metadata = File::from(image.try_clone()?).metadata()?;
-            least_reader(&metadata)
-        }
+        Needs::Nothing | Needs::Written(_) => (NOBODY, NOBODY),
+        Needs::Qemu(files) => least_reader_of_all(files)?,
     };
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(group));
     setgroups(&[])?;
@@ -123,6 +128,21 @@ fn drop_root(needs: &Needs<'_>) -> io::Result<bool> {
     // files and nothing more.
     unshare(CloneFlags::CLONE_NEWUSER)?;
     Ok(true)
+}
+
+/// Where they differ, root within its own namespace is left.
+fn least_reader_of_all(files: &[&File]) -> io::Result<(u32, u32)> {
+    let mut least = (NOBODY, NOBODY);
+    for file in files {
+        let reader = least_reader(&file.metadata()?);
+        least = match (least, reader) {
+            ((NOBODY, NOBODY), reader) => reader,
+            (least, (NOBODY, NOBODY)) => least,
+            (least, reader) if least == reader => least,
+            _ => (0, NOBODY),
+        };
+    }
+    Ok(least)
 }
 
 fn least_reader(metadata: &Metadata) -> (u32, u32) {
@@ -145,15 +165,18 @@ fn restrict_files(needs: &Needs<'_>) -> Result<Landlock, landlock::RulesetError>
         .scope(Scope::from_all(abi))?
         .create()?;
     let ruleset = match needs {
-        Needs::Nothing => ruleset,
-        Needs::Qemu(image) => ruleset
+        Needs::Nothing | Needs::Written(_) => ruleset,
+        Needs::Qemu(files) => files
+            .iter()
+            .try_fold(ruleset, |ruleset, file| {
+                ruleset.add_rule(PathBeneath::new(file.as_fd(), AccessFs::ReadFile))
+            })?
             .add_rules(path_beneath_rules(PROGRAMS, AccessFs::from_read(abi)))?
             .add_rules(path_beneath_rules(READ_ONLY_FILES, AccessFs::ReadFile))?
             .add_rules(path_beneath_rules(
                 ["/dev/null"],
                 AccessFs::ReadFile | AccessFs::WriteFile,
-            ))?
-            .add_rule(PathBeneath::new(image.as_fd(), AccessFs::ReadFile))?,
+            ))?,
     };
     let status = ruleset.restrict_self()?;
     Ok(match status.ruleset {

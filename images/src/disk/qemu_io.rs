@@ -3,8 +3,9 @@
 //! It runs inside the walls of the confined child and gets the image as an inherited descriptor.
 //! Its driver is named, so nothing is sniffed.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde::Deserialize;
@@ -45,11 +46,11 @@ struct InfoChild {
 }
 
 impl QemuIoDisk {
-    /// `image` must survive `exec`.
-    pub(crate) fn open(format: Format, image: &OwnedFd) -> Result<Self, Refusal> {
-        let graph = block_graph(format, image);
+    /// `layers`, nearest first, must survive `exec`.
+    pub(crate) fn open(layers: &[(Format, &File)]) -> Result<Self, Refusal> {
+        let graph = block_graph(layers);
         let info = info(&graph)?;
-        only_itself(&info)?;
+        only_named(&info, layers.len() > 1)?;
         let mut process = Command::new(QEMU_IO)
             .args(["-r", "--image-opts", &graph])
             .env("LC_ALL", "C")
@@ -125,14 +126,19 @@ impl Drop for QemuIoDisk {
     }
 }
 
-/// The block graph, every node named: nothing in the image can add one.
-fn block_graph(format: Format, image: &OwnedFd) -> String {
-    format!(
-        "driver={},read-only=on,file.driver=file,file.read-only=on,file.locking=off,\
-         file.filename=/proc/self/fd/{}",
-        format.qemu_driver(),
-        image.as_raw_fd()
-    )
+/// The block graph, every node named: nothing in an image can add one.
+fn block_graph(layers: &[(Format, &File)]) -> String {
+    let mut options = Vec::new();
+    for (depth, (format, file)) in layers.iter().enumerate() {
+        let at = "backing.".repeat(depth);
+        options.push(format!(
+            "{at}driver={},{at}read-only=on,{at}file.driver=file,{at}file.read-only=on,\
+             {at}file.locking=off,{at}file.filename=/proc/self/fd/{}",
+            format.qemu_driver(),
+            file.as_raw_fd()
+        ));
+    }
+    options.join(",")
 }
 
 fn info(graph: &str) -> Result<Info, Refusal> {
@@ -162,8 +168,10 @@ fn bounded(pipe: impl Read) -> Vec<u8> {
     bytes
 }
 
-fn only_itself(info: &Info) -> Result<(), Refusal> {
-    if let Some(name) = &info.backing_filename {
+fn only_named(info: &Info, backing_named: bool) -> Result<(), Refusal> {
+    if let Some(name) = &info.backing_filename
+        && !backing_named
+    {
         return Err(crate::structure::refuse_reference(
             name.as_bytes(),
             "backing file",
@@ -176,7 +184,9 @@ fn only_itself(info: &Info) -> Result<(), Refusal> {
             "decrypt a copy and give that",
         ));
     }
-    match info.children.iter().find(|child| child.name != "file") {
+    let named =
+        |child: &&InfoChild| child.name == "file" || (backing_named && child.name == "backing");
+    match info.children.iter().find(|child| !named(child)) {
         None => Ok(()),
         Some(child) => Err(Refusal::new(
             RefusalKind::SplitOverFiles,

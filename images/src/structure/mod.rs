@@ -3,16 +3,19 @@
 
 pub(crate) mod qcow2;
 mod vdi;
-mod vhdx;
-mod vmdk;
-mod vpc;
+pub(crate) mod vhdx;
+pub(crate) mod vmdk;
+pub(crate) mod vmdk_descriptor;
+pub(crate) mod vpc;
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::confine::Part;
+use crate::content::{Content, Ewf, Joined};
 use crate::error::{Refusal, RefusalKind};
-use crate::format::Format;
+use crate::format::Container;
 use crate::printable::printable_bytes;
 
 /// No disk of the field is larger; QEMU's own limits are of this order.
@@ -29,24 +32,74 @@ pub(crate) struct Facts {
     pub backing_name: Option<String>,
     /// Whether `qcow2-rs` can read the content.
     pub plain_qcow2: bool,
+    /// The extents of a VMDK in several files.
+    pub extents: Vec<vmdk_descriptor::Extent>,
+    pub serving: Serving,
     pub risks: Vec<String>,
 }
 
-/// Checks the structure of `file`, which has `length` bytes.
-pub(crate) fn check(format: Format, file: &File, length: u64) -> Result<Facts, Refusal> {
-    let source = Source { file, length };
-    let facts = match format {
-        Format::Raw => raw(length),
-        Format::Qcow2 => qcow2::check(&source)?,
-        Format::Vmdk => vmdk::check(&source)?,
-        Format::Vpc => vpc::check(&source)?,
-        Format::Vhdx => vhdx::check(&source)?,
-        Format::Vdi => vdi::check(&source)?,
+/// What QEMU can be given of an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Serving {
+    /// The file as it is.
+    #[default]
+    AsItIs,
+    /// The one extent beside the descriptor, as raw.
+    Extent,
+    /// What it is converted to.
+    Converted,
+    /// What it is converted to together with the parents that it needs.
+    WithParents,
+}
+
+/// Checks the structure of the image that consists of `parts`.
+pub(crate) fn check(container: Container, parts: &[Part]) -> Result<Facts, Refusal> {
+    let Some(first) = parts.first() else {
+        return Err(Refusal::damaged("it consists of no file"));
+    };
+    let source = first.source();
+    let facts = match container {
+        Container::Raw => raw(first.length),
+        Container::Qcow2 => qcow2::check(&source)?,
+        Container::Vmdk if is_descriptor(&source)? => vmdk::check_set(parts)?,
+        Container::Vmdk => vmdk::check(&source)?,
+        Container::Vpc => vpc::check(&source)?,
+        Container::Vhdx => vhdx::check(&source)?,
+        Container::Vdi => vdi::check(&source)?,
+        Container::SplitRaw => converted(&Joined::of_parts(parts)?, parts),
+        Container::Ewf => {
+            let image = Ewf::open(parts)?;
+            let mut facts = converted(&image, parts);
+            facts.cluster_size = Some(image.chunk_bytes());
+            facts.risks = image.risks().to_vec();
+            facts
+        }
+        Container::Gzip | Container::Xz | Container::Zstd | Container::Bzip2 => Facts {
+            serving: Serving::Converted,
+            ..Facts::default()
+        },
     };
     if let Some(size) = facts.virtual_size {
         plausible_size(size)?;
     }
     Ok(facts)
+}
+
+fn is_descriptor(source: &Source<'_>) -> Result<bool, Refusal> {
+    let head = source.read(0, 32.min(source.length), "its header")?;
+    Ok(crate::format::is_descriptor(head.all()))
+}
+
+fn converted(disk: &dyn Content, parts: &[Part]) -> Facts {
+    Facts {
+        variant: Some(match parts.len() {
+            1 => "one part".to_owned(),
+            count => format!("{count} parts"),
+        }),
+        virtual_size: Some(disk.size()),
+        serving: Serving::Converted,
+        ..Facts::default()
+    }
 }
 
 fn raw(length: u64) -> Facts {
@@ -105,7 +158,7 @@ impl Source<'_> {
     }
 }
 
-fn unreadable(what: &str, error: &io::Error) -> Refusal {
+pub(crate) fn unreadable(what: &str, error: &io::Error) -> Refusal {
     Refusal::new(
         RefusalKind::NotReadable,
         format!("reading {what} failed ({error})"),
@@ -115,7 +168,7 @@ fn unreadable(what: &str, error: &io::Error) -> Refusal {
 
 /// A block of bytes with typed access. Out of range reads give 0: every caller has read a block
 /// that is long enough.
-pub(crate) struct Fields(Vec<u8>);
+pub(crate) struct Fields(pub(crate) Vec<u8>);
 
 impl Fields {
     pub(crate) fn bytes(&self, offset: usize, length: usize) -> &[u8] {
@@ -123,7 +176,7 @@ impl Fields {
         range.unwrap_or_default()
     }
 
-    fn array<const N: usize>(&self, offset: usize) -> [u8; N] {
+    pub(crate) fn array<const N: usize>(&self, offset: usize) -> [u8; N] {
         self.bytes(offset, N).try_into().unwrap_or([0; N])
     }
 
@@ -173,6 +226,18 @@ pub(crate) fn refuse_reference(name: &[u8], role: &str) -> Refusal {
     )
 }
 
+/// The refusal of a disk that holds only differences and for which no parent was named.
+pub(crate) fn refuse_lonely(parent: Option<&str>) -> Refusal {
+    Refusal::new(
+        RefusalKind::BackingFile,
+        format!(
+            "it holds only the differences to the parent `{}`",
+            printable_bytes(parent.unwrap_or_default().as_bytes())
+        ),
+        "name the parent, and its parents, as its chain; or merge them and give the result",
+    )
+}
+
 /// The protocol of a file name as QEMU would read it: what stands before a colon that comes
 /// before any slash.
 pub(crate) fn protocol(name: &[u8]) -> Option<&[u8]> {
@@ -196,14 +261,22 @@ mod tests {
         assert_eq!(protocol(b"../base.img"), None);
     }
 
-    fn any_format() -> impl Strategy<Value = (Format, Vec<u8>)> {
+    fn any_format() -> impl Strategy<Value = (Container, Vec<u8>)> {
         prop_oneof![
-            Just((Format::Qcow2, b"QFI\xfb\0\0\0\x03".to_vec())),
-            Just((Format::Vmdk, b"KDMV\x01\0\0\0\x03\0\0\0".to_vec())),
-            Just((Format::Vpc, b"conectix\0\0\0\x02\0\x01\0\0".to_vec())),
-            Just((Format::Vhdx, b"vhdxfile".to_vec())),
+            Just((Container::Qcow2, b"QFI\xfb\0\0\0\x03".to_vec())),
+            Just((Container::Vmdk, b"KDMV\x01\0\0\0\x03\0\0\0".to_vec())),
+            Just((Container::Vpc, b"conectix\0\0\0\x02\0\x01\0\0".to_vec())),
+            Just((Container::Vhdx, b"vhdxfile".to_vec())),
             Just((
-                Format::Vdi,
+                Container::Ewf,
+                b"EVF\x09\x0d\x0a\xff\x00\x01\x01\0\0\0".to_vec()
+            )),
+            Just((
+                Container::Vmdk,
+                b"# Disk DescriptorFile\nRW 1 FLAT \"".to_vec()
+            )),
+            Just((
+                Container::Vdi,
                 b"<<< Oracle VM VirtualBox Disk Image >>>\n".to_vec()
             )),
         ]
@@ -220,7 +293,8 @@ mod tests {
             bytes.extend(rest);
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&bytes).unwrap();
-            let _ = check(format, &file, bytes.len() as u64);
+            let length = bytes.len() as u64;
+            let _ = check(format, &[Part { file, length, name: "x".to_owned() }]);
         }
     }
 }

@@ -78,6 +78,7 @@ pub(super) fn check(source: &Source<'_>) -> Result<Facts, Refusal> {
         backing_name: plain_backing_name(&header)?,
         plain_qcow2: header.version == 3 && header.features == 0,
         risks,
+        ..Facts::default()
     })
 }
 

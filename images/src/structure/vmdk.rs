@@ -1,24 +1,30 @@
-//! VMDK in one file: monolithicSparse and streamOptimized.
+//! VMDK: monolithicSparse and streamOptimized in one file, and descriptors beside their extents.
 
 use std::collections::HashSet;
 
-use super::{Facts, Fields, Source, plausible_size, refuse_reference};
+use super::vmdk_descriptor::{self, ExtentKind};
+use super::{Facts, Fields, Serving, Source, plausible_size, refuse_reference};
+use crate::confine::Part;
+use crate::content::{Content, Joined};
 use crate::error::{Refusal, RefusalKind};
 use crate::printable::printable;
 
-const SECTOR: u64 = 512;
+pub(crate) const SECTOR: u64 = 512;
 const DIRECTORY_AT_END: u64 = u64::MAX;
 const MOST_TABLES: u64 = 4 << 20;
 const LONGEST_DESCRIPTOR: u64 = 64 * 1024;
-const KNOWN_FLAGS: u32 = 0b111 | 1 << 16 | 1 << 17;
+/// Grains are compressed.
+pub(crate) const COMPRESSED: u32 = 1 << 16;
+const KNOWN_FLAGS: u32 = 0b111 | COMPRESSED | 1 << 17;
 
-struct Header {
-    flags: u32,
-    capacity: u64,
-    grain: u64,
+/// The header of a sparse extent; sizes and places in sectors.
+pub(crate) struct Header {
+    pub flags: u32,
+    pub capacity: u64,
+    pub grain: u64,
     descriptor: (u64, u64),
-    table_entries: u64,
-    directory: u64,
+    pub table_entries: u64,
+    pub directory: u64,
 }
 
 pub(super) fn check(source: &Source<'_>) -> Result<Facts, Refusal> {
@@ -35,7 +41,9 @@ pub(super) fn check(source: &Source<'_>) -> Result<Facts, Refusal> {
         DIRECTORY_AT_END => footer(source)?.directory,
         offset => offset,
     };
-    walk(source, &header, directory)?;
+    walk(source, &header, directory, &mut |_, table| {
+        check_table(source, &header, table)
+    })?;
     Ok(Facts {
         variant: Some(variant),
         virtual_size: Some(header.capacity * SECTOR),
@@ -44,7 +52,7 @@ pub(super) fn check(source: &Source<'_>) -> Result<Facts, Refusal> {
     })
 }
 
-fn read_header(source: &Source<'_>, at: u64) -> Result<Header, Refusal> {
+pub(crate) fn read_header(source: &Source<'_>, at: u64) -> Result<Header, Refusal> {
     let fields = source.read(at, SECTOR, "its header")?;
     let version = fields.le32(4);
     if !(1..=3).contains(&version) {
@@ -129,21 +137,7 @@ fn read_descriptor(source: &Source<'_>, header: &Header) -> Result<String, Refus
 
 /// Refuses every reference to another file; gives the kind of VMDK.
 fn check_descriptor(descriptor: &str) -> Result<String, Refusal> {
-    if let Some(name) = value(descriptor, "parentFileNameHint") {
-        return Err(refuse_reference(name.as_bytes(), "parent"));
-    }
-    let parent = value(descriptor, "parentCID").unwrap_or("ffffffff");
-    if !parent.eq_ignore_ascii_case("ffffffff") {
-        let found = format!("content {}", printable(parent));
-        return Err(refuse_reference(found.as_bytes(), "parent"));
-    }
-    if value(descriptor, "encryption.keySafe").is_some() {
-        return Err(Refusal::new(
-            RefusalKind::Encrypted,
-            "it is encrypted by VMware",
-            "decrypt the machine before exporting it",
-        ));
-    }
+    refuse_parent(descriptor)?;
     let kind = value(descriptor, "createType").unwrap_or("monolithicSparse");
     let one_extent = extents(descriptor) <= 1;
     let known = ["monolithicSparse", "streamOptimized"]
@@ -159,7 +153,27 @@ fn check_descriptor(descriptor: &str) -> Result<String, Refusal> {
     }
 }
 
-fn value<'a>(descriptor: &'a str, key: &str) -> Option<&'a str> {
+/// Refuses a disk that continues in another one, and an encrypted one.
+pub(super) fn refuse_parent(descriptor: &str) -> Result<(), Refusal> {
+    if let Some(name) = value(descriptor, "parentFileNameHint") {
+        return Err(refuse_reference(name.as_bytes(), "parent"));
+    }
+    let parent = value(descriptor, "parentCID").unwrap_or("ffffffff");
+    if !parent.eq_ignore_ascii_case("ffffffff") {
+        let found = format!("content {}", printable(parent));
+        return Err(refuse_reference(found.as_bytes(), "parent"));
+    }
+    if value(descriptor, "encryption.keySafe").is_some() {
+        return Err(Refusal::new(
+            RefusalKind::Encrypted,
+            "it is encrypted by VMware",
+            "decrypt the machine before exporting it",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn value<'a>(descriptor: &'a str, key: &str) -> Option<&'a str> {
     descriptor.lines().find_map(|line| {
         let (name, value) = line.split_once('=')?;
         name.trim()
@@ -169,15 +183,19 @@ fn value<'a>(descriptor: &'a str, key: &str) -> Option<&'a str> {
 }
 
 fn extents(descriptor: &str) -> usize {
-    let is_extent = |line: &&str| {
-        let access = line.split_whitespace().next().unwrap_or_default();
-        ["RW", "RDONLY", "NOACCESS"].contains(&access)
-    };
-    descriptor.lines().filter(is_extent).count()
+    let lines = descriptor.lines();
+    lines
+        .filter(|line| vmdk_descriptor::is_extent(line))
+        .count()
 }
 
-/// Proves that every grain table and every grain begins inside the file.
-fn walk(source: &Source<'_>, header: &Header, directory: u64) -> Result<(), Refusal> {
+/// Shows every grain table in use with its number. All of them begin inside the file.
+pub(crate) fn walk(
+    source: &Source<'_>,
+    header: &Header,
+    directory: u64,
+    visit: &mut dyn FnMut(u64, &Fields) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
     let reach = header.table_entries * header.grain;
     let tables = header.capacity.div_ceil(reach);
     if tables > MOST_TABLES {
@@ -186,8 +204,8 @@ fn walk(source: &Source<'_>, header: &Header, directory: u64) -> Result<(), Refu
     let what = "its grain directory";
     let entries = source.read(directory.saturating_mul(SECTOR), tables * 4, what)?;
     let mut seen = HashSet::new();
-    for index in 0..tables as usize {
-        let table = u64::from(entries.le32(index * 4));
+    for index in 0..tables {
+        let table = u64::from(entries.le32(index as usize * 4));
         // Directories point to 0 or 1 where nothing is allocated.
         if table <= 1 {
             continue;
@@ -197,13 +215,16 @@ fn walk(source: &Source<'_>, header: &Header, directory: u64) -> Result<(), Refu
                 "two ranges of the disk share a grain table",
             ));
         }
-        check_table(source, header, table * SECTOR)?;
+        let length = header.table_entries * 4;
+        visit(
+            index,
+            &source.read(table * SECTOR, length, "a grain table")?,
+        )?;
     }
     Ok(())
 }
 
-fn check_table(source: &Source<'_>, header: &Header, offset: u64) -> Result<(), Refusal> {
-    let table = source.read(offset, header.table_entries * 4, "a grain table")?;
+fn check_table(source: &Source<'_>, header: &Header, table: &Fields) -> Result<(), Refusal> {
     for index in 0..header.table_entries as usize {
         let grain = u64::from(table.le32(index * 4));
         if grain > 1 {
@@ -211,6 +232,44 @@ fn check_table(source: &Source<'_>, header: &Header, offset: u64) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The text of a descriptor that is a file of its own.
+pub(crate) fn read_text(source: &Source<'_>) -> Result<String, Refusal> {
+    if source.length > vmdk_descriptor::LONGEST {
+        return Err(Refusal::absurd(format!(
+            "its descriptor has {} bytes",
+            source.length
+        )));
+    }
+    let bytes = source.read(0, source.length, "its descriptor")?;
+    Ok(String::from_utf8_lossy(bytes.all()).into_owned())
+}
+
+/// Checks a descriptor and the extents that were opened for it.
+pub(super) fn check_set(parts: &[Part]) -> Result<Facts, Refusal> {
+    let Some(descriptor) = parts.first() else {
+        return Err(Refusal::damaged("its descriptor is missing"));
+    };
+    let found = vmdk_descriptor::parse(&read_text(&descriptor.source())?)?;
+    let disk = Joined::of_extents(&found.extents, parts)?;
+    let whole_file = match found.extents.as_slice() {
+        [only] if only.kind == ExtentKind::Flat && only.offset == 0 => {
+            parts.get(1).is_some_and(|part| part.length == only.bytes())
+        }
+        _ => false,
+    };
+    Ok(Facts {
+        variant: Some(found.kind),
+        virtual_size: Some(disk.size()),
+        extents: found.extents,
+        serving: if whole_file {
+            Serving::Extent
+        } else {
+            Serving::Converted
+        },
+        ..Facts::default()
+    })
 }
 
 fn unknown(found: String) -> Refusal {

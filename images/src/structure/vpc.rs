@@ -1,46 +1,135 @@
-//! VHD (Virtual PC, Hyper-V, Azure): fixed and dynamic.
+//! VHD (Virtual PC, Hyper-V, Azure): fixed, dynamic and differencing.
 
-use super::{Facts, Fields, Source, plausible_size};
+use super::{Facts, Fields, Serving, Source, plausible_size};
 use crate::error::{Refusal, RefusalKind};
 use crate::printable::printable;
 
-const SECTOR: u64 = 512;
+/// Unit of every count in the format, in bytes.
+pub(crate) const SECTOR: u64 = 512;
 const COOKIE: &[u8] = b"conectix";
-const FIXED: u32 = 2;
-const DYNAMIC: u32 = 3;
-const DIFFERENCING: u32 = 4;
 const MOST_BLOCKS: u32 = 16 << 20;
 
+/// What a VHD is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Fixed,
+    Dynamic,
+    Differencing,
+}
+
+/// A VHD whose structure was checked.
+pub(crate) struct VhdDisk {
+    pub kind: Kind,
+    pub size: u64,
+    /// `None` for a fixed disk.
+    pub blocks: Option<Blocks>,
+    identity: [u8; 16],
+    parent: [u8; 16],
+    parent_name: String,
+    risk: Option<String>,
+}
+
+impl VhdDisk {
+    /// The parent, as its maker called it; printable.
+    pub(crate) fn parent_name(&self) -> &str {
+        &self.parent_name
+    }
+}
+
+/// Where the blocks of a dynamic disk are.
+pub(crate) struct Blocks {
+    /// Bytes of a block, without its bitmap.
+    pub bytes: u64,
+    count: u32,
+    table_offset: u64,
+}
+
+impl Blocks {
+    /// Bytes of the bitmap that stands before each block.
+    pub(crate) fn bitmap_bytes(&self) -> u64 {
+        (self.bytes / SECTOR).div_ceil(8).next_multiple_of(SECTOR)
+    }
+}
+
 pub(super) fn check(source: &Source<'_>) -> Result<Facts, Refusal> {
+    let disk = read(source)?;
+    let mut facts = Facts {
+        virtual_size: Some(disk.size),
+        cluster_size: disk.blocks.as_ref().map(|blocks| blocks.bytes),
+        risks: disk.risk.into_iter().collect(),
+        ..Facts::default()
+    };
+    facts.variant = Some(match disk.kind {
+        Kind::Fixed => "fixed".to_owned(),
+        Kind::Dynamic => "dynamic".to_owned(),
+        Kind::Differencing => "differencing".to_owned(),
+    });
+    if disk.kind == Kind::Differencing {
+        facts.backing_name = Some(disk.parent_name);
+        facts.serving = Serving::WithParents;
+    }
+    Ok(facts)
+}
+
+/// Reads and checks everything but the content.
+pub(crate) fn read(source: &Source<'_>) -> Result<VhdDisk, Refusal> {
     let (footer, risk) = footer(source)?;
     let size = footer.be64(48);
     plausible_size(size)?;
-    let mut facts = Facts {
-        virtual_size: Some(size),
-        risks: risk.into_iter().collect(),
-        ..Facts::default()
+    let mut disk = VhdDisk {
+        kind: kind(&footer)?,
+        size,
+        blocks: None,
+        identity: footer.array(68),
+        parent: [0; 16],
+        parent_name: String::new(),
+        risk,
     };
-    match footer.be32(60) {
-        FIXED => {
-            facts.variant = Some("fixed".to_owned());
-            source.require(0, size, "the end of the disk")?;
-        }
-        DYNAMIC => {
-            let header = dynamic_header(source, &footer)?;
-            facts.variant = Some("dynamic".to_owned());
-            facts.cluster_size = Some(u64::from(header.be32(32)));
-            walk(source, &header, size)?;
-        }
-        DIFFERENCING => return Err(differencing(source, &footer)),
-        other => {
-            return Err(Refusal::new(
-                RefusalKind::UnknownFeature,
-                format!("it is a VHD of the unknown type {other}"),
-                "export it again",
-            ));
-        }
+    if disk.kind == Kind::Fixed {
+        source.require(0, size, "the end of the disk")?;
+        return Ok(disk);
     }
-    Ok(facts)
+    let header = dynamic_header(source, &footer)?;
+    disk.parent = header.array(40);
+    disk.parent_name = printable(&utf16(header.bytes(64, 512)));
+    let blocks = blocks(&header, size)?;
+    table(source, &blocks)?;
+    disk.blocks = Some(blocks);
+    Ok(disk)
+}
+
+fn kind(footer: &Fields) -> Result<Kind, Refusal> {
+    match footer.be32(60) {
+        2 => Ok(Kind::Fixed),
+        3 => Ok(Kind::Dynamic),
+        4 => Ok(Kind::Differencing),
+        other => Err(Refusal::new(
+            RefusalKind::UnknownFeature,
+            format!("it is a VHD of the unknown type {other}"),
+            "export it again",
+        )),
+    }
+}
+
+/// Proves that the file named as parent is the one that `child` was made over.
+pub(crate) fn is_parent_of(
+    source: &Source<'_>,
+    name: &str,
+    child: &VhdDisk,
+) -> Result<(), Refusal> {
+    if read(source)?.identity == child.parent {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        RefusalKind::BackingFile,
+        format!(
+            "`{}` was named as its parent and has another identity than the parent `{}` that it \
+             was made over",
+            printable(name),
+            child.parent_name
+        ),
+        "name the parent as it was when this disk was made",
+    ))
 }
 
 /// The footer at the end, or its copy at the start where the end was lost.
@@ -93,43 +182,37 @@ fn dynamic_header(source: &Source<'_>, footer: &Fields) -> Result<Fields, Refusa
     Ok(header)
 }
 
-fn walk(source: &Source<'_>, header: &Fields, size: u64) -> Result<(), Refusal> {
-    let block = u64::from(header.be32(32));
-    let blocks = header.be32(28);
-    if !block.is_power_of_two() || !(SECTOR..=256 << 20).contains(&block) {
-        return Err(Refusal::absurd(format!("its blocks have {block} bytes")));
+fn blocks(header: &Fields, size: u64) -> Result<Blocks, Refusal> {
+    let bytes = u64::from(header.be32(32));
+    let count = header.be32(28);
+    if !bytes.is_power_of_two() || !(SECTOR..=256 << 20).contains(&bytes) {
+        return Err(Refusal::absurd(format!("its blocks have {bytes} bytes")));
     }
-    if blocks > MOST_BLOCKS || u64::from(blocks) < size.div_ceil(block) {
+    if count > MOST_BLOCKS || u64::from(count) < size.div_ceil(bytes) {
         return Err(Refusal::absurd(format!(
-            "its table has {blocks} blocks where {} are needed",
-            size.div_ceil(block)
+            "its table has {count} blocks where {} are needed",
+            size.div_ceil(bytes)
         )));
     }
-    let what = "its block table";
-    let table = source.read(header.be64(16), u64::from(blocks) * 4, what)?;
-    let bitmap = (block / SECTOR).div_ceil(8).next_multiple_of(SECTOR);
-    for index in 0..blocks as usize {
-        let entry = table.be32(index * 4);
-        if entry != u32::MAX {
-            let start = u64::from(entry) * SECTOR;
-            source.require(start, bitmap + block, "a block of data")?;
-        }
-    }
-    Ok(())
+    Ok(Blocks {
+        bytes,
+        count,
+        table_offset: header.be64(16),
+    })
 }
 
-fn differencing(source: &Source<'_>, footer: &Fields) -> Refusal {
-    let parent = dynamic_header(source, footer)
-        .map(|header| utf16(header.bytes(64, 512)))
-        .unwrap_or_default();
-    Refusal::new(
-        RefusalKind::BackingFile,
-        format!(
-            "it holds only the differences to the parent `{}`",
-            printable(&parent)
-        ),
-        "merge it with its parent and give the result",
-    )
+/// The first sector of each block, all of them inside the file.
+pub(crate) fn table(source: &Source<'_>, blocks: &Blocks) -> Result<Vec<u32>, Refusal> {
+    let what = "its block table";
+    let table = source.read(blocks.table_offset, u64::from(blocks.count) * 4, what)?;
+    let entries: Vec<u32> = (0..blocks.count as usize)
+        .map(|index| table.be32(index * 4))
+        .collect();
+    let length = blocks.bitmap_bytes() + blocks.bytes;
+    for entry in entries.iter().filter(|entry| **entry != u32::MAX) {
+        source.require(u64::from(*entry) * SECTOR, length, "a block of data")?;
+    }
+    Ok(entries)
 }
 
 fn utf16(bytes: &[u8]) -> String {

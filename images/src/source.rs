@@ -1,0 +1,298 @@
+//! The files of an image, open and with a decided form.
+
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::captured::{SourceFile, changed_ns, modified_ns};
+use crate::confine::{Answer, Confined, FileQuestion, LayerQuestion, Question, Task};
+use crate::error::{ImageError, Refusal, RefusalKind};
+use crate::format::{Container, identify_open, is_descriptor, open_source};
+use crate::inspection::Backing;
+use crate::hash_tree::HashTree;
+use crate::integrity::{Hashed, Reading, hash};
+use crate::printable::printable;
+use crate::segments;
+use crate::verification;
+
+/// Descriptors that an ordinary program has left for images.
+const ORDINARILY_OPEN: usize = 100;
+
+/// One image: a file, or all files that it is cut into.
+pub(crate) struct OpenImage {
+    pub container: Container,
+    /// The first is the one that the operator named.
+    pub files: Vec<OpenFile>,
+}
+
+/// One file of it.
+pub(crate) struct OpenFile {
+    pub path: PathBuf,
+    pub file: File,
+    pub length: u64,
+    pub metadata: Metadata,
+}
+
+impl OpenImage {
+    /// Opens the image at `path` and finds what belongs to it.
+    pub(crate) fn open(confined: &Confined, path: &Path) -> Result<Self, ImageError> {
+        let first = OpenFile::open(path)?;
+        let container = identify_open(path, &first.file, first.length)?;
+        let mut image = Self {
+            container,
+            files: vec![first],
+        };
+        match container {
+            Container::SplitRaw | Container::Ewf => image.open_parts(path)?,
+            Container::Vmdk if image.is_descriptor(path)? => image.open_extents(confined, path)?,
+            _ => {}
+        }
+        Ok(image)
+    }
+
+    fn open_parts(&mut self, path: &Path) -> Result<(), ImageError> {
+        let parts = segments::parts(self.container, path)?;
+        allow_descriptors(parts.len());
+        for part in parts.iter().skip(1) {
+            self.files.push(OpenFile::open(part)?);
+        }
+        Ok(())
+    }
+
+    fn is_descriptor(&self, path: &Path) -> Result<bool, ImageError> {
+        use std::os::unix::fs::FileExt;
+        let mut head = [0; 32];
+        let read = self.files[0].file.read_at(&mut head, 0);
+        let count = read.map_err(ImageError::io("read the header of", path))?;
+        Ok(is_descriptor(&head[..count]))
+    }
+
+    /// The child says which; what it says is looked at again, because it may have been taken over.
+    fn open_extents(&mut self, confined: &Confined, path: &Path) -> Result<(), ImageError> {
+        let question = Question {
+            task: Task::Extents,
+            layers: vec![self.question()],
+            with_qemu: false,
+            limits: confined.limits().clone(),
+        };
+        let Answer::Extents(names) = confined.ask(path, &self.descriptors(), &question)? else {
+            return Err(other_question(path));
+        };
+        let beside = std::fs::canonicalize(path).map_err(ImageError::io("resolve", path))?;
+        if names.len() >= segments::MOST_FILES {
+            return Err(other_question(path));
+        }
+        allow_descriptors(names.len());
+        for name in names {
+            let plain = Path::new(&name).file_name() == Some(OsStr::new(&name));
+            if !plain {
+                return Err(other_question(path));
+            }
+            self.files
+                .push(OpenFile::open_extent(path, &beside.with_file_name(&name))?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.files[0].path
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.files.iter().map(|file| file.length).sum()
+    }
+
+    /// Bytes that its files occupy on this host.
+    pub(crate) fn allocated(&self) -> u64 {
+        let blocks = self.files.iter().map(|file| file.metadata.blocks());
+        blocks.sum::<u64>().saturating_mul(512)
+    }
+
+    pub(crate) fn descriptors(&self) -> Vec<&File> {
+        self.files.iter().map(|file| &file.file).collect()
+    }
+
+    pub(crate) fn question(&self) -> LayerQuestion {
+        let file = |file: &OpenFile| FileQuestion {
+            name: file.name(),
+            length: file.length,
+        };
+        LayerQuestion {
+            container: self.container,
+            files: self.files.iter().map(file).collect(),
+        }
+    }
+
+    pub(crate) fn as_backing(&self) -> Backing {
+        Backing {
+            path: self.path().to_owned(),
+            format: self.container,
+        }
+    }
+
+    /// Hashes every file and makes sure that nobody wrote to it meanwhile.
+    pub(crate) fn capture(
+        &self,
+        trees: Option<&Path>,
+        reading: &Reading<'_>,
+    ) -> Result<Vec<SourceFile>, ImageError> {
+        let all = self.length();
+        let mut before = 0;
+        let mut captured = Vec::new();
+        for file in &self.files {
+            let progress = |done, _| (reading.progress)(before + done, all);
+            let shifted = Reading {
+                progress: &progress,
+                ..*reading
+            };
+            captured.push(file.capture(trees, &shifted)?);
+            before += file.length;
+        }
+        Ok(captured)
+    }
+}
+
+impl OpenFile {
+    pub(crate) fn open(path: &Path) -> Result<Self, ImageError> {
+        let (file, length) = open_source(path)?;
+        Self::opened(path, file, length)
+    }
+
+    fn opened(path: &Path, file: File, length: u64) -> Result<Self, ImageError> {
+        let metadata = file
+            .metadata()
+            .map_err(ImageError::io("read the attributes of", path))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            length,
+            metadata,
+        })
+    }
+
+    /// A file that an image names: an ordinary one in this folder, and nothing that leads out.
+    fn open_extent(image: &Path, path: &Path) -> Result<Self, ImageError> {
+        let name = printable(&path.file_name().unwrap_or_default().to_string_lossy());
+        let refuse = |kind, found: String, remedy: &str| {
+            ImageError::refused(image, Refusal::new(kind, found, remedy))
+        };
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let opened = File::options()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(path);
+        let file = opened.map_err(|error| match error.raw_os_error() {
+            Some(nix::libc::ENOENT) => refuse(
+                RefusalKind::SplitOverFiles,
+                format!("its extent `{name}` is missing"),
+                "copy all extents into the folder of the descriptor",
+            ),
+            Some(nix::libc::ELOOP) => refuse(
+                RefusalKind::SplitOverFiles,
+                format!("its extent `{name}` is a symbolic link"),
+                "put the extent itself beside the descriptor",
+            ),
+            _ => crate::format::open_failure(path, error),
+        })?;
+        let metadata = file
+            .metadata()
+            .map_err(ImageError::io("read the attributes of", path))?;
+        if !metadata.is_file() {
+            return Err(refuse(
+                RefusalKind::NotAFile,
+                format!("its extent `{name}` is no ordinary file"),
+                "put the extent itself beside the descriptor",
+            ));
+        }
+        let length = metadata.len();
+        Self::opened(path, file, length)
+    }
+
+    /// Its own name, for messages and comparisons.
+    pub(crate) fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    fn capture(
+        &self,
+        trees: Option<&Path>,
+        reading: &Reading<'_>,
+    ) -> Result<SourceFile, ImageError> {
+        let hashed =
+            hash(&self.file, self.length, reading).map_err(ImageError::io("read", &self.path))?;
+        let tree = finished(hashed, trees)?;
+        let captured = SourceFile {
+            path: std::fs::canonicalize(&self.path)
+                .map_err(ImageError::io("resolve", &self.path))?,
+            file_size: self.length,
+            modified_ns: modified_ns(&self.metadata),
+            device: self.metadata.dev(),
+            inode: self.metadata.ino(),
+            changed_ns: changed_ns(&self.metadata),
+            blake3: tree.root(),
+        };
+        captured.open()?;
+        Ok(captured)
+    }
+}
+
+/// The image and its named chain, nearest first. No file may stand in it twice.
+pub(crate) fn open_all(
+    confined: &Confined,
+    path: &Path,
+    named_chain: &[PathBuf],
+) -> Result<Vec<OpenImage>, ImageError> {
+    let named = std::iter::once(path).chain(named_chain.iter().map(PathBuf::as_path));
+    let images: Vec<_> = named
+        .map(|path| OpenImage::open(confined, path))
+        .collect::<Result<_, _>>()?;
+    let mut seen = std::collections::HashSet::new();
+    for file in images.iter().flat_map(|image| &image.files) {
+        if !seen.insert((file.metadata.dev(), file.metadata.ino())) {
+            let refusal = Refusal::new(
+                RefusalKind::BackingFile,
+                "it stands twice in the named chain",
+                "name every file of the chain once, nearest first",
+            );
+            return Err(ImageError::refused(&file.path, refusal));
+        }
+    }
+    Ok(images)
+}
+
+/// Images of hundreds of files need more descriptors than programs ordinarily get.
+fn allow_descriptors(count: usize) {
+    if count < ORDINARILY_OPEN {
+        return;
+    }
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let wanted = hard.min(65_536);
+        if soft < wanted {
+            // Without it, opening the files says what is missing.
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
+        }
+    }
+}
+
+/// The tree of a file that was read to its end, kept where verification finds it.
+pub(crate) fn finished(hashed: Hashed, trees: Option<&Path>) -> Result<HashTree, ImageError> {
+    let Hashed::Done(tree) = hashed else {
+        return Err(ImageError::Stopped);
+    };
+    if let Some(trees) = trees {
+        verification::keep(&tree, trees);
+    }
+    Ok(tree)
+}
+
+pub(crate) fn other_question(path: &Path) -> ImageError {
+    ImageError::ReaderDied {
+        path: path.to_owned(),
+        how: "gave an answer to another question".to_owned(),
+    }
+}
