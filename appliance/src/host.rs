@@ -1,6 +1,7 @@
 //! The host: where Lifeboat keeps its things, what memory and disk it has, as
 //! which users its processes run.
 
+use lifeboat_images::{ConversionLimits, Conversions};
 use std::path::{Path, PathBuf};
 
 use lifeboat_network::config::Owner;
@@ -72,6 +73,25 @@ impl Host {
     /// Folder of the hash trees of captured volumes.
     pub fn trees_dir(&self) -> PathBuf {
         self.state_dir.join("trees")
+    }
+
+    /// Where captured disks lie that had to be converted, and how large they may become. The
+    /// environment raises the bounds: `LIFEBOAT_LARGEST_DISK` in bytes, `LIFEBOAT_UNPACK_RATIO` in
+    /// bytes of content for each packed byte, `LIFEBOAT_RESERVE` in bytes that stay free.
+    pub fn conversions(&self) -> Conversions {
+        let from_environment = |name: &str, default: u64| {
+            let value = std::env::var(name).ok();
+            value
+                .and_then(|value| value.parse().ok())
+                .unwrap_or(default)
+        };
+        let default = ConversionLimits::default();
+        Conversions::new(self.state_dir.join("converted")).with_limits(ConversionLimits {
+            largest_disk: from_environment("LIFEBOAT_LARGEST_DISK", default.largest_disk),
+            ratio: from_environment("LIFEBOAT_UNPACK_RATIO", default.ratio),
+            reserve: from_environment("LIFEBOAT_RESERVE", default.reserve),
+            ..default
+        })
     }
 
     /// One of the project's own programs, beside this one.

@@ -205,12 +205,21 @@ impl Work {
     async fn captured(&self, path: &Path) -> anyhow::Result<CapturedVolume> {
         let known: Option<CapturedVolume> = self.appliance.store.volume(path).await?;
         if let Some(known) = known {
-            if lifeboat_images::is_untouched(&known) {
+            if lifeboat_images::is_untouched(&known) && self.has_its_chain(path, &known) {
                 return Ok(known);
             }
             return self.changed(path, known).await;
         }
         self.import(path).await
+    }
+
+    /// Whether it was imported over the files that are named for it now.
+    fn has_its_chain(&self, path: &Path, known: &CapturedVolume) -> bool {
+        self.machine.chain_of(path).iter().all(|named| {
+            let named = std::fs::canonicalize(named).ok();
+            let mut sources = known.sources.iter();
+            sources.any(|source| Some(&source.path) == named.as_ref())
+        })
     }
 
     /// Its times or size differ. The same bytes under another time are the
@@ -242,12 +251,15 @@ impl Work {
         self.events.step("import", &name);
         let (events, subject, path) = (self.events.clone(), name.clone(), path.to_path_buf());
         let trees = self.appliance.host.trees_dir();
+        let conversions = self.appliance.host.conversions();
+        let chain = self.machine.chain_of(&path).to_vec();
         let captured = tokio::task::spawn_blocking(move || {
             let progress = |done, total| events.progress("import", &subject, done, total);
             lifeboat_images::import(
                 &confined::launcher(),
                 &path,
-                &[],
+                &chain,
+                &conversions,
                 Some(&trees),
                 &Reading::fast(&progress, &AtomicBool::new(false)),
             )

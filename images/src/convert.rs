@@ -399,7 +399,7 @@ impl Target<'_> {
                 "its {packed} packed bytes unfold to more than {} times as many",
                 self.limits.ratio
             ),
-            "if you know that it is a disk, raise the limit (`--unpack-ratio`)",
+            "if you know that it is a disk, raise `LIFEBOAT_UNPACK_RATIO`",
         ))
     }
 
@@ -422,6 +422,6 @@ fn too_large(largest: u64) -> Refusal {
     Refusal::new(
         RefusalKind::TooLarge,
         format!("it unfolds to a disk of more than {largest} bytes"),
-        "if you know that it is that large, raise the limit (`--largest-disk`)",
+        "if you know that it is that large, raise `LIFEBOAT_LARGEST_DISK`",
     )
 }

@@ -104,9 +104,11 @@ fn run(
         return Err(missing(next, later));
     }
     if parts.len() > MOST_FILES {
-        return Err(Refusal::absurd(format!(
-            "it has more than {MOST_FILES} parts"
-        )));
+        return Err(Refusal::new(
+            RefusalKind::AbsurdSize,
+            format!("it has more than {MOST_FILES} parts"),
+            "join the parts in order and give the whole",
+        ));
     }
     Ok(parts)
 }

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fixture::{confined, qemu_img, qemu_io};
 use lifeboat_images::{
-    CapturedVolume, Changed, Container, Damage, Effort, Extent, Format, ImageError, Position, Reading,
-    Verification, allocated_map, create_overlay, import, is_untouched, open_read_only,
+    CapturedVolume, Changed, Container, Damage, Effort, Extent, Format, ImageError, Position,
+    Reading, Verification, allocated_map, create_overlay, import, is_untouched, open_read_only,
     quick_verify, verify,
 };
 use proptest::prelude::*;
@@ -33,7 +33,15 @@ fn trees(path: &Path) -> PathBuf {
 }
 
 fn take_in(path: &Path) -> CapturedVolume {
-    import(&confined(), path, &[], &fixture::conversions(), Some(&trees(path)), &QUIETLY).unwrap()
+    import(
+        &confined(),
+        path,
+        &[],
+        &fixture::conversions(),
+        Some(&trees(path)),
+        &QUIETLY,
+    )
+    .unwrap()
 }
 
 fn changed(result: Result<(), ImageError>) -> Changed {
@@ -67,11 +75,22 @@ fn an_import_records_what_the_file_is() {
         progress: &progress,
         ..QUIETLY
     };
-    let volume = import(&confined(), &link, &[], &fixture::conversions(), None, &reading).unwrap();
+    let volume = import(
+        &confined(),
+        &link,
+        &[],
+        &fixture::conversions(),
+        None,
+        &reading,
+    )
+    .unwrap();
 
     assert_eq!(last.get(), (8 << 20, 8 << 20));
     assert_eq!(volume.path, image.canonicalize().unwrap());
-    assert_eq!((volume.format, volume.virtual_size), (Container::Raw, 8 << 20));
+    assert_eq!(
+        (volume.format, volume.virtual_size),
+        (Container::Raw, 8 << 20)
+    );
     let expected = blake3::hash(&std::fs::read(&image).unwrap());
     assert_eq!(volume.blake3, expected.to_hex().to_string());
     quick_verify(&volume).unwrap();
@@ -197,7 +216,15 @@ fn a_verification_goes_on_where_it_was_stopped() {
         &top,
     );
     let chain = std::slice::from_ref(&base);
-    let volume = import(&confined(), &top, chain, &fixture::conversions(), Some(&trees(&top)), &QUIETLY).unwrap();
+    let volume = import(
+        &confined(),
+        &top,
+        chain,
+        &fixture::conversions(),
+        Some(&trees(&top)),
+        &QUIETLY,
+    )
+    .unwrap();
     let all: u64 = volume.sources.iter().map(|source| source.file_size).sum();
 
     let mut position = Position::default();
@@ -248,7 +275,14 @@ fn an_import_can_be_stopped() {
         cancelled: &stop,
         effort: Effort::Fast,
     };
-    let stopped = import(&confined(), &image, &[], &fixture::conversions(), None, &reading);
+    let stopped = import(
+        &confined(),
+        &image,
+        &[],
+        &fixture::conversions(),
+        None,
+        &reading,
+    );
     assert!(matches!(stopped, Err(ImageError::Stopped)), "{stopped:?}");
     assert_eq!(calls.get(), 2);
 }
@@ -263,7 +297,14 @@ fn a_write_during_the_import_is_found() {
         progress: &write,
         ..QUIETLY
     };
-    let taken = import(&confined(), &image, &[], &fixture::conversions(), None, &reading);
+    let taken = import(
+        &confined(),
+        &image,
+        &[],
+        &fixture::conversions(),
+        None,
+        &reading,
+    );
     assert_eq!(changed(taken.map(|_| ())), Changed::Modified);
 }
 
@@ -274,7 +315,13 @@ fn an_overlay_takes_the_writes_and_its_map_tells_them() {
     fixture::raw_disk(&image);
     let volume = take_in(&image);
     let overlay = directory.path().join("run.qcow2");
-    create_overlay(&volume.path, volume.served[0].format, volume.virtual_size, &overlay).unwrap();
+    create_overlay(
+        &volume.path,
+        volume.served[0].format,
+        volume.virtual_size,
+        &overlay,
+    )
+    .unwrap();
 
     let fresh = allocated_map(&confined(), &overlay).unwrap();
     assert_eq!((fresh.virtual_size, fresh.written), (8 << 20, 0));
@@ -359,7 +406,15 @@ fn a_chain_is_taken_in_and_verified_as_a_whole() {
         &top,
     );
     let chain = std::slice::from_ref(&base);
-    let volume = import(&confined(), &top, chain, &fixture::conversions(), Some(&trees(&top)), &QUIETLY).unwrap();
+    let volume = import(
+        &confined(),
+        &top,
+        chain,
+        &fixture::conversions(),
+        Some(&trees(&top)),
+        &QUIETLY,
+    )
+    .unwrap();
     assert_eq!((volume.sources.len(), volume.served.len()), (2, 2));
     full(&volume).unwrap();
     fixture::patch(&base, 0, b"x");

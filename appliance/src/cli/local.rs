@@ -37,8 +37,8 @@ async fn detect(host: &Host) -> anyhow::Result<Verdict> {
 }
 
 /// `lifeboat image inspect`.
-pub fn inspect(file: &Path, format: Format) -> anyhow::Result<bool> {
-    let inspection = lifeboat_images::inspect(&confined::launcher(), file, &[])?;
+pub fn inspect(file: &Path, backing: &[PathBuf], format: Format) -> anyhow::Result<bool> {
+    let inspection = lifeboat_images::inspect(&confined::launcher(), file, backing)?;
     output::print(format, &inspection, || inspection_text(&inspection))
 }
 
@@ -162,7 +162,7 @@ fn inject_disk(
         .iter()
         .map(|nic| parse_nic(nic))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let captured = import(&inject.disk)?;
+    let captured = import(host, &inject.disk, &inject.backing)?;
     // Made in a scratch folder beside its place and moved there whole.
     let place = std::path::absolute(&inject.overlay)?;
     let beside = place.parent().unwrap_or(Path::new("/"));
@@ -184,12 +184,17 @@ fn inject_disk(
     Ok(report)
 }
 
-fn import(path: &Path) -> anyhow::Result<lifeboat_images::CapturedVolume> {
+fn import(
+    host: &Host,
+    path: &Path,
+    chain: &[PathBuf],
+) -> anyhow::Result<lifeboat_images::CapturedVolume> {
     let never = std::sync::atomic::AtomicBool::new(false);
     Ok(lifeboat_images::import(
         &confined::launcher(),
         path,
-        &[],
+        chain,
+        &host.conversions(),
         None,
         &lifeboat_images::Reading::fast(&|_, _| {}, &never),
     )?)
@@ -255,7 +260,7 @@ fn examine(host: &Host, verdict: &Verdict, volumes: Vec<PathBuf>) -> anyhow::Res
     let scratch = scratch(&std::env::temp_dir(), "lifeboat-")?;
     let mut disks = Vec::new();
     for volume in &volumes {
-        let captured = import(volume)?;
+        let captured = import(host, volume, &[])?;
         disks.push(prepare::read_only_disk(&captured)?);
     }
     let folder = scratch.path().join("folder");

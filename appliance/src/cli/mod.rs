@@ -172,15 +172,22 @@ enum SessionCommand {
 enum ImageCommand {
     /// Format, size, chain, partitions, risks; refuses hostile images.
     Inspect {
-        /// The image.
+        /// The image; of several files the first, or the descriptor.
         file: PathBuf,
+        /// A file below the image, nearest first; may be repeated.
+        #[arg(long)]
+        backing: Vec<PathBuf>,
     },
 }
 
 #[derive(Debug, Args)]
 struct Inject {
-    /// The captured disk; it stays untouched.
+    /// The captured disk; it stays untouched. What QEMU cannot serve as it is, is converted into the
+    /// state directory, which the overlay then needs.
     disk: PathBuf,
+    /// A file below the disk, nearest first; may be repeated.
+    #[arg(long)]
+    backing: Vec<PathBuf>,
     /// The qcow2 overlay to create.
     #[arg(long)]
     overlay: PathBuf,
@@ -291,7 +298,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
         Command::Recover(run) => remote.session(run, crate::report::Mode::Recovery).await,
         Command::Session(command) => remote.sessions(command).await,
         Command::Report { session } => remote.report(&session).await,
-        Command::Image(ImageCommand::Inspect { file }) => local::inspect(&file, format),
+        Command::Image(ImageCommand::Inspect { file, backing }) => {
+            local::inspect(&file, &backing, format)
+        }
         Command::Inject(inject) => {
             local::interruptible(local::inject(&state_dir, inject, format)).await
         }

@@ -85,10 +85,30 @@ pub struct Machine {
     pub vcpus: u32,
     /// Captured volumes, absolute, in the order of the machine's disks.
     pub volumes: Vec<PathBuf>,
+    /// What lies below those volumes that hold only differences.
+    #[serde(default)]
+    pub backing: Vec<Backing>,
     /// Network cards.
     pub nics: Vec<Nic>,
     /// Conditions under which it counts as ready; empty: learned.
     pub gates: Vec<Gate>,
+}
+
+/// The files below one captured volume, which the operator vouches for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backing {
+    /// The volume, as it stands among the machine's volumes.
+    pub volume: PathBuf,
+    /// The files below it, absolute, nearest first.
+    pub chain: Vec<PathBuf>,
+}
+
+impl Machine {
+    /// The files below a captured volume; none for most.
+    pub fn chain_of(&self, volume: &std::path::Path) -> &[PathBuf] {
+        let named = self.backing.iter().find(|backing| backing.volume == volume);
+        named.map_or(&[], |backing| &backing.chain)
+    }
 }
 
 /// One network card.

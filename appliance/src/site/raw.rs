@@ -45,9 +45,18 @@ pub(super) struct RawMachine {
     pub vcpus: Spanned<u32>,
     pub volumes: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
+    pub backing: Vec<RawBacking>,
+    #[serde(default)]
     pub nic: Vec<RawNic>,
     #[serde(default)]
     pub gate: Vec<Spanned<RawGate>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawBacking {
+    pub volume: Spanned<String>,
+    pub chain: Spanned<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]

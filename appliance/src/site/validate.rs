@@ -9,8 +9,10 @@ use lifeboat_bootorder::{OperatorError, OperatorWord, Verdict};
 use lifeboat_network::MacAddr;
 use toml::Spanned;
 
-use super::raw::{RawDependency, RawGate, RawMachine, RawNetwork, RawNic, RawSite};
-use super::{Dependency, Firmware, Gate, GateKind, Machine, Network, Nic, Site, SiteError};
+use super::raw::{RawBacking, RawDependency, RawGate, RawMachine, RawNetwork, RawNic, RawSite};
+use super::{
+    Backing, Dependency, Firmware, Gate, GateKind, Machine, Network, Nic, Site, SiteError,
+};
 
 pub(super) struct Validator<'a> {
     file: &'a Path,
@@ -148,6 +150,11 @@ impl<'a> Validator<'a> {
         let volumes = self.volumes(raw)?;
         let secure_boot = self.secure_boot(raw)?;
         let uuid = raw.uuid.as_ref().map(|uuid| self.uuid(uuid)).transpose()?;
+        let backing = raw
+            .backing
+            .iter()
+            .map(|backing| self.backing(backing, &volumes));
+        let backing = backing.collect::<Checked<Vec<_>>>()?;
         let nics = raw
             .nic
             .iter()
@@ -169,6 +176,7 @@ impl<'a> Validator<'a> {
             memory_mib,
             vcpus,
             volumes,
+            backing,
             nics,
             gates,
         })
@@ -227,6 +235,24 @@ impl<'a> Validator<'a> {
             path.display()
         );
         Err(self.at(volume, "machine.volumes", &problem))
+    }
+
+    fn backing(&self, raw: &RawBacking, volumes: &[PathBuf]) -> Checked<Backing> {
+        let folder = self.file.parent().unwrap_or(Path::new("."));
+        let volume = folder.join(raw.volume.get_ref());
+        if !volumes.contains(&volume) {
+            return Err(self.at(
+                &raw.volume,
+                "machine.backing.volume",
+                "name it among the volumes of the machine too",
+            ));
+        }
+        let chain = raw.chain.get_ref().iter();
+        let chain = chain.map(|file| self.volume(file, folder));
+        Ok(Backing {
+            volume,
+            chain: chain.collect::<Checked<_>>()?,
+        })
     }
 
     fn nic(&mut self, raw: &RawNic, machine: &str, networks: &[Network]) -> Checked<Nic> {

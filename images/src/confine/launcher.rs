@@ -124,7 +124,11 @@ impl Confined {
             .map_err(|error| confinement(path, error.to_string()))?;
         let (ours, theirs) = wire::pair().map_err(failed)?;
         let mut group = ProcessGroup(self.start(path, theirs)?);
-        wire::send(ours, files, &text).map_err(failed)?;
+        match wire::send(ours, files, &text) {
+            // How it ended says more.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            sent => sent.map_err(failed)?,
+        }
         let heard = self
             .listen(&mut group.0, &question.limits, watch)
             .map_err(failed)?;
