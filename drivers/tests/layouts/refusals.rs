@@ -1,0 +1,183 @@
+//! Guests that are refused, each with one clear sentence and before any write.
+
+use lifeboat_drivers::{Bus, NicModel, Refusal};
+
+use crate::guest::{Guest, archive, unified};
+
+const VERSION: &str = "6.9.7-1-uki";
+
+/// A guest with one unified image of these modules and arguments.
+fn with_unified(modules: &[&str], arguments: &str) -> Guest {
+    let guest = Guest::new(&[(
+        "etc/network/interfaces",
+        "iface eth0 inet static\n address 10.0.0.5/24\n",
+    )]);
+    guest.kernel(VERSION, ".ko");
+    let paths: Vec<String> = modules
+        .iter()
+        .map(|module| format!("usr/lib/modules/{VERSION}/kernel/drivers/{module}.ko"))
+        .collect();
+    let extra: Vec<(&str, &str)> = paths.iter().map(|path| (path.as_str(), "module")).collect();
+    let image = unified(&[
+        (".linux", b"kernel"),
+        (".uname", VERSION.as_bytes()),
+        (".cmdline", arguments.as_bytes()),
+        (".initrd", &archive("dracut", VERSION, &extra)),
+    ]);
+    guest.write("efi/EFI/Linux/guest.efi", &image);
+    guest
+}
+
+const VIRTIO: [&str; 4] = [
+    "virtio/virtio",
+    "virtio/virtio_ring",
+    "virtio/virtio_pci",
+    "block/virtio_blk",
+];
+
+#[test]
+fn a_unified_kernel_image_with_virtio_is_left_as_it_is() {
+    let guest = with_unified(&VIRTIO, "root=UUID=1 ro");
+    let before = guest.snapshot();
+    let (_, manifest, images) = guest.inject();
+    assert_eq!(images[0].report.version, VERSION);
+    assert!(
+        manifest
+            .changes
+            .iter()
+            .all(|change| !change.path.contains("EFI"))
+    );
+    guest.take_back(&manifest, &before);
+}
+
+#[test]
+fn a_unified_kernel_image_without_virtio() {
+    let refusal = with_unified(&["ata/ahci", "scsi/sd_mod"], "ro").refusal();
+    let text = refusal.to_string();
+    assert!(
+        text.contains("/efi/EFI/Linux/guest.efi lacks virtio_pci")
+            && text.ends_with("; it can boot with AHCI disks and virtio-net cards instead"),
+        "{text}"
+    );
+    // virtio_net is loaded from the root, where every module is.
+    let fallback = refusal.fallback().unwrap();
+    assert_eq!((fallback.disk, fallback.nic), (Bus::Ahci, NicModel::Virtio));
+    assert_eq!(with_unified(&[], "ro").refusal().fallback(), None);
+    // A dependency that is missing is as bad as the module itself.
+    let refusal = with_unified(&VIRTIO[1..], "ro").refusal();
+    assert!(
+        matches!(refusal, Refusal::UnifiedKernelImage { .. }),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn a_unified_kernel_image_with_a_name_of_the_hardware() {
+    let refusal = with_unified(&VIRTIO, "quiet root=/dev/sda2 ro").refusal();
+    let text = refusal.to_string();
+    assert!(text.contains("root=\"/dev/sda2\""), "{text}");
+    assert_eq!(refusal.fallback(), None);
+}
+
+#[test]
+fn kernels_that_only_run_on_xen() {
+    let guest = Guest::new(&[]);
+    guest.kernel("3.0.101-63-xen", ".ko");
+    guest.initramfs(
+        "boot/initrd-3.0.101-63-xen",
+        "mkinitrd",
+        "3.0.101-63-xen",
+        &[],
+    );
+    let refusal = guest.refusal();
+    assert!(
+        refusal
+            .to_string()
+            .contains("run on Xen alone (such as 3.0.101-63-xen)"),
+        "{refusal}"
+    );
+    // With an ordinary kernel beside it the guest boots.
+    guest.kernel("3.0.101-63-default", ".ko");
+    guest.initramfs(
+        "boot/initrd-3.0.101-63-default",
+        "mkinitrd",
+        "3.0.101-63-default",
+        &[],
+    );
+    let mut warnings = Vec::new();
+    let found = lifeboat_drivers::guest::kernels::find(&guest.root, &mut warnings).unwrap();
+    assert_eq!((found.len(), warnings.len()), (1, 1));
+}
+
+/// A kernel of one's own, without modules and without an initramfs.
+#[test]
+fn kernels_without_an_initramfs() {
+    let guest = Guest::new(&[
+        ("boot/vmlinuz-6.6.1-own", "kernel"),
+        (
+            "boot/config-6.6.1-own",
+            "CONFIG_SATA_AHCI=y\nCONFIG_BLK_DEV_SD=y\nCONFIG_E1000E=y\n",
+        ),
+    ]);
+    let refusal = guest.refusal();
+    let text = refusal.to_string();
+    assert!(
+        text.contains("kernel 6.6.1-own has no built-in virtio_pci"),
+        "{text}"
+    );
+    let fallback = refusal.fallback().unwrap();
+    assert_eq!((fallback.disk, fallback.nic), (Bus::Ahci, NicModel::E1000e));
+    let options = ["VIRTIO_PCI", "VIRTIO_BLK", "VIRTIO_NET"];
+    let config: String = options
+        .iter()
+        .map(|option| format!("CONFIG_{option}=y\n"))
+        .collect();
+    guest.write("boot/config-6.6.1-own", config.as_bytes());
+    guest.write(
+        "etc/network/interfaces",
+        b"iface eth0 inet static\n address 10.0.0.5/24\n",
+    );
+    let (_, manifest, _) = guest.inject();
+    assert!(
+        manifest
+            .changes
+            .iter()
+            .all(|change| !change.path.starts_with("boot"))
+    );
+    // Old kernels have neither virtio nor a list of what they have.
+    let old = Guest::new(&[("boot/vmlinuz-2.6.18-own", "kernel")]);
+    let refusal = old.refusal();
+    assert!(
+        matches!(refusal, Refusal::NoVirtio { fallback: None, .. }),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn no_kernel_at_all() {
+    assert_eq!(
+        Guest::new(&[("boot/readme", "")]).refusal(),
+        Refusal::NoKernel
+    );
+}
+
+#[test]
+fn two_cards_with_one_mac_address() {
+    let guest = Guest::new(&[]);
+    guest.kernel(VERSION, ".ko");
+    guest.initramfs(
+        &format!("boot/initrd.img-{VERSION}"),
+        "dracut",
+        VERSION,
+        &[],
+    );
+    let mut request = crate::guest::request();
+    request.nics.push(request.nics[0].clone());
+    let refusal = lifeboat_drivers::guest::plan::plan(
+        &guest.root,
+        &crate::guest::report(),
+        &guest.find(),
+        &request,
+    );
+    assert!(matches!(refusal, Err(Refusal::DuplicateMac { .. })));
+}
