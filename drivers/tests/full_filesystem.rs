@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+mod fake_guest;
+
 use std::io::Write;
 use std::path::Path;
 
 use lifeboat_drivers::guest::apply::{apply, undo};
-use lifeboat_drivers::guest::plan::{Edit, Plan};
+use lifeboat_drivers::guest::kernels;
+use lifeboat_drivers::guest::plan::{self, Edit, Plan};
 use lifeboat_drivers::guest::root::Root;
+use lifeboat_drivers::{GuestReport, InjectRequest, Refusal};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -121,5 +125,27 @@ fn without_room_nothing_is_half_done() {
             }
         }
         panic!("the changes never fitted");
+    });
+}
+
+#[test]
+fn a_plan_without_room_is_refused_before_the_first_write() {
+    on_a_small_filesystem(|directory| {
+        let root = fake_guest::fill(directory, "dracut", "gzip");
+        let image = format!("boot/initrd.img-{}", fake_guest::VERSION);
+        let before = root.hash(&image).unwrap();
+        let kernels = kernels::find(&root, &mut Vec::new()).unwrap();
+        let guest = GuestReport::default();
+        let request = InjectRequest {
+            machine: "guest".into(),
+            nics: Vec::new(),
+            target: Default::default(),
+        };
+        let refusal = plan::plan(&root, &guest, &kernels, &request).unwrap_err();
+        let Refusal::NoSpace { needed, free, .. } = &refusal else {
+            panic!("{refusal}");
+        };
+        assert!(*needed > 16 << 20 && *free < 256 << 10, "{refusal}");
+        assert_eq!(root.hash(&image).unwrap(), before);
     });
 }

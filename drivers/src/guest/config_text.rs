@@ -6,6 +6,7 @@ use super::apply::LARGEST_REPLACED;
 use super::root::Root;
 
 /// A configuration file that can be written back byte for byte.
+#[derive(Debug, Default)]
 pub struct ConfigText {
     /// Its text; where the file is no UTF-8, one character for each byte.
     pub text: String,

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use super::root::{EntryKind, Root};
 use crate::report::OperatingSystem;
 
+/// More is a filled directory.
+const MOST_UNITS: usize = 10_000;
+const MOST_PACKAGES: usize = 100_000;
+
 /// Reads `os-release`; nothing when this is no Linux root filesystem.
 pub fn operating_system(root: &Root) -> Option<OperatingSystem> {
     let text = ["etc/os-release", "usr/lib/os-release"]
@@ -54,6 +58,7 @@ pub fn units(root: &Root) -> (Vec<String>, Vec<String>) {
             enabled.extend(
                 root.list(&path)
                     .into_iter()
+                    .take(MOST_UNITS.saturating_sub(enabled.len()))
                     .map(|(unit, _)| format!("{name}/{unit}")),
             );
         } else if kind == EntryKind::Symlink
@@ -62,6 +67,7 @@ pub fn units(root: &Root) -> (Vec<String>, Vec<String>) {
             masked.push(name);
         }
     }
+    masked.truncate(MOST_UNITS);
     (enabled, masked)
 }
 
@@ -77,6 +83,7 @@ pub fn packages(root: &Root) -> Vec<String> {
             names.push(name.to_owned());
         }
     }
+    names.truncate(MOST_PACKAGES);
     names
 }
 

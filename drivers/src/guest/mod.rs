@@ -14,6 +14,7 @@ pub mod kernels;
 pub mod network;
 pub mod plan;
 mod rebuilds;
+mod room;
 pub mod root;
 mod selinux;
 mod supplements;

@@ -7,13 +7,10 @@ use super::identity::{DeviceMap, Edited};
 use super::kernels::KernelImage;
 use super::network::{Knowledge, links};
 use super::root::Root;
-use super::{rebuilds, supplements, volumes};
+use super::{rebuilds, room, supplements, volumes};
 use crate::initrd::supplement::MARKER;
 use crate::report::{GuestReport, InjectRequest, Refusal};
 
-/// Room that must be left beside the supplements.
-const ROOM_ON_ROOT: u64 = 16 << 20;
-const INODES: u64 = 100;
 /// A file has no more to say than that.
 const MOST_NAMES_LEFT: usize = 20;
 
@@ -125,7 +122,7 @@ pub fn plan(
     plan_cloud_init(root, &mut plan);
     plan_masks(root, &mut plan);
     plan_fallback_loader(root, guest, &mut plan);
-    check_room(root, &plan)?;
+    room::check(root, &plan)?;
     Ok(plan)
 }
 
@@ -143,15 +140,36 @@ impl Plan {
 
     /// Plans the edit of a text file, where there is one.
     pub(super) fn edit(&mut self, root: &Root, path: &str, edit: impl FnOnce(&str) -> Edited) {
-        let file = match ConfigText::read(root, path) {
-            Ok(Some(file)) => file,
-            Ok(None) => return,
-            Err(error) => {
-                self.warnings
-                    .push(format!("/{path} is left as it is: {error}"));
-                return;
-            }
+        match ConfigText::read(root, path) {
+            Ok(Some(file)) => self.edit_text(path, &file, edit),
+            Ok(None) => {}
+            Err(error) => self.leave(path, &error),
+        }
+    }
+
+    /// Plans the edit of a text file that counts as empty where there is none.
+    pub(super) fn edit_or_create(
+        &mut self,
+        root: &Root,
+        path: &str,
+        edit: impl FnOnce(&str) -> String,
+    ) {
+        let edit = |text: &str| Edited {
+            text: edit(text),
+            left: Vec::new(),
         };
+        match ConfigText::read(root, path) {
+            Ok(file) => self.edit_text(path, &file.unwrap_or_default(), edit),
+            Err(error) => self.leave(path, &error),
+        }
+    }
+
+    fn leave(&mut self, path: &str, error: &std::io::Error) {
+        self.warnings
+            .push(format!("/{path} is left as it is: {error}"));
+    }
+
+    fn edit_text(&mut self, path: &str, file: &ConfigText, edit: impl FnOnce(&str) -> Edited) {
         let edited = edit(&file.text);
         let left = edited.left.into_iter().take(MOST_NAMES_LEFT);
         self.warnings
@@ -198,8 +216,7 @@ fn plan_old_rules(root: &Root, cards: &[(String, String)], plan: &mut Plan) {
         return;
     }
     let path = "etc/udev/rules.d/70-persistent-net.rules";
-    let rules = links::persistent_rules(&root.text(path), cards);
-    plan.ensure(root, path, rules.as_bytes());
+    plan.edit_or_create(root, path, |text| links::persistent_rules(text, cards));
 }
 
 /// A changed data source makes cloud-init write the network configuration anew.
@@ -270,45 +287,4 @@ fn plan_fallback_loader(root: &Root, guest: &GuestReport, plan: &mut Plan) {
     }
     plan.warnings
         .push("no boot loader was found on the EFI system partition".to_owned());
-}
-
-fn check_room(root: &Root, plan: &Plan) -> Result<(), Refusal> {
-    let mut appended = 0u64;
-    let mut directory = "boot".to_owned();
-    for edit in &plan.edits {
-        if let Edit::Append { path, bytes, .. } = edit {
-            appended += bytes.len() as u64;
-            directory = path
-                .rsplit_once('/')
-                .map_or("boot", |(parent, _)| parent)
-                .to_owned();
-        }
-    }
-    let written = |prefix: &str| -> u64 {
-        plan.edits
-            .iter()
-            .map(|edit| match edit {
-                Edit::Write { path, content } if path.starts_with(prefix) => content.len() as u64,
-                _ => 0,
-            })
-            .sum()
-    };
-    let mut needs = vec![(".".to_owned(), ROOM_ON_ROOT, INODES)];
-    if appended > 0 {
-        needs.push((directory, appended + appended / 10, 0));
-    }
-    if root.is_directory("boot/efi") {
-        needs.push(("boot/efi".to_owned(), written("boot/efi/"), 0));
-    }
-    for (path, needed, inodes) in needs {
-        let (free, free_inodes) = root.free(&path).unwrap_or((0, 0));
-        if free < needed || free_inodes < inodes {
-            return Err(Refusal::NoSpace {
-                path: format!("/{path}"),
-                needed,
-                free,
-            });
-        }
-    }
-    Ok(())
 }

@@ -26,8 +26,7 @@ pub(super) fn plan(root: &Root, kernels: &[KernelImage], target: Target, plan: &
         .collect();
     let lines = "etc/initramfs-tools/modules";
     if generators.contains("initramfs-tools") || root.exists(lines) {
-        let text = with_lines(&root.text(lines), &modules);
-        plan.ensure(root, lines, text.as_bytes());
+        plan.edit_or_create(root, lines, |text| with_lines(text, &modules));
     }
     if generators.contains("dracut") || root.is_directory("etc/dracut.conf.d") {
         let line = format!("{MARKER}\nadd_drivers+=\" {} \"\n", modules.join(" "));

@@ -115,7 +115,8 @@ impl Root {
             let Ok(name) = entry.file_name().to_str() else {
                 continue;
             };
-            if name == "." || name == ".." {
+            // No tool makes names that would forge lines or terminal commands.
+            if name == "." || name == ".." || name.chars().any(char::is_control) {
                 continue;
             }
             let kind = match entry.file_type() {
@@ -180,6 +181,12 @@ impl Root {
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(file)?;
         Ok(Some(hasher.finalize().to_hex().to_string()))
+    }
+
+    /// The number of the filesystem holding the directory.
+    pub fn device(&self, path: &str) -> io::Result<u64> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        Ok(fstat(&self.open_at(path, flags, Mode::empty())?)?.st_dev)
     }
 
     /// Free bytes and inodes of the filesystem holding the path.

@@ -6,6 +6,8 @@ use std::io::{self, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::{MicroVmError, host};
 use crate::guest::root::Root;
 use crate::report::Outcome;
@@ -15,6 +17,8 @@ const LARGEST_REPORT: u64 = 32 << 20;
 /// Parts of a name; each may become a directory of this host.
 const DEEPEST: usize = 32;
 const LONGEST_NAME: u64 = 4096;
+/// No text of a report is longer.
+const LONGEST_TEXT: usize = 8192;
 
 /// A sparse file without a name beside the machine folder.
 pub(super) fn output_file(directory: &Path, bytes: u64) -> io::Result<File> {
@@ -160,8 +164,41 @@ fn read_report(entry: &mut impl Read, size: u64) -> Result<Outcome, MicroVmError
     if size > LARGEST_REPORT {
         return Err(broken("the report is too large"));
     }
-    serde_json::from_reader(entry.take(size))
-        .map_err(|error| broken(format!("the report cannot be understood ({error})")))
+    let misunderstood =
+        |error: serde_json::Error| broken(format!("the report cannot be understood ({error})"));
+    let mut report: Value = serde_json::from_reader(entry.take(size)).map_err(misunderstood)?;
+    make_printable(&mut report);
+    serde_json::from_value(report).map_err(misunderstood)
+}
+
+/// Names and texts of a guest may forge lines and terminal commands wherever
+/// they are shown. The old contents of files are for writing back only.
+fn make_printable(value: &mut Value) {
+    match value {
+        Value::String(text) if text.chars().any(is_harmful) || text.len() > LONGEST_TEXT => {
+            *text = printable(text);
+        }
+        Value::Array(values) => values.iter_mut().for_each(make_printable),
+        Value::Object(fields) => {
+            let shown = fields.iter_mut().filter(|(key, _)| *key != "old_content");
+            shown.for_each(|(_, value)| make_printable(value));
+        }
+        _ => {}
+    }
+}
+
+/// Control characters, and those that turn the direction of text.
+fn is_harmful(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+}
+
+fn printable(text: &str) -> String {
+    let escape = |letter: char| match is_harmful(letter) {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    };
+    text.chars().take(LONGEST_TEXT).map(escape).collect()
 }
 
 #[cfg(test)]
@@ -254,6 +291,41 @@ mod tests {
             );
             assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0, "{name}");
         }
+    }
+
+    #[test]
+    fn a_report_forges_no_lines() {
+        let guest = GuestReport {
+            hostname: "web\n\u{1b}[2J1\u{202e}".to_owned(),
+            warnings: vec!["x".repeat(1 << 20)],
+            ..GuestReport::default()
+        };
+        let change = crate::report::Change {
+            path: "etc/fstab".to_owned(),
+            action: crate::report::Action::Replaced,
+            old_size: None,
+            old_hash: None,
+            new_hash: None,
+            old_content: Some(crate::report::OldContent::new(b"a\tb\n".to_vec())),
+            moved_to: None,
+            mode: None,
+        };
+        let outcome = Outcome::Prepared {
+            guest,
+            changes: crate::report::Manifest {
+                changes: vec![change],
+            },
+            verified: Vec::new(),
+        };
+        let bytes = serde_json::to_vec(&outcome).unwrap();
+        let read = read_report(&mut bytes.as_slice(), bytes.len() as u64).unwrap();
+        let Outcome::Prepared { guest, changes, .. } = read else {
+            panic!("{read:?}");
+        };
+        assert_eq!(guest.hostname, "web\\n\\u{1b}[2J1\\u{202e}");
+        assert_eq!(guest.warnings[0].len(), LONGEST_TEXT);
+        let old = changes.changes[0].old_content.as_ref().unwrap();
+        assert_eq!(old.bytes().unwrap(), b"a\tb\n");
     }
 
     proptest! {

@@ -50,11 +50,12 @@ impl ModuleTree {
             .zip(0u32..)
             .filter_map(|(line, order)| {
                 let (path, needs) = line.split_once(':')?;
+                let path = relative(path)?;
                 let needs = needs.split_whitespace().map(module_name).collect();
                 Some((
                     module_name(path),
                     Module {
-                        path: path.trim().to_owned(),
+                        path: path.to_owned(),
                         order,
                         needs,
                     },
@@ -86,6 +87,17 @@ impl ModuleTree {
         }
         chosen
     }
+}
+
+/// A path inside the module directory; old indexes count it from the root.
+fn relative(path: &str) -> Option<&str> {
+    let path = path.trim();
+    let path = match path.strip_prefix("/lib/modules/") {
+        Some(rest) => rest.split_once('/')?.1,
+        None => path,
+    };
+    let leads_out = path.starts_with('/') || path.split('/').any(|part| part == "..");
+    (!leads_out).then_some(path)
 }
 
 /// `kernel/drivers/block/virtio-blk.ko.xz` is `virtio_blk`.
@@ -315,6 +327,19 @@ mod tests {
             .unwrap(),
             ["virtio"]
         );
+    }
+
+    #[test]
+    fn old_indexes_count_from_the_root() {
+        let tree = ModuleTree::parse(&IndexTexts {
+            dep: "/lib/modules/2.6.32/kernel/a/virtio.ko: /lib/modules/2.6.32/kernel/a/virtio_ring.ko\n\
+                  /etc/shadow:\n../../etc/passwd:\nkernel/../../x.ko:\n"
+                .into(),
+            ..IndexTexts::default()
+        });
+        assert_eq!(tree.modules.len(), 1);
+        assert_eq!(tree.modules["virtio"].path, "kernel/a/virtio.ko");
+        assert_eq!(tree.modules["virtio"].needs, ["virtio_ring"]);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use super::{lz4_legacy, xz};
 const LARGEST: u64 = 4 << 30;
 /// No initramfs holds more entries than this.
 const MOST_ENTRIES: usize = 500_000;
+/// Zero bytes between two archives.
+const MOST_ZEROS: usize = 64 << 20;
 /// Files of interest are small.
 const LARGEST_KEPT: u32 = 16 << 20;
 
@@ -292,13 +294,19 @@ fn read_archive(input: &mut impl BufRead, contents: &mut InitrdContents) -> io::
 
 /// Skips zero bytes; false at the end of the input.
 fn skip_zeros(input: &mut impl BufRead) -> io::Result<bool> {
+    let mut skipped = 0;
     loop {
+        if skipped > MOST_ZEROS {
+            let message = "it holds more padding than any initramfs does";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
         let buffer = input.fill_buf()?;
         if buffer.is_empty() {
             return Ok(false);
         }
         let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
         let all = zeros == buffer.len();
+        skipped += zeros;
         input.consume(zeros);
         if !all {
             return Ok(true);
