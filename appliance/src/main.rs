@@ -11,6 +11,7 @@ mod firmware;
 mod hardware;
 mod host;
 mod hypervisor;
+mod integrity;
 mod names;
 mod operator;
 mod prepare;

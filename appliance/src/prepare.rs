@@ -4,14 +4,16 @@
 
 mod making;
 
-pub use making::{disk, micro_vm, overlay_over, read_only_disk, remove_unfinished, require_checks};
+pub use making::{
+    disk, disk_of, micro_vm, overlay_over, read_only_disk, remove_unfinished, require_checks,
+};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use lifeboat_images::{CapturedVolume, Reading};
+use lifeboat_images::{CapturedVolume, ImageError, Reading, ServedLayer};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -20,6 +22,7 @@ use crate::confined;
 use crate::daemon::Appliance;
 use crate::events::Events;
 use crate::hardware::Hardware;
+use crate::integrity::BeforeBoot;
 use crate::site::{Machine, Site};
 
 /// Raised whenever the same inputs would now give other prepared images.
@@ -32,6 +35,9 @@ pub struct PrepareOptions {
     /// Take a captured volume that changed since its import as a new one.
     #[serde(default)]
     pub accept_changed: bool,
+    /// What a session reads before it starts machines.
+    #[serde(default)]
+    pub verify: BeforeBoot,
 }
 
 /// A machine that can be started.
@@ -94,6 +100,7 @@ pub struct PreparedDisk {
 pub struct VolumeChanged {
     volume: PathBuf,
     machine: String,
+    source: Option<ImageError>,
 }
 
 /// Prepares every machine of a site, as many at a time as there are cores.
@@ -153,6 +160,12 @@ async fn collect(
     Ok(prepared.into_iter().map(|(_, machine)| machine).collect())
 }
 
+/// The name of a volume in progress lines.
+pub fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
 struct Work {
     appliance: Appliance,
     site: String,
@@ -204,13 +217,16 @@ impl Work {
     /// The volume as the catalogue knows it: imported now, or proven unchanged.
     async fn captured(&self, path: &Path) -> anyhow::Result<CapturedVolume> {
         let known: Option<CapturedVolume> = self.appliance.store.volume(path).await?;
-        if let Some(known) = known {
-            if lifeboat_images::is_untouched(&known) && self.has_its_chain(path, &known) {
-                return Ok(known);
-            }
+        let Some(known) = known else {
+            return self.import(path).await;
+        };
+        if !lifeboat_images::is_untouched(&known) || !self.has_its_chain(path, &known) {
             return self.changed(path, known).await;
         }
-        self.import(path).await
+        match self.appliance.require_sound(path, &known).await {
+            Err(_) if self.options.accept_changed => self.import(path).await,
+            sound => sound.map(|()| known),
+        }
     }
 
     /// Whether it was imported over the files that are named for it now.
@@ -225,29 +241,80 @@ impl Work {
     /// Its times or size differ. The same bytes under another time are the
     /// same volume, copied or touched.
     async fn changed(&self, path: &Path, known: CapturedVolume) -> anyhow::Result<CapturedVolume> {
+        if !self.has_its_chain(path, &known) {
+            return self.imported_again(path, &known, None).await;
+        }
+        let error = match self.readmit(path, known.clone()).await? {
+            Ok(now) => {
+                self.keep(path, &now).await?;
+                return Ok(now);
+            }
+            Err(error) => error,
+        };
+        let is_its = |layer: &ServedLayer| error.path() == Some(&layer.file.path);
+        if known.converted().any(is_its) {
+            // It was made here, and is made again from the same bytes.
+            return self.imported_again(path, &known, None).await;
+        }
+        match error {
+            ImageError::Changed { .. } => self.imported_again(path, &known, Some(error)).await,
+            error => Err(error.into()),
+        }
+    }
+
+    /// Imports what is there now, if it is the known volume or may take its
+    /// place. `changed` says that it is another one.
+    async fn imported_again(
+        &self,
+        path: &Path,
+        known: &CapturedVolume,
+        changed: Option<ImageError>,
+    ) -> anyhow::Result<CapturedVolume> {
+        let refused = |source| VolumeChanged {
+            volume: path.to_path_buf(),
+            machine: self.machine.name.clone(),
+            source,
+        };
+        if changed.is_some() && !self.options.accept_changed {
+            return Err(refused(changed).into());
+        }
         let now = self.import_only(path).await?;
         if now.blake3 != known.blake3 && !self.options.accept_changed {
-            return Err(VolumeChanged {
-                volume: path.to_path_buf(),
-                machine: self.machine.name.clone(),
-            }
-            .into());
+            return Err(refused(None).into());
         }
-        self.appliance.store.put_volume(path, &now).await?;
+        self.keep(path, &now).await?;
         Ok(now)
+    }
+
+    async fn readmit(
+        &self,
+        path: &Path,
+        known: CapturedVolume,
+    ) -> anyhow::Result<Result<CapturedVolume, ImageError>> {
+        let name = file_name(path);
+        self.events.step("compare", &name);
+        let (events, trees) = (self.events.clone(), self.appliance.host.trees_dir());
+        let compared = tokio::task::spawn_blocking(move || {
+            let progress = |done, total| events.progress("compare", &name, done, total);
+            let never = AtomicBool::new(false);
+            lifeboat_images::readmit(&known, &trees, &Reading::fast(&progress, &never))
+        });
+        Ok(compared.await?)
     }
 
     async fn import(&self, path: &Path) -> anyhow::Result<CapturedVolume> {
         let captured = self.import_only(path).await?;
-        self.appliance.store.put_volume(path, &captured).await?;
+        self.keep(path, &captured).await?;
         Ok(captured)
     }
 
+    async fn keep(&self, path: &Path, captured: &CapturedVolume) -> anyhow::Result<()> {
+        self.appliance.store.put_volume(path, captured).await?;
+        self.appliance.note_import(path, captured).await
+    }
+
     async fn import_only(&self, path: &Path) -> anyhow::Result<CapturedVolume> {
-        let name = path.file_name().map_or_else(
-            || path.display().to_string(),
-            |name| name.to_string_lossy().into_owned(),
-        );
+        let name = file_name(path);
         self.events.step("import", &name);
         let (events, subject, path) = (self.events.clone(), name.clone(), path.to_path_buf());
         let trees = self.appliance.host.trees_dir();

@@ -231,6 +231,18 @@ impl SourceFile {
         self.blocking(file)
     }
 
+    /// The same file with the inode and times that it has now.
+    pub(crate) fn as_it_is(&self) -> Result<Self, ImageError> {
+        let attributes = self.attributes(&self.open_to_compare()?)?;
+        Ok(Self {
+            modified_ns: modified_ns(&attributes),
+            device: attributes.dev(),
+            inode: attributes.ino(),
+            changed_ns: changed_ns(&attributes),
+            ..self.clone()
+        })
+    }
+
     /// Whether nothing differs that the filesystem notes about it.
     pub(crate) fn is_untouched(&self) -> bool {
         let attributes = self.open().and_then(|file| self.attributes(&file));

@@ -250,6 +250,19 @@ impl ImageError {
         }
     }
 
+    /// The file that it is about.
+    pub fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Refused { path, .. }
+            | Self::Changed { path, .. }
+            | Self::Io { path, .. }
+            | Self::Confinement { path, .. }
+            | Self::ReaderDied { path, .. }
+            | Self::Tool { path, .. } => Some(path),
+            Self::Stopped => None,
+        }
+    }
+
     /// The refusal, if the image itself is the reason.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {

@@ -53,5 +53,7 @@ pub use inspection::{
 };
 pub use integrity::{Effort, Reading};
 pub use overlay::create_overlay;
-pub use verification::{Damage, Position, Verification, is_untouched, quick_verify, verify};
-pub use volume::{OpenLayer, allocated_map, import, inspect, open_read_only};
+pub use verification::{
+    Damage, Position, Verification, is_untouched, quick_verify, readmit, verify,
+};
+pub use volume::{OpenLayer, allocated_map, import, inspect, open_read_only, open_to_look};

@@ -235,6 +235,34 @@ pub fn open_read_only(volume: &CapturedVolume) -> Result<Vec<OpenLayer>, ImageEr
     volume.served.iter().map(open).collect()
 }
 
+/// Opens for reading what QEMU can be given of an image that was not imported: to look into it,
+/// after [`inspect`] took it. `None` where it would have to be converted first.
+pub fn open_to_look(
+    confined: &Confined,
+    path: &Path,
+    named_chain: &[PathBuf],
+) -> Result<Option<Vec<OpenLayer>>, ImageError> {
+    let images = open_all(confined, path, named_chain)?;
+    let serving = ask(confined, &images)?.serving;
+    let mut layers = Vec::new();
+    for (image, how) in images.iter().zip(serving) {
+        let Serving::File { index, format } = how else {
+            return Ok(None);
+        };
+        let file = image.files.get(index);
+        let file = file.ok_or_else(|| other_question(path))?;
+        let copy = file.file.try_clone();
+        layers.push(OpenLayer {
+            file: copy
+                .map_err(ImageError::io("copy the descriptor of", path))?
+                .into(),
+            path: file.path.clone(),
+            format,
+        });
+    }
+    Ok((layers.len() == images.len()).then_some(layers))
+}
+
 /// How much of the qcow2 file `overlay` is written, not counting what lies below it. The overlay
 /// must not be in use.
 pub fn allocated_map(confined: &Confined, overlay: &Path) -> Result<AllocatedMap, ImageError> {

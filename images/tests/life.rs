@@ -15,7 +15,7 @@ use fixture::{confined, qemu_img, qemu_io};
 use lifeboat_images::{
     CapturedVolume, Changed, Container, Damage, Effort, Extent, Format, ImageError, Position,
     Reading, Verification, allocated_map, create_overlay, import, is_untouched, open_read_only,
-    quick_verify, verify,
+    quick_verify, readmit, verify,
 };
 use proptest::prelude::*;
 
@@ -203,6 +203,33 @@ fn a_lost_tree_is_made_again_and_without_one_the_whole_file_is_suspect() {
         }
     );
     assert_eq!(kept(), 0, "a tree of other bytes was kept");
+}
+
+#[test]
+fn a_copy_is_the_same_volume_and_a_changed_one_is_not() {
+    let directory = fixture::scratch();
+    let image = directory.path().join("a.raw");
+    fixture::raw_disk(&image);
+    let volume = take_in(&image);
+    let again = || readmit(&volume, &trees(&image), &QUIETLY);
+    let copy = directory.path().join("copy.raw");
+    std::fs::copy(&image, &copy).unwrap();
+    std::fs::rename(&copy, &image).unwrap();
+    assert!(!is_untouched(&volume));
+    let now = again().unwrap();
+    assert!(is_untouched(&now) && now.blake3 == volume.blake3);
+    assert_ne!(now.sources[0].inode, volume.sources[0].inode);
+    assert_eq!(now.sources[0], now.served[0].file);
+
+    fixture::patch(&image, 99, b"other");
+    let range = Extent {
+        start: 0,
+        length: 1 << 20,
+    };
+    let ranges = vec![range];
+    assert_eq!(changed(again().map(|_| ())), Changed::Content { ranges });
+    fixture::set_length(&image, 1 << 20);
+    assert!(matches!(changed(again().map(|_| ())), Changed::Size { .. }));
 }
 
 #[test]

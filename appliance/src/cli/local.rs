@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Context;
 use lifeboat_bootorder::{MachineFolder, Options, machine_identity};
 use lifeboat_drivers::{GuestReport, InjectRequest, NicIdentity, Target};
-use lifeboat_images::{Filesystem, Inspection};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,63 +30,16 @@ pub async fn check(state_dir: &Path, format: Format) -> anyhow::Result<bool> {
     Ok(fitness.fit)
 }
 
-async fn detect(host: &Host) -> anyhow::Result<Verdict> {
+pub async fn detect(host: &Host) -> anyhow::Result<Verdict> {
     let kernel_dir = host.kernel_dir.clone();
     Ok(tokio::task::spawn_blocking(move || accelerator::detect(&kernel_dir)).await?)
-}
-
-/// `lifeboat image inspect`.
-pub fn inspect(file: &Path, backing: &[PathBuf], format: Format) -> anyhow::Result<bool> {
-    let inspection = lifeboat_images::inspect(&confined::launcher(), file, backing)?;
-    output::print(format, &inspection, || inspection_text(&inspection))
-}
-
-fn inspection_text(inspection: &Inspection) -> String {
-    let mut lines = vec![
-        format!("file        {}", inspection.path.display()),
-        format!("format      {}", inspection.format),
-        format!(
-            "disk        {} MiB, {} MiB allocated",
-            inspection.virtual_size >> 20,
-            inspection.allocated_size >> 20
-        ),
-        format!("partitions  {:?}", inspection.partition_table),
-    ];
-    for partition in &inspection.partitions {
-        let filesystem = partition
-            .filesystem
-            .as_ref()
-            .map(filesystem_text)
-            .unwrap_or_default();
-        lines.push(format!(
-            "  {:>2}  {:>8} MiB at {:>12}  {filesystem}",
-            partition.number,
-            partition.size >> 20,
-            partition.start
-        ));
-    }
-    lines.extend(
-        inspection
-            .risks
-            .iter()
-            .map(|risk| format!("risk        {}", printable(risk))),
-    );
-    lines.join("\n") + "\n"
-}
-
-fn filesystem_text(filesystem: &Filesystem) -> String {
-    printable(
-        &serde_json::to_value(filesystem)
-            .map(|value| value.to_string())
-            .unwrap_or_default(),
-    )
 }
 
 /// Scratch folders in use: an interrupt ends this program without unwinding.
 static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Scratch space of one command, removed at its end.
-fn scratch(beside: &Path, prefix: &str) -> anyhow::Result<tempfile::TempDir> {
+pub fn scratch(beside: &Path, prefix: &str) -> anyhow::Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new()
         .prefix(prefix)
         .tempdir_in(beside)

@@ -2,6 +2,7 @@
 //! to standard output, progress to standard error.
 
 mod connect;
+mod image;
 mod knobs;
 mod local;
 mod order;
@@ -12,8 +13,12 @@ mod remote;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use image::ImageCommand;
+
+use crate::integrity::{BeforeBoot, Settings};
 
 /// Boots a whole site on one host from the captured volumes of its machines.
 #[derive(Debug, Parser)]
@@ -74,7 +79,7 @@ enum Command {
     },
     /// Captured images.
     #[command(subcommand)]
-    Image(ImageCommand),
+    Image(image::ImageCommand),
     /// Inject virtio drivers into one disk; the disk stays untouched.
     Inject(Inject),
 }
@@ -84,9 +89,43 @@ struct Serve {
     /// Address for HTTPS, for example 127.0.0.1:8443.
     #[arg(long)]
     listen: Option<SocketAddr>,
+    /// How long after its last reading a captured volume is read again in the
+    /// background, for example `7d`, `36h`; `never` to leave it.
+    #[arg(long, env = "LIFEBOAT_VERIFY_EVERY", default_value = "7d", value_parser = span)]
+    verify_every: Span,
+    /// How old the last reading of a captured volume may be when a session
+    /// starts; an older volume is read first. `never`: it is never too old.
+    #[arg(long, env = "LIFEBOAT_VERIFY_MAX_AGE", default_value = "8d", value_parser = span)]
+    verify_max_age: Span,
     /// Ends with standard input; used by commands that find no daemon.
     #[arg(long, hide = true)]
     private: bool,
+}
+
+/// A time, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span(Option<Duration>);
+
+fn span(text: &str) -> Result<Span, String> {
+    if text == "never" {
+        return Ok(Span(None));
+    }
+    let wrong = || "expected a time such as `7d`, `36h`, `90m`, `10s`, or `never`".to_owned();
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let duration = span.to_duration(days).map_err(|_| wrong())?;
+    Duration::try_from(duration)
+        .map(|time| Span(Some(time)))
+        .map_err(|_| wrong())
+}
+
+impl Serve {
+    fn integrity(&self) -> Settings {
+        Settings {
+            every: self.verify_every.0,
+            max_age: self.verify_max_age.0.unwrap_or(Duration::MAX),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,6 +177,10 @@ struct Run {
     /// Take a captured volume that changed since its import as a new one.
     #[arg(long)]
     accept_changed: bool,
+    /// Which captured volumes are read, and compared with their import, before
+    /// any machine starts.
+    #[arg(long, value_enum, default_value_t)]
+    verify: BeforeBoot,
 }
 
 #[derive(Debug, Subcommand)]
@@ -165,18 +208,6 @@ enum SessionCommand {
     Stop {
         /// Its id.
         session: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum ImageCommand {
-    /// Format, size, chain, partitions, risks; refuses hostile images.
-    Inspect {
-        /// The image; of several files the first, or the descriptor.
-        file: PathBuf,
-        /// A file below the image, nearest first; may be repeated.
-        #[arg(long)]
-        backing: Vec<PathBuf>,
     },
 }
 
@@ -274,11 +305,12 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
     };
     match command {
         Command::Check => local::check(&state_dir, format).await,
-        Command::Serve(Serve { listen, private }) => {
+        Command::Serve(serve) => {
             let options = crate::daemon::ServeOptions {
                 state_dir,
-                listen,
-                private,
+                integrity: serve.integrity(),
+                listen: serve.listen,
+                private: serve.private,
             };
             crate::daemon::serve(options).await.map(|()| true)
         }
@@ -298,9 +330,18 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
         Command::Recover(run) => remote.session(run, crate::report::Mode::Recovery).await,
         Command::Session(command) => remote.sessions(command).await,
         Command::Report { session } => remote.report(&session).await,
-        Command::Image(ImageCommand::Inspect { file, backing }) => {
-            local::inspect(&file, &backing, format)
+        Command::Image(ImageCommand::Inspect {
+            file,
+            backing,
+            no_os,
+        }) => {
+            let look = image::inspect(&state_dir, &file, backing, !no_os, format);
+            local::interruptible(look).await
         }
+        Command::Image(ImageCommand::Verify { what, resume, .. }) => match what {
+            Some(what) => remote.verify(&what, resume).await,
+            None => remote.volumes().await,
+        },
         Command::Inject(inject) => {
             local::interruptible(local::inject(&state_dir, inject, format)).await
         }
@@ -315,6 +356,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_words_of_people() {
+        let seconds = |text: &str| span(text).unwrap().0.map(|time| time.as_secs());
+        assert_eq!(seconds("7d"), Some(604_800));
+        assert_eq!(seconds("36h"), Some(129_600));
+        assert_eq!(seconds("10s"), Some(10));
+        assert_eq!(seconds("0s"), Some(0));
+        assert_eq!(seconds("never"), None);
+        for wrong in ["", "7", "soon", "-1d", "1y"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

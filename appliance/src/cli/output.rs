@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Format;
 use crate::daemon::WrongUse;
+use crate::integrity::VolumeStatus;
 use crate::prepare::PreparedMachine;
 use crate::report::printable;
 use crate::site::Site;
@@ -51,7 +52,7 @@ pub fn sites(sites: &[SiteRecord]) -> String {
     })
 }
 
-pub fn site(site: &Site, words: &[OperatorWord]) -> String {
+pub fn site(site: &Site, words: &[OperatorWord], captured: &[VolumeStatus]) -> String {
     let mut out = format!("site {}  ({})\n", site.name, site.file.display());
     for network in &site.networks {
         let gateway = network
@@ -78,7 +79,12 @@ pub fn site(site: &Site, words: &[OperatorWord]) -> String {
             let _ = writeln!(out, "      nic {} on {} {address}", nic.mac, nic.network);
         }
         for volume in &machine.volumes {
-            let _ = writeln!(out, "      volume {}", volume.display());
+            let known = captured.iter().find(|status| status.volume == *volume);
+            let known = known.map_or_else(
+                || format!("{}  (not imported yet)", volume.display()),
+                super::image::status_text,
+            );
+            let _ = writeln!(out, "      volume {known}");
         }
     }
     for word in words {

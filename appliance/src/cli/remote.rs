@@ -17,6 +17,7 @@ use crate::daemon::WrongUse;
 use crate::daemon::api::{AddSite, OrderRequest, SessionRequest};
 use crate::daemon::client::Client;
 use crate::events::Event;
+use crate::integrity::VolumeStatus;
 use crate::prepare::{PrepareOptions, PreparedMachine};
 use crate::report::{Mode, Report};
 use crate::session::plan::QEMU_OVERHEAD_MIB;
@@ -56,11 +57,17 @@ impl Remote {
                 let words: Vec<OperatorWord> = client
                     .call(Method::GET, &format!("/sites/{name}/operator"), &())
                     .await?;
+                let mut captured: Vec<VolumeStatus> =
+                    client.call(Method::GET, "/volumes", &()).await?;
+                let of_site =
+                    |path: &PathBuf| site.machines.iter().any(|m| m.volumes.contains(path));
+                captured.retain(|status| of_site(&status.volume));
                 let mut value = serde_json::to_value(&site)?;
                 if let Value::Object(keys) = &mut value {
                     keys.insert("operator".into(), serde_json::to_value(&words)?);
+                    keys.insert("captured_volumes".into(), serde_json::to_value(&captured)?);
                 }
-                self.print(&value, || output::site(&site, &words))
+                self.print(&value, || output::site(&site, &words, &captured))
             }
             SiteCommand::Remove { name } => {
                 let () = client
@@ -78,7 +85,10 @@ impl Remote {
     pub async fn prepare(&self, site: &str, accept_changed: bool) -> anyhow::Result<bool> {
         self.with(async |client| {
             let name = resolve(client, site).await?;
-            let options = PrepareOptions { accept_changed };
+            let options = PrepareOptions {
+                accept_changed,
+                ..PrepareOptions::default()
+            };
             let value = watched(client, &format!("/sites/{name}/prepare"), &options).await?;
             let prepared: Vec<PreparedMachine> = serde_json::from_value(value)?;
             self.print(&prepared, || output::prepared(&prepared))
@@ -117,6 +127,7 @@ impl Remote {
             let name = resolve(client, &run.site).await?;
             let prepare = PrepareOptions {
                 accept_changed: run.accept_changed,
+                verify: run.verify,
             };
             let value = watched(
                 client,
@@ -194,7 +205,7 @@ impl Remote {
         .await
     }
 
-    async fn with(
+    pub async fn with(
         &self,
         work: impl AsyncFnOnce(&Client) -> anyhow::Result<bool>,
     ) -> anyhow::Result<bool> {
@@ -204,14 +215,18 @@ impl Remote {
         result
     }
 
-    fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<bool> {
+    pub fn print(
+        &self,
+        value: &impl Serialize,
+        text: impl FnOnce() -> String,
+    ) -> anyhow::Result<bool> {
         output::print(self.format, value, text)
     }
 }
 
 /// Shows events until the result. An interrupt asks the session to stop and
 /// goes on waiting for its end, so that nothing is left behind.
-async fn watched(client: &Client, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
+pub async fn watched(client: &Client, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
     let session = Arc::new(Mutex::new(None::<String>));
     let mut progress = Progress::new();
     let noted = session.clone();
@@ -280,7 +295,7 @@ fn answer(mut value: Value) -> anyhow::Result<Answer> {
 }
 
 /// A file is registered and becomes its name; a name stays.
-async fn resolve(client: &Client, site: &str) -> anyhow::Result<String> {
+pub async fn resolve(client: &Client, site: &str) -> anyhow::Result<String> {
     let path = Path::new(site);
     if path.exists() {
         return Ok(add(client, path).await?.name);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use super::{Appliance, WrongUse, is_wrong_use};
+use super::{Appliance, WrongUse, is_wrong_use, volumes};
 use crate::events::{Event, Events, chain};
 use crate::operator::Changes;
 use crate::prepare::PrepareOptions;
@@ -76,6 +76,9 @@ pub fn router(appliance: Appliance) -> Router {
             get(operator).post(change_operator),
         )
         .route("/sites/{name}/sessions", post(session))
+        .route("/sites/{name}/verify", post(volumes::verify_site))
+        .route("/volumes", get(volumes::list))
+        .route("/volumes/verify", post(volumes::verify_file))
         .route("/sessions", get(list_sessions))
         .route("/sessions/{id}", get(show_session))
         .route("/sessions/{id}/start", post(start_session))
@@ -84,7 +87,8 @@ pub fn router(appliance: Appliance) -> Router {
     Router::new().nest("/api/v1", v1).with_state(appliance)
 }
 
-struct Failure(anyhow::Error);
+/// A request that failed.
+pub(super) struct Failure(anyhow::Error);
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
@@ -111,7 +115,7 @@ impl IntoResponse for Failure {
     }
 }
 
-type Answer<T> = Result<Json<T>, Failure>;
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
 
 async fn status(State(appliance): State<Appliance>) -> Json<serde_json::Value> {
     let verdict = appliance.verdict().await;
@@ -167,6 +171,7 @@ async fn order(
         let site = appliance.site(&name).await?;
         let options = PrepareOptions {
             accept_changed: request.accept_changed,
+            ..PrepareOptions::default()
         };
         let prepared = appliance.prepare(&site, options, &events).await?;
         let analysis = appliance.analysis(&site, &prepared, &events).await?;
@@ -285,7 +290,7 @@ fn no_session(id: &str) -> Failure {
 
 /// Runs `work` in a task of its own, so that it goes on when the asker leaves,
 /// and streams what it says.
-fn stream<F, W>(appliance: &Appliance, work: F) -> Response
+pub(super) fn stream<F, W>(appliance: &Appliance, work: F) -> Response
 where
     F: FnOnce(Events) -> W,
     W: Future<Output = anyhow::Result<serde_json::Value>> + Send + 'static,

@@ -5,6 +5,7 @@ pub mod client;
 mod https;
 mod operations;
 mod serve;
+pub mod volumes;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,6 +20,7 @@ use crate::accelerator::{self, Verdict};
 use crate::events::Events;
 use crate::host::Host;
 use crate::hypervisor::Hypervisor;
+use crate::integrity::{Integrity, Settings};
 use crate::session::SessionPlan;
 use crate::session::supervise::Supervisor;
 use crate::store::Store;
@@ -34,6 +36,8 @@ pub struct Appliance {
     pub hypervisor: Hypervisor,
     /// Preparing writes to shared places, so one request does it at a time.
     pub preparing: Arc<tokio::sync::Mutex<()>>,
+    /// Who reads captured volumes again, and when.
+    pub integrity: Arc<Integrity>,
     verdict: Arc<OnceCell<Verdict>>,
     /// Sessions with a driver, and how to stop them.
     active: Arc<Mutex<HashMap<String, watch::Sender<StopRequest>>>>,
@@ -56,7 +60,7 @@ impl Drop for Working {
 
 impl Appliance {
     /// Opens the state and takes nothing up yet.
-    pub async fn open(host: Host) -> anyhow::Result<Self> {
+    pub async fn open(host: Host, settings: Settings) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&host.state_dir).with_context(|| {
             format!(
                 "failed to make state directory `{}`",
@@ -70,6 +74,7 @@ impl Appliance {
             host: Arc::new(host),
             hypervisor: Hypervisor::start(),
             preparing: Arc::default(),
+            integrity: Arc::new(Integrity::new(settings)),
             verdict: Arc::default(),
             active: Arc::default(),
             ending: Arc::default(),

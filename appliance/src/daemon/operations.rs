@@ -127,6 +127,8 @@ impl Appliance {
             .context("libvirt's user for QEMU (`libvirt-qemu` or `qemu`) does not exist: install the package libvirt-daemon-system")?;
         session::plan::admit(site, &self.host, self.promised_mib().await?)?;
         let prepared = self.prepare(site, options, events).await?;
+        self.verify_before_boot(site, &prepared, options.verify, events)
+            .await?;
         let order = self.analysis(site, &prepared, events).await?.into_order();
         let verdict = self.verdict().await;
         let host = &self.host;

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Appliance, api, https};
 use crate::host::Host;
+use crate::integrity::{self, Settings};
 
 /// What a command tells its private daemon before it closes its input.
 pub const FAREWELL: &[u8] = b"done";
@@ -37,6 +38,8 @@ pub struct ServeOptions {
     pub listen: Option<SocketAddr>,
     /// Started by one command for its own life: end when standard input ends.
     pub private: bool,
+    /// When captured volumes are read again.
+    pub integrity: Settings,
 }
 
 /// The socket of the daemon of a state directory. Paths of sockets are short
@@ -69,10 +72,14 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     std::fs::create_dir_all(&host.run_dir)
         .with_context(|| format!("failed to make `{}`", host.run_dir.display()))?;
     let listener = listen(&socket_path(&host.state_dir))?;
-    let appliance = Appliance::open(host).await?;
+    let appliance = Appliance::open(host, options.integrity).await?;
     for recovered in crate::session::recover::recover(&appliance).await? {
         tracing::warn!(session = recovered.session, "{}", recovered.what);
         eprintln!("session {}: {}", recovered.session, recovered.what);
+    }
+    integrity::remove_unused_trees(&appliance).await?;
+    if !options.private {
+        integrity::start(&appliance);
     }
     let https = https::start(&appliance, options.listen).await?;
     let router = api::router(appliance.clone());

@@ -179,14 +179,18 @@ pub fn disk(captured: &CapturedVolume, overlay: &Path) -> anyhow::Result<Disk> {
 
 /// A captured volume alone, to look at.
 pub fn read_only_disk(captured: &CapturedVolume) -> anyhow::Result<Disk> {
-    let layers = lifeboat_images::open_read_only(captured)?.into_iter();
+    Ok(disk_of(lifeboat_images::open_read_only(captured)?))
+}
+
+/// Open layers as the micro-VM takes them.
+pub fn disk_of(layers: Vec<OpenLayer>) -> Disk {
     let layer = |layer: OpenLayer| Layer {
         file: layer.file,
         format: driver_format(layer.format),
     };
-    Ok(Disk {
-        layers: layers.map(layer).collect(),
-    })
+    Disk {
+        layers: layers.into_iter().map(layer).collect(),
+    }
 }
 
 /// An overlay over what QEMU is given of the volume.

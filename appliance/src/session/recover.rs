@@ -239,6 +239,7 @@ async fn watch_switch(appliance: &Appliance, plan: SessionPlan) -> String {
 mod tests {
     use super::*;
     use crate::host::Host;
+    use crate::integrity::Settings;
     use crate::store::Resource;
 
     struct Left {
@@ -250,7 +251,7 @@ mod tests {
     /// What a daemon that died left behind: a recovery with one disk.
     async fn left_in(state: SessionState) -> Left {
         let folder = tempfile::tempdir().unwrap();
-        let appliance = Appliance::open(Host::new(folder.path()).unwrap())
+        let appliance = Appliance::open(Host::new(folder.path()).unwrap(), Settings::default())
             .await
             .unwrap();
         let overlay = folder.path().join("disk.qcow2");
@@ -298,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn a_recovery_that_made_nothing_is_over() {
         let folder = tempfile::tempdir().unwrap();
-        let appliance = Appliance::open(Host::new(folder.path()).unwrap())
+        let appliance = Appliance::open(Host::new(folder.path()).unwrap(), Settings::default())
             .await
             .unwrap();
         let store = &appliance.store;

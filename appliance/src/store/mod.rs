@@ -3,6 +3,7 @@
 
 mod operator;
 mod records;
+mod verifications;
 
 pub use records::{Resource, SessionRecord, SessionState, SiteRecord};
 

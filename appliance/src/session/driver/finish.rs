@@ -2,13 +2,16 @@
 //! report.
 
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use lifeboat_images::{Position, Reading, Verification, verify};
+use lifeboat_images::{
+    CapturedVolume, ImageError, Position, Reading, Verification, quick_verify, verify,
+};
 use lifeboat_network::client::ClientError;
+use tokio::task::JoinError;
 
 use super::{Driver, End, IsolationLine, Mode, NetworkReport, Outcome, Report, Standing, schedule};
 use crate::accelerator::Accelerator;
@@ -25,6 +28,9 @@ const TAIL_LINES: usize = 20;
 /// Bytes of a console that are looked at for them.
 const TAIL_BYTES: u64 = 16 << 10;
 
+/// A captured volume, by its path in the site, that is not what it was at import.
+type Changed = (PathBuf, CapturedVolume, ImageError);
+
 impl Driver<'_> {
     pub(super) async fn report(
         mut self,
@@ -35,10 +41,12 @@ impl Driver<'_> {
         self.look_again().await;
         let (network, mut problems) = self.network(isolation).await;
         self.events.step("check captured volumes", &self.plan.site);
-        let sources_unchanged = self.sources_unchanged(end).await;
-        problems.extend(self.problems(end, sources_unchanged));
+        let changed = self.changed_volumes(end).await;
+        problems.extend(self.problems(end));
+        problems.extend(self.note_changed(&changed).await);
+        let unchanged = changed.is_ok_and(|changed| changed.is_empty());
         let store = &self.appliance.store;
-        let report = self.assemble(network, sources_unchanged, problems);
+        let report = self.assemble(network, unchanged, problems);
         store.put_report(&report.session, &report).await?;
         making::replace_file(
             &report.folder.join("report.json"),
@@ -119,7 +127,7 @@ impl Driver<'_> {
         Ok(wire.report())
     }
 
-    fn problems(&self, end: End, sources_unchanged: bool) -> Vec<String> {
+    fn problems(&self, end: End) -> Vec<String> {
         let mut problems = Vec::new();
         if end == End::Stopped {
             problems.push("the session was stopped before all machines were ready; captured volumes were looked at, but not read again".to_owned());
@@ -130,23 +138,37 @@ impl Driver<'_> {
                 problems.push(format!("machine `{}`: {reason}", report.name));
             }
         }
-        if !sources_unchanged {
-            problems.push("a captured volume is not what it was at import".into());
-        }
         problems
     }
 
     /// Who stops a session wants it gone now, not after hours of reading: then
     /// size and time of change have to do.
-    async fn sources_unchanged(&self, end: End) -> bool {
+    async fn changed_volumes(&self, end: End) -> Result<Vec<Changed>, JoinError> {
         let (plan, trees) = (self.plan.clone(), self.appliance.host.trees_dir());
         let (events, site) = (self.events.clone(), self.plan.site.clone());
         let check = move || {
             let progress =
                 |done, total| events.progress("check captured volumes", &site, done, total);
-            all_volumes_unchanged(&plan, end, &trees, &progress)
+            changed_volumes(&plan, end, &trees, &progress)
         };
-        tokio::task::spawn_blocking(check).await.unwrap_or(false)
+        tokio::task::spawn_blocking(check).await
+    }
+
+    /// No session starts on a damaged volume any more.
+    async fn note_changed(&self, changed: &Result<Vec<Changed>, JoinError>) -> Vec<String> {
+        let changed = match changed {
+            Ok(changed) => changed,
+            Err(error) => return vec![format!("the captured volumes were not looked at: {error}")],
+        };
+        let mut problems = Vec::new();
+        for (path, volume, error) in changed {
+            tracing::error!(%error, "captured volume changed");
+            if let Err(error) = self.appliance.note_changed(path, volume, error).await {
+                tracing::error!(error = format!("{error:#}"), "a damage was not recorded");
+            }
+            problems.push(error.to_string());
+        }
+        problems
     }
 
     fn assemble(
@@ -213,28 +235,30 @@ fn isolation_problems(isolation: &IsolationLine, mode: Mode) -> Vec<String> {
     problems
 }
 
-fn all_volumes_unchanged(
+fn changed_volumes(
     plan: &SessionPlan,
     end: End,
     trees: &Path,
     progress: &dyn Fn(u64, u64),
-) -> bool {
+) -> Vec<Changed> {
     let never = AtomicBool::new(false);
     let reading = Reading::fast(progress, &never);
-    let disks = plan.machines.iter().flat_map(|machine| &machine.disks);
-    // No short cut: every volume is looked at, so that each change is logged.
-    disks.fold(true, |unchanged, disk| {
-        let result = match end {
-            End::Settled => lifeboat_images::quick_verify(&disk.captured)
-                .and_then(|()| verify(&disk.captured, trees, Position::default(), &reading))
-                .and_then(Verification::into_result),
-            End::Stopped => lifeboat_images::quick_verify(&disk.captured),
-        };
-        if let Err(error) = &result {
-            tracing::error!(%error, "captured volume changed");
-        }
-        result.is_ok() && unchanged
-    })
+    let look = |volume: &CapturedVolume| match end {
+        End::Settled => quick_verify(volume)
+            .and_then(|()| verify(volume, trees, Position::default(), &reading))
+            .and_then(Verification::into_result),
+        End::Stopped => quick_verify(volume),
+    };
+    let disks = plan.machines.iter().flat_map(|planned| {
+        let volumes = planned.machine.volumes.iter();
+        volumes.zip(&planned.disks)
+    });
+    // No short cut: every volume is looked at, so that each change is told.
+    let changed = disks.filter_map(|(path, disk)| {
+        let error = look(&disk.captured).err()?;
+        Some((path.clone(), disk.captured.clone(), error))
+    });
+    changed.collect()
 }
 
 fn tail(path: &Path) -> Vec<String> {
