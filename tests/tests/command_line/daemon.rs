@@ -15,7 +15,7 @@ use crate::{SITE, with_site};
 const SOON: Duration = Duration::from_secs(30);
 
 /// Every route of the API: method, path below `/api/v1`.
-const ROUTES: [(&str, &str); 15] = [
+const ROUTES: [(&str, &str); 18] = [
     ("GET", "/status"),
     ("GET", "/sites"),
     ("POST", "/sites"),
@@ -26,6 +26,9 @@ const ROUTES: [(&str, &str); 15] = [
     ("GET", "/sites/small/operator"),
     ("POST", "/sites/small/operator"),
     ("POST", "/sites/small/sessions"),
+    ("POST", "/sites/small/verify"),
+    ("GET", "/volumes"),
+    ("POST", "/volumes/verify"),
     ("GET", "/sessions"),
     ("GET", "/sessions/x"),
     ("POST", "/sessions/x/stop"),
