@@ -259,7 +259,7 @@ impl ImageError {
             | Self::Confinement { path, .. }
             | Self::ReaderDied { path, .. }
             | Self::Tool { path, .. } => Some(path),
-            Self::Stopped => None,
+            Self::NoRoom { .. } | Self::Stopped => None,
         }
     }
 

@@ -28,6 +28,7 @@ mod hash_tree;
 mod inspection;
 mod integrity;
 mod overlay;
+mod package;
 #[cfg(feature = "reader")]
 mod partitions;
 mod printable;
@@ -53,6 +54,10 @@ pub use inspection::{
 };
 pub use integrity::{Effort, Reading};
 pub use overlay::create_overlay;
+pub use package::{
+    Algorithm, Digest, Member, Package, PackagedMachine, PackagedNic, disk_files, is_package,
+    read_package, require_manifest,
+};
 pub use verification::{
     Damage, Position, Verification, is_untouched, quick_verify, readmit, verify,
 };

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
@@ -14,6 +14,7 @@ use crate::convert::{self, Target};
 use crate::disk;
 use crate::error::{Refusal, RefusalKind};
 use crate::format::Container;
+use crate::package::{self, Package};
 use crate::partitions;
 use crate::structure;
 
@@ -83,6 +84,8 @@ fn answer(question: &Question, files: Vec<OwnedFd>) -> Answer {
         Task::Inspect => inspect(question, &given),
         Task::Map => map(question, &given),
         Task::Convert { from, limits } => convert(question, &given, from, limits),
+        Task::Package { archive } => package(&given, *archive),
+        Task::Manifest => manifest(&given),
         Task::Prove(attempts) => Ok(Answer::Proof(prove(attempts, walls, question))),
     };
     done.unwrap_or_else(Answer::Refused)
@@ -210,6 +213,34 @@ fn map(question: &Question, given: &Given) -> Result<Answer, Refusal> {
     disk::map_qcow2(part.copy()?, &populated)
         .map(Answer::Mapped)
         .map_err(|error| Refusal::damaged(format!("its metadata are unreadable ({error})")))
+}
+
+fn package(given: &Given, archive: bool) -> Result<Answer, Refusal> {
+    let Part { file, length, .. } = given.top()?;
+    let package = match archive {
+        true => package::archive::read(file, *length)?,
+        false => package::descriptor::parse(&text(file, package::descriptor::LONGEST)?)?,
+    };
+    Ok(Answer::Package(package))
+}
+
+fn manifest(given: &Given) -> Result<Answer, Refusal> {
+    let text = text(&given.top()?.file, package::manifest::LONGEST)?;
+    let digests = package::manifest::parse(&text)?;
+    Ok(Answer::Package(Package {
+        digests,
+        ..Package::default()
+    }))
+}
+
+fn text(file: &File, longest: u64) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::new();
+    let read = file.take(longest + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Refusal::damaged(format!("it cannot be read ({error})")))?;
+    if bytes.len() as u64 > longest {
+        return Err(Refusal::absurd(format!("it has more than {longest} bytes")));
+    }
+    Ok(bytes)
 }
 
 fn prove(attempts: &Attempts, walls: Walls, question: &Question) -> Proof {

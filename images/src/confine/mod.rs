@@ -35,6 +35,7 @@ use crate::conversion::{Checkpoint, ConversionLimits};
 use crate::error::Refusal;
 use crate::format::{Container, Format};
 use crate::inspection::{AllocatedMap, Filesystem, Firmware, Partition, PartitionTable};
+use crate::package::Package;
 
 /// Bounds on one confined child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +98,10 @@ pub(crate) enum Task {
         from: Checkpoint,
         limits: ConversionLimits,
     },
+    /// Read an OVF descriptor, or the archive that contains one.
+    Package { archive: bool },
+    /// Read the manifest of an OVF package.
+    Manifest,
     /// Try what the walls forbid.
     Prove(Attempts),
 }
@@ -119,6 +124,7 @@ pub(crate) enum Answer {
     /// Bytes of the disk, all of them written.
     Converted(u64),
     Mapped(AllocatedMap),
+    Package(Package),
     Refused(Refusal),
     Proof(Proof),
     /// Only QEMU can read this one: ask again with `with_qemu`.
