@@ -89,11 +89,11 @@ impl Disk for ContentDisk {
 }
 
 /// Cuts the range of a read at the borders of blocks of `unit` bytes: block, offset in it, piece.
-pub(crate) fn by_blocks<'b>(
+pub(crate) fn by_blocks(
     offset: u64,
-    buffer: &'b mut [u8],
+    buffer: &mut [u8],
     unit: u64,
-) -> impl Iterator<Item = (u64, u64, &'b mut [u8])> {
+) -> impl Iterator<Item = (u64, u64, &mut [u8])> {
     let mut rest = buffer;
     let mut at = offset;
     std::iter::from_fn(move || {

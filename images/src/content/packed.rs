@@ -42,9 +42,53 @@ impl BufRead for Input {
     }
 }
 
+/// One stream of an xz file. The reader of the crate goes on beyond the end of a stream.
+struct XzStream {
+    input: Input,
+    stream: xz2::stream::Stream,
+    ended: bool,
+}
+
+impl XzStream {
+    fn new(input: Input) -> io::Result<Self> {
+        let stream = xz2::stream::Stream::new_stream_decoder(XZ_MEMORY, 0)?;
+        Ok(Self {
+            input,
+            stream,
+            ended: false,
+        })
+    }
+}
+
+impl Read for XzStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !self.ended {
+            let input = self.input.fill_buf()?;
+            if input.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let (before_in, before_out) = (self.stream.total_in(), self.stream.total_out());
+            let status = self
+                .stream
+                .process(input, buffer, xz2::stream::Action::Run)?;
+            let taken = self.stream.total_in() - before_in;
+            let given = self.stream.total_out() - before_out;
+            self.input.consume(taken as usize);
+            self.ended = status == xz2::stream::Status::StreamEnd;
+            if given > 0 || buffer.is_empty() {
+                return Ok(given as usize);
+            }
+            if status == xz2::stream::Status::MemNeeded {
+                return Err(io::Error::other("more memory is needed"));
+            }
+        }
+        Ok(0)
+    }
+}
+
 enum Member {
     Gzip(Box<flate2::bufread::GzDecoder<Input>>),
-    Xz(Box<xz2::bufread::XzDecoder<Input>>),
+    Xz(Box<XzStream>),
     Zstd(Box<zstd::stream::read::Decoder<'static, Input>>),
     Bzip2(Box<bzip2::bufread::BzDecoder<Input>>),
 }
@@ -137,10 +181,7 @@ impl Unpacker {
         Ok(Some(match self.container {
             Container::Gzip => Member::Gzip(Box::new(flate2::bufread::GzDecoder::new(input))),
             Container::Bzip2 => Member::Bzip2(Box::new(bzip2::bufread::BzDecoder::new(input))),
-            Container::Xz => {
-                let stream = xz2::stream::Stream::new_stream_decoder(XZ_MEMORY, 0)?;
-                Member::Xz(Box::new(xz2::bufread::XzDecoder::new_stream(input, stream)))
-            }
+            Container::Xz => Member::Xz(Box::new(XzStream::new(input)?)),
             Container::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?.single_frame();
                 decoder.window_log_max(ZSTD_WINDOW)?;
@@ -188,7 +229,7 @@ impl Member {
     fn input(&self) -> &Input {
         match self {
             Self::Gzip(decoder) => decoder.get_ref(),
-            Self::Xz(decoder) => decoder.get_ref(),
+            Self::Xz(decoder) => &decoder.input,
             Self::Zstd(decoder) => decoder.get_ref(),
             Self::Bzip2(decoder) => decoder.get_ref(),
         }
@@ -197,7 +238,7 @@ impl Member {
     fn into_input(self) -> Input {
         match self {
             Self::Gzip(decoder) => decoder.into_inner(),
-            Self::Xz(decoder) => decoder.into_inner(),
+            Self::Xz(decoder) => decoder.input,
             Self::Zstd(decoder) => decoder.finish(),
             Self::Bzip2(decoder) => decoder.into_inner(),
         }

@@ -49,7 +49,9 @@ impl QemuIoDisk {
     /// `layers`, nearest first, must survive `exec`.
     pub(crate) fn open(layers: &[(Format, &File)]) -> Result<Self, Refusal> {
         let graph = block_graph(layers);
-        let info = info(&graph)?;
+        // `qemu-img info` opens no backing files, not even named ones.
+        let top = block_graph(layers.get(..1).unwrap_or_default());
+        let info = info(&top)?;
         only_named(&info, layers.len() > 1)?;
         let mut process = Command::new(QEMU_IO)
             .args(["-r", "--image-opts", &graph])
@@ -213,6 +215,13 @@ fn translate(complaint: &[u8]) -> Refusal {
             RefusalKind::Damaged,
             "it was in use when it was copied: its log must be replayed first",
             "replay a copy with `qemu-img check -r all` and give that",
+        );
+    }
+    if text.contains("temporarily unavailable") || text.contains("Cannot allocate memory") {
+        return Refusal::new(
+            RefusalKind::NotReadable,
+            "QEMU's tools got too little memory or too few threads to read it",
+            "try again when this host is less busy",
         );
     }
     if text.contains("truncated") || text.contains("end of file") {
