@@ -1,4 +1,4 @@
-//! Offline injection of virtio drivers into captured Linux machines.
+//! Offline injection of virtio drivers into captured machines, Linux and Windows.
 //!
 //! The host side ([`host`]) boots a purpose-built micro-VM on the volumes; the
 //! injector ([`init`]) is its only process. What it decides is pure logic over
@@ -15,6 +15,7 @@ pub mod initrd;
 pub mod module_file;
 pub mod partition_table;
 pub mod report;
+pub mod windows;
 
 #[cfg(feature = "host")]
 pub use host::{Accelerator, Disk, Format, Layer, MicroVm, MicroVmError, inspect, prepare};

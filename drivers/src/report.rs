@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::windows::report::{WindowsRefusal, WindowsReport};
+
 /// The virtual disk bus that the prepared machine will boot from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
@@ -237,6 +239,9 @@ pub struct GuestReport {
     pub packages: Vec<String>,
     /// Whether cloud-init is installed.
     pub cloud_init: bool,
+    /// Windows, when the guest is one.
+    #[serde(default)]
+    pub windows: Option<WindowsReport>,
     /// Odd things that do not stop an injection.
     pub warnings: Vec<String>,
 }
@@ -394,7 +399,7 @@ pub enum Outcome {
     },
 }
 
-fn offer(fallback: Option<&Fallback>) -> String {
+pub(crate) fn offer(fallback: Option<&Fallback>) -> String {
     let Some(fallback) = fallback else {
         return ", and no other hardware that Lifeboat offers fits it either".to_owned();
     };
@@ -418,6 +423,11 @@ impl Refusal {
             Self::NoVirtio { fallback, .. } | Self::UnifiedKernelImage { fallback, .. } => {
                 fallback.as_ref()
             }
+            Self::Windows {
+                why:
+                    WindowsRefusal::NoDriver { fallback, .. }
+                    | WindowsRefusal::NoInboxDriver { fallback, .. },
+            } => fallback.as_ref(),
             _ => None,
         }
     }
@@ -473,10 +483,10 @@ pub enum Refusal {
         detail: String,
     },
     /// Windows.
-    #[error("{partition} holds NTFS; Windows guests are not supported yet")]
+    #[error("{why}")]
     Windows {
-        /// Which partition.
-        partition: String,
+        /// What stands against it.
+        why: WindowsRefusal,
     },
     /// A filesystem that cannot be mounted by the micro-VM.
     #[error("{partition} holds {filesystem}, which the injector cannot mount ({detail})")]

@@ -66,11 +66,33 @@ pub(crate) fn damaged(offset: u32, what: &'static str) -> EditError {
     }
 }
 
+/// One change that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edited {
+    /// What was done.
+    pub action: Action,
+    /// The key, below the root.
+    pub path: String,
+    /// The value, for changes of values; the default value has an empty name.
+    pub value: Option<String>,
+}
+
+/// What was done to a key or a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It was not there.
+    Added,
+    /// It had another type or other data.
+    Changed,
+    /// It is there no more.
+    Removed,
+}
+
 /// A hive that is being changed.
 #[derive(Debug)]
 pub struct Editor {
     hive: Hive,
-    original: Vec<u8>,
+    edits: Vec<Edited>,
     /// Cells that earlier changes left, with their sizes.
     free: Vec<(u32, u32)>,
     is_changed: bool,
@@ -80,27 +102,26 @@ pub struct Editor {
 impl Editor {
     /// Takes a hive and the logs beside it, in any sequence; applies the logs and checks the whole
     /// structure.
-    pub fn open(bytes: Vec<u8>, logs: &[Vec<u8>]) -> Result<Self, EditError> {
+    pub fn open(mut bytes: Vec<u8>, logs: &[Vec<u8>]) -> Result<Self, EditError> {
         if bytes.get(..4) != Some(b"regf") || bytes.len() < BASE {
             return Err(EditError::NotAHive);
         }
-        let mut whole = bytes.clone();
-        let is_replayed = match replay::apply(&mut whole, logs) {
+        let is_replayed = match replay::apply(&mut bytes, logs) {
             Replay::Clean => false,
             Replay::Entries(last) => {
-                put(&mut whole, 40, &last.bins.to_le_bytes());
-                set_sequence(&mut whole, last.sequence.wrapping_add(1));
+                put(&mut bytes, 40, &last.bins.to_le_bytes());
+                set_sequence(&mut bytes, last.sequence.wrapping_add(1));
                 true
             }
             Replay::Sectors => return Err(EditError::OldLog),
             Replay::Missing if replay::are_old(logs) => return Err(EditError::OldLog),
             Replay::Missing => return Err(EditError::LogsMissing),
         };
-        let hive = Hive::of(whole, false);
+        let hive = Hive::of(bytes, false);
         check::whole(&hive)?;
         Ok(Self {
-            original: if is_replayed { Vec::new() } else { bytes },
             hive,
+            edits: Vec::new(),
             free: Vec::new(),
             is_changed: false,
             is_replayed,
@@ -125,12 +146,25 @@ impl Editor {
     /// The whole file, marked as written out completely; its logs must be emptied.
     pub fn finish(mut self) -> Vec<u8> {
         if !self.is_changed() {
-            return self.original;
+            return self.hive.bytes;
         }
         let sequence = u32_at(&self.hive.bytes, 4).unwrap_or(0);
         let next = sequence.wrapping_add(u32::from(self.is_changed));
         set_sequence(&mut self.hive.bytes, next);
         self.hive.bytes
+    }
+
+    /// The changes that were made, in order; what the logs held is not among them.
+    pub fn edits(&self) -> &[Edited] {
+        &self.edits
+    }
+
+    fn note(&mut self, action: Action, path: &str, value: Option<&str>) {
+        self.edits.push(Edited {
+            action,
+            path: path.to_owned(),
+            value: value.map(str::to_owned),
+        });
     }
 
     /// Makes sure that a key exists, with those above it.
@@ -146,10 +180,14 @@ impl Editor {
             });
         }
         let node = self.key_made(path)?;
-        match self.find_value(node, name)? {
-            Some((_, at)) => self.replace_value(node, at, kind, data),
-            None => self.add_value(node, name, kind, data),
+        let done = match self.find_value(node, name)? {
+            Some((_, at)) => self.replace_value(node, at, kind, data)?,
+            None => Some(self.add_value(node, name, kind, data)?),
+        };
+        if let Some(action) = done {
+            self.note(action, path, Some(name));
         }
+        Ok(())
     }
 
     /// Takes a value away; whether it was there.
@@ -161,6 +199,7 @@ impl Editor {
             return Ok(false);
         };
         self.drop_value(node, index, at)?;
+        self.note(Action::Removed, path, Some(name));
         Ok(true)
     }
 
@@ -184,6 +223,7 @@ impl Editor {
         self.unlink(parent, node)?;
         self.share_security(self.field(node, 44)?, -1)?;
         self.release(node)?;
+        self.note(Action::Removed, path, None);
         Ok(true)
     }
 
@@ -224,10 +264,19 @@ impl Editor {
 
     fn key_made(&mut self, path: &str) -> Result<u32, EditError> {
         let mut node = self.root();
+        let mut walked = String::new();
         for name in path.split('\\').filter(|name| !name.is_empty()) {
+            if !walked.is_empty() {
+                walked.push('\\');
+            }
+            walked.push_str(name);
             node = match self.find_below(node, name)? {
                 Some(below) => below,
-                None => self.add_key(node, name)?,
+                None => {
+                    let below = self.add_key(node, name)?;
+                    self.note(Action::Added, &walked, None);
+                    below
+                }
             };
         }
         Ok(node)
@@ -296,7 +345,7 @@ impl Editor {
         name: &str,
         kind: u32,
         data: &[u8],
-    ) -> Result<(), EditError> {
+    ) -> Result<Action, EditError> {
         let (text, is_narrow) = encode_name(name)?;
         let mut offsets = self.value_offsets(node)?;
         let mut value = vec![0; 20];
@@ -309,7 +358,8 @@ impl Editor {
         offsets.push(at);
         self.put_values(node, &offsets)?;
         self.raise(node, 60, wide_length(name))?;
-        self.raise(node, 64, data.len() as u32)
+        self.raise(node, 64, data.len() as u32)?;
+        Ok(Action::Added)
     }
 
     fn replace_value(
@@ -318,14 +368,15 @@ impl Editor {
         at: u32,
         kind: u32,
         data: &[u8],
-    ) -> Result<(), EditError> {
+    ) -> Result<Option<Action>, EditError> {
         let now = self.hive.value_at(at).ok_or(damaged(at, "a value"))?;
         if now.kind == kind && now.data == data {
-            return Ok(());
+            return Ok(None);
         }
         self.release_data(at)?;
         self.put_data(at, kind, data)?;
-        self.raise(node, 64, data.len() as u32)
+        self.raise(node, 64, data.len() as u32)?;
+        Ok(Some(Action::Changed))
     }
 
     fn drop_value(&mut self, node: u32, index: usize, at: u32) -> Result<(), EditError> {

@@ -9,7 +9,7 @@ mod edit;
 mod format;
 mod replay;
 
-pub use edit::{EditError, Editor, LARGEST_VALUE};
+pub use edit::{Action, EditError, Edited, Editor, LARGEST_VALUE};
 pub use format::{Hive, HiveError, Key, Value};
 
 /// Types of registry values.

@@ -41,13 +41,7 @@ pub trait Sink {
 
 /// Writes the machine folder to a sink; the answer holds warnings.
 pub fn extract(root: &Root, limits: Limits, sink: &mut dyn Sink) -> io::Result<Vec<String>> {
-    let mut walk = Extraction {
-        root,
-        sink,
-        limits,
-        files: 0,
-        warnings: Vec::new(),
-    };
+    let mut walk = Extraction::new(root, limits, sink);
     let mut left = limits.configuration;
     walk.tree("etc", &|_| true, &mut left, 0)?;
     walk.tree("usr/lib/systemd/system", &is_unit, &mut left, 0)?;
@@ -57,7 +51,8 @@ pub fn extract(root: &Root, limits: Limits, sink: &mut dyn Sink) -> io::Result<V
     Ok(walk.warnings)
 }
 
-struct Extraction<'a> {
+/// Emits files of a guest as long as they fit.
+pub(crate) struct Extraction<'a> {
     root: &'a Root,
     sink: &'a mut dyn Sink,
     limits: Limits,
@@ -65,7 +60,21 @@ struct Extraction<'a> {
     warnings: Vec<String>,
 }
 
-impl Extraction<'_> {
+impl<'a> Extraction<'a> {
+    pub(crate) fn new(root: &'a Root, limits: Limits, sink: &'a mut dyn Sink) -> Self {
+        Self {
+            root,
+            sink,
+            limits,
+            files: 0,
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(crate) fn into_warnings(self) -> Vec<String> {
+        self.warnings
+    }
+
     fn tree(
         &mut self,
         directory: &str,
@@ -92,7 +101,7 @@ impl Extraction<'_> {
     }
 
     /// Emits one file where it is wanted and fits.
-    fn one(&mut self, path: &str, largest: u64, left: &mut u64) -> io::Result<()> {
+    pub(crate) fn one(&mut self, path: &str, largest: u64, left: &mut u64) -> io::Result<()> {
         let Ok(Some(file)) = self.root.open_file(path) else {
             return Ok(());
         };

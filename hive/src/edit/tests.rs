@@ -71,6 +71,36 @@ fn what_is_written_is_read_again_and_nothing_else_changes() {
 }
 
 #[test]
+fn changes_are_noted() {
+    let bytes = edit(smallest(), |editor| {
+        editor.set("a", "v", kind::NUMBER, &[0; 4]).unwrap();
+        editor.ensure_key("b\\c").unwrap();
+    });
+    let mut editor = Editor::open(bytes, &[]).unwrap();
+    editor.set("a", "v", kind::NUMBER, &[0; 4]).unwrap();
+    assert_eq!(editor.edits(), []);
+    editor.set("a", "V", kind::NUMBER, &[1; 4]).unwrap();
+    editor.set("b\\d", "", kind::NUMBER, &[1; 4]).unwrap();
+    editor.remove_value("a", "v").unwrap();
+    editor.remove_key("b\\c").unwrap();
+    let seen: Vec<_> = editor
+        .edits()
+        .iter()
+        .map(|edit| (edit.action, edit.path.as_str(), edit.value.as_deref()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (Action::Changed, "a", Some("V")),
+            (Action::Added, "b\\d", None),
+            (Action::Added, "b\\d", Some("")),
+            (Action::Removed, "a", Some("v")),
+            (Action::Removed, "b\\c", None),
+        ]
+    );
+}
+
+#[test]
 fn replacing_and_removing() {
     let long = [3; 100];
     let bytes = edit(smallest(), |editor| {

@@ -1,0 +1,94 @@
+//! The hives of a guest that an injection changes, with their transaction logs.
+
+use lifeboat_hive::{EditError, Editor};
+
+use super::report::WindowsRefusal;
+use super::tree::WindowsTree;
+use crate::report::Refusal;
+
+/// Larger than any hive that Windows loads.
+const LARGEST: u64 = 384 << 20;
+const LOGS: [&str; 3] = [".LOG", ".LOG1", ".LOG2"];
+
+/// One hive, its logs applied.
+#[derive(Debug)]
+pub struct GuestHive {
+    /// Its path in the guest.
+    pub path: String,
+    /// Paths of its logs.
+    pub logs: Vec<String>,
+    /// What is to be written.
+    pub editor: Editor,
+}
+
+/// All hives that are changed.
+#[derive(Debug)]
+pub struct Hives {
+    /// Settings of the machine, services, devices.
+    pub system: GuestHive,
+    /// Settings of programs.
+    pub software: GuestHive,
+    /// Drivers that are not needed to start, in a hive of their own from some Windows 10 on.
+    pub drivers: Option<GuestHive>,
+}
+
+impl Hives {
+    /// Names of hives whose logs held changes.
+    pub fn replayed(&self) -> Vec<String> {
+        let drivers = self.drivers.as_ref();
+        [&self.system, &self.software]
+            .into_iter()
+            .chain(drivers)
+            .filter(|hive| hive.editor.is_replayed())
+            .map(|hive| hive.path.clone())
+            .collect()
+    }
+}
+
+/// Opens them.
+pub fn open_hives(tree: &WindowsTree, system_root: &str) -> Result<Hives, Refusal> {
+    let config = format!("{system_root}/System32/config");
+    let needed = |name: &str| {
+        let path = format!("{config}/{name}");
+        let hive = open_hive(tree, &path)?;
+        hive.ok_or_else(|| Refusal::from(WindowsRefusal::Incomplete { missing: path }))
+    };
+    Ok(Hives {
+        system: needed("SYSTEM")?,
+        software: needed("SOFTWARE")?,
+        drivers: open_hive(tree, &format!("{config}/DRIVERS"))?,
+    })
+}
+
+/// Opens one hive with the logs beside it.
+pub fn open_hive(tree: &WindowsTree, path: &str) -> Result<Option<GuestHive>, Refusal> {
+    let Some(path) = tree.find(path) else {
+        return Ok(None);
+    };
+    let unreadable = |error: std::io::Error| {
+        Refusal::from(WindowsRefusal::HiveUnreadable {
+            hive: path.clone(),
+            detail: error.to_string(),
+        })
+    };
+    let Some(bytes) = tree.root().read(&path, LARGEST).map_err(unreadable)? else {
+        return Ok(None);
+    };
+    let mut logs = Vec::new();
+    let mut contents = Vec::new();
+    for end in LOGS {
+        let Some(log) = tree.find(&format!("{path}{end}")) else {
+            continue;
+        };
+        contents.extend(tree.root().read(&log, LARGEST).map_err(unreadable)?);
+        logs.push(log);
+    }
+    let editor = Editor::open(bytes, &contents).map_err(|error| refusal(&path, &error))?;
+    Ok(Some(GuestHive { path, logs, editor }))
+}
+
+/// The sentence for the operator.
+pub fn refusal(hive: &str, error: &EditError) -> Refusal {
+    let (hive, detail) = (hive.to_owned(), error.to_string());
+    WindowsRefusal::HiveUnusable { hive, detail }.into()
+}

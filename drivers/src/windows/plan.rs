@@ -1,0 +1,530 @@
+//! All changes to a Windows guest, decided before the first write.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lifeboat_hive::{EditError, Edited, Editor};
+
+use super::boot_drivers::{self as boot, DISK_DEVICES, NET_DEVICES, store_name};
+use super::catalogue::{Catalogue, CatalogueError, Package};
+use super::hives::{GuestHive, Hives, open_hive, refusal};
+use super::network::{assign, static_interfaces};
+use super::report::WindowsRefusal;
+use super::system::System;
+use super::tree::WindowsTree;
+use super::{firstboot, settings};
+use crate::report::{Bus, Fallback, InjectRequest, NicModel, Refusal};
+
+/// Drivers for the rest of the virtual hardware.
+const REST: [&str; 11] = [
+    "netkvm", "balloon", "viorng", "vioser", "vioinput", "pvpanic", "pvpanic-pci", "qxldod",
+    "viogpudo", "fwcfg", "qemufwcfg",
+];
+/// Room that must be left on the disk of Windows.
+const ROOM: u64 = 100 << 20;
+const INODES: u64 = 100;
+const LOADER: u64 = 16 << 20;
+
+/// Which filesystem a path belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Volume {
+    /// That of Windows.
+    System,
+    /// The EFI system partition.
+    Esp,
+}
+
+/// One change to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// Give a file this content.
+    Write {
+        /// Where.
+        volume: Volume,
+        /// Path in the guest.
+        path: String,
+        /// The whole content.
+        content: Vec<u8>,
+    },
+    /// Put a hive in the place of another and empty its logs.
+    Hive {
+        /// Where.
+        volume: Volume,
+        /// Path in the guest.
+        path: String,
+        /// The whole content.
+        content: Vec<u8>,
+        /// Paths of its logs.
+        logs: Vec<String>,
+    },
+}
+
+/// One driver that must be complete afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// Its service.
+    pub service: String,
+    /// Files in the guest with their hashes.
+    pub files: BTreeMap<String, String>,
+    /// Devices that it serves.
+    pub devices: Vec<String>,
+}
+
+/// All of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In order: what nothing refers to yet comes first, the SYSTEM hive last.
+    pub edits: Vec<Edit>,
+    /// What was changed in each hive, by its path.
+    pub registry: BTreeMap<String, Vec<Edited>>,
+    /// What verification looks for.
+    pub expected: Vec<Expected>,
+    /// Devices that the machine will have and Windows must know before it starts.
+    pub planned_devices: Vec<&'static str>,
+    /// Odd things.
+    pub warnings: Vec<String>,
+}
+
+/// What a plan is made from.
+pub struct Input<'i> {
+    /// The filesystem of Windows.
+    pub tree: &'i WindowsTree<'i>,
+    /// The EFI system partition.
+    pub esp: Option<&'i WindowsTree<'i>>,
+    /// What Windows it is.
+    pub system: &'i System,
+    /// What is asked for.
+    pub request: &'i InjectRequest,
+    /// The catalogue of drivers.
+    pub catalogue: &'i Catalogue,
+    /// Gives the content of files of the catalogue, by hash.
+    pub contents: &'i dyn Fn(&BTreeSet<&str>) -> Result<BTreeMap<String, Vec<u8>>, CatalogueError>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The guest is not touched.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The catalogue cannot be read.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+}
+
+/// Decides everything; reads the guest and writes nothing.
+pub fn plan(input: &Input, mut hives: Hives) -> Result<Plan, PlanError> {
+    let mut planner = Planner {
+        input,
+        plan: Plan::default(),
+        contents: BTreeMap::new(),
+    };
+    let chosen = planner.choose(&hives)?;
+    let files = chosen.packages().flat_map(|package| &package.files);
+    let wanted: BTreeSet<&str> = files.map(|file| file.hash.as_str()).collect();
+    if !wanted.is_empty() {
+        planner.contents = (input.contents)(&wanted)?;
+    }
+    planner.drivers(&chosen, &mut hives)?;
+    planner.settings(&chosen, &mut hives)?;
+    planner.boot_loader()?;
+    planner.warn(&hives);
+    let Hives {
+        system,
+        software,
+        drivers,
+    } = hives;
+    for hive in drivers.into_iter().chain([software, system]) {
+        planner.put_hive(Volume::System, hive);
+    }
+    planner.check_room()?;
+    Ok(planner.plan)
+}
+
+/// Drivers that were chosen.
+#[derive(Default)]
+struct Chosen<'c> {
+    /// Those that Windows starts with.
+    boot: Vec<&'c Package>,
+    /// The others.
+    rest: Vec<&'c Package>,
+    /// A driver of Windows itself.
+    inbox: Option<&'static str>,
+}
+
+impl<'c> Chosen<'c> {
+    fn packages(&self) -> impl Iterator<Item = &'c Package> {
+        self.boot.iter().chain(&self.rest).copied()
+    }
+}
+
+struct Planner<'i> {
+    input: &'i Input<'i>,
+    plan: Plan,
+    contents: BTreeMap<String, Vec<u8>>,
+}
+
+impl<'i> Planner<'i> {
+    fn choose(&mut self, hives: &Hives) -> Result<Chosen<'i>, Refusal> {
+        let (input, report) = (self.input, &self.input.system.report);
+        let fitting = input.catalogue.fitting(&report.driver_folders, &report.architecture);
+        let target = input.request.target;
+        let mut chosen = Chosen::default();
+        match DISK_DEVICES.iter().find(|(bus, ..)| *bus == target.disk) {
+            Some((_, driver, devices)) => {
+                let package = fitting.get(driver).copied();
+                package
+                    .filter(|package| serves(package, devices[0]))
+                    .ok_or_else(|| self.no_driver(driver, devices[0], self.fallback(hives)))?;
+                self.plan.planned_devices.push(devices[0]);
+                let all = DISK_DEVICES.iter().filter_map(|(_, name, _)| fitting.get(name));
+                chosen.boot = all.copied().collect();
+            }
+            None => chosen.inbox = Some(self.inbox(hives, target.disk)?),
+        }
+        chosen.rest = REST.iter().filter_map(|name| fitting.get(name).copied()).collect();
+        if target.nic == NicModel::Virtio && !input.request.nics.is_empty() {
+            let netkvm = fitting.get("netkvm").copied();
+            let other = Fallback {
+                disk: target.disk,
+                nic: NicModel::E1000e,
+                reason: "the driver catalogue has no netkvm for this Windows".to_owned(),
+            };
+            netkvm
+                .filter(|package| serves(package, NET_DEVICES[0]))
+                .ok_or_else(|| self.no_driver("netkvm", NET_DEVICES[0], Some(other)))?;
+        }
+        let used = chosen.packages().find(|package| package.os != report.driver_folders[0]);
+        if let Some(package) = used {
+            self.plan.warnings.push(format!(
+                "the driver catalogue has no folder {} for this Windows; drivers of {} are used",
+                report.driver_folders[0], package.os
+            ));
+        }
+        Ok(chosen)
+    }
+
+    fn no_driver(&self, driver: &str, device: &str, fallback: Option<Fallback>) -> Refusal {
+        let report = &self.input.system.report;
+        WindowsRefusal::NoDriver {
+            wanted: format!("the driver {driver} for {device}"),
+            product: format!("{} build {} {}", report.product, report.build, report.architecture),
+            folders: report.driver_folders.join(", "),
+            fallback,
+        }
+        .into()
+    }
+
+    /// Other hardware for whose disks Windows has a driver itself.
+    fn fallback(&self, hives: &Hives) -> Option<Fallback> {
+        let (system, tree) = (self.input.system, self.input.tree);
+        let editor = &hives.system.editor;
+        let mut buses = [Bus::Ahci, Bus::Nvme].into_iter();
+        let disk = buses.find(|bus| settings::inbox_driver(editor, system, tree, *bus).is_some())?;
+        Some(Fallback {
+            disk,
+            nic: NicModel::E1000e,
+            reason: "the driver catalogue has no virtio driver for this Windows".to_owned(),
+        })
+    }
+
+    fn inbox(&self, hives: &Hives, bus: Bus) -> Result<&'static str, Refusal> {
+        let (system, tree) = (self.input.system, self.input.tree);
+        let found = settings::inbox_driver(&hives.system.editor, system, tree, bus);
+        found.ok_or_else(|| {
+            WindowsRefusal::NoInboxDriver {
+                product: system.report.product.clone(),
+                wanted: format!("{bus:?}"),
+                fallback: self.fallback(hives),
+            }
+            .into()
+        })
+    }
+
+    fn drivers(&mut self, chosen: &Chosen, hives: &mut Hives) -> Result<(), Refusal> {
+        let mut numbers = OemNumbers::taken(self.input.tree, &self.root(), hives);
+        for package in &chosen.boot {
+            let oem = self.stored(package, &mut numbers);
+            let mut expected = self.boot_files(package);
+            let owner = oem.map(boot::oem_name);
+            let editor = &mut hives.system.editor;
+            for set in &self.input.system.control_sets {
+                let done = boot::add_boot_service(editor, set, package, owner.as_deref());
+                done.map_err(|error| refusal(&hives.system.path, &error))?;
+            }
+            if let Some(oem) = oem {
+                expected.extend(self.store(package, oem));
+                let done = boot::add_to_database(editor, package, oem);
+                done.map_err(|error| refusal(&hives.system.path, &error))?;
+            } else {
+                for set in &self.input.system.control_sets {
+                    let done = boot::add_critical_devices(editor, set, package);
+                    done.map_err(|error| refusal(&hives.system.path, &error))?;
+                }
+            }
+            self.expect(package, expected);
+        }
+        self.network_driver(chosen, hives, &mut numbers)?;
+        let folder = format!("{}/{}", self.root(), settings::DRIVER_FOLDER.replace('\\', "/"));
+        for package in chosen.packages() {
+            for file in &package.files {
+                self.put(format!("{folder}/{}", file.name), &file.hash);
+            }
+        }
+        Ok(())
+    }
+
+    /// The card can be found before the first log-in when its driver is known already.
+    fn network_driver(&mut self, chosen: &Chosen, hives: &mut Hives, numbers: &mut OemNumbers) -> Result<(), Refusal> {
+        let netkvm = chosen.rest.iter().find(|package| package.driver == "netkvm");
+        let (Some(package), Some(drivers)) = (netkvm, hives.drivers.as_mut()) else {
+            return Ok(());
+        };
+        let Some(oem) = self.stored(package, numbers) else {
+            return Ok(());
+        };
+        let done = boot::add_to_database(&mut drivers.editor, package, oem);
+        done.map_err(|error| refusal(&drivers.path, &error))?;
+        self.store(package, oem);
+        Ok(())
+    }
+
+    /// The number under which a driver is or will be in Windows's store.
+    fn stored(&self, package: &Package, numbers: &mut OemNumbers) -> Option<u32> {
+        let has_store = self.input.system.has_driver_database();
+        has_store.then(|| numbers.number_of(&store_name(package)))
+    }
+
+    /// The program of a driver where its service looks for it.
+    fn boot_files(&mut self, package: &Package) -> BTreeMap<String, String> {
+        let mut files = BTreeMap::new();
+        let program = package.inf.service().map(|(_, program)| program);
+        for file in &package.files {
+            if program.is_some_and(|program| program.eq_ignore_ascii_case(&file.name)) {
+                let path = format!("{}/System32/drivers/{}", self.root(), file.name);
+                files.insert(self.put(path, &file.hash), file.hash.clone());
+            }
+        }
+        files
+    }
+
+    /// A driver in Windows's own store.
+    fn store(&mut self, package: &Package, oem: u32) -> BTreeMap<String, String> {
+        let folder = format!("{}/System32/DriverStore/FileRepository/{}", self.root(), store_name(package));
+        let mut files = BTreeMap::new();
+        for file in &package.files {
+            files.insert(self.put(format!("{folder}/{}", file.name), &file.hash), file.hash.clone());
+        }
+        if let Some(inf) = package.inf_file() {
+            let path = format!("{}/INF/{}", self.root(), boot::oem_name(oem));
+            files.insert(self.put(path, &inf.hash), inf.hash.clone());
+        }
+        files
+    }
+
+    fn expect(&mut self, package: &Package, files: BTreeMap<String, String>) {
+        if let Some((service, _)) = package.inf.service() {
+            self.plan.expected.push(Expected {
+                service: service.to_owned(),
+                files,
+                devices: package.inf.devices.iter().map(|device| device.id.clone()).collect(),
+            });
+        }
+    }
+
+    fn settings(&mut self, chosen: &Chosen, hives: &mut Hives) -> Result<(), Refusal> {
+        let (input, system) = (self.input, self.input.system);
+        let editor = &mut hives.system.editor;
+        let interfaces = static_interfaces(editor.hive(), &system.report.control_set);
+        let assignments = assign(&interfaces, &input.request.nics, &mut self.plan.warnings);
+        let mut warnings = Vec::new();
+        let mut change = |editor: &mut Editor| -> Result<(), EditError> {
+            for set in &system.control_sets {
+                settings::adapt(editor, set, system, input.tree, &mut warnings)?;
+                for inbox in chosen.inbox.into_iter() {
+                    settings::enable_inbox_driver(editor, set, inbox)?;
+                }
+            }
+            firstboot::add_service(editor, &system.report.control_set)
+        };
+        change(editor).map_err(|error| refusal(&hives.system.path, &error))?;
+        warnings.dedup();
+        self.plan.warnings.extend(warnings);
+        if chosen.packages().next().is_some() {
+            let done = settings::extend_driver_path(&mut hives.software.editor);
+            done.map_err(|error| refusal(&hives.software.path, &error))?;
+        }
+        for (path, content) in firstboot::scripts(system, &assignments) {
+            let path = format!("{}/{path}", self.root());
+            self.write(Volume::System, path, content);
+        }
+        Ok(())
+    }
+
+    /// The firmware's memory does not travel with the disks: without the
+    /// fallback path it finds no loader.
+    fn boot_loader(&mut self) -> Result<(), Refusal> {
+        let Some(esp) = self.input.esp else {
+            return Ok(());
+        };
+        let vendor = esp.read("EFI/Microsoft/Boot/bootmgfw.efi", LOADER).ok().flatten();
+        match vendor {
+            Some(loader) if !esp.is_file("EFI/Boot/bootx64.efi") => {
+                self.write(Volume::Esp, esp.place("EFI/Boot/bootx64.efi"), loader);
+            }
+            Some(_) => {}
+            None => self.plan.warnings.push("the EFI system partition has no loader of Windows".to_owned()),
+        }
+        // What it says of the screen of the old hardware keeps the new one dark.
+        match open_hive(esp, "EFI/Microsoft/Boot/BCD") {
+            Ok(Some(mut hive)) => {
+                let done = drop_screen(&mut hive.editor);
+                done.map_err(|error| refusal(&hive.path, &error))?;
+                self.put_hive(Volume::Esp, hive);
+            }
+            Ok(None) => {}
+            Err(why) => self.plan.warnings.push(why.to_string()),
+        }
+        Ok(())
+    }
+
+    fn warn(&mut self, hives: &Hives) {
+        let root = self.root();
+        let recovery = ["Recovery/WindowsRE/winre.wim".to_owned(), format!("{root}/System32/Recovery/Winre.wim")];
+        if recovery.iter().any(|path| self.input.tree.is_file(path)) {
+            let text = "the recovery environment of Windows (winre.wim) keeps its own drivers and will not see virtio disks";
+            self.plan.warnings.push(text.to_owned());
+        }
+        let policies = hives.software.editor.hive().root();
+        let restrictions = policies.and_then(|key| key.at("Policies\\Microsoft\\Windows\\DeviceInstall\\Restrictions"));
+        if restrictions.is_some_and(|key| !key.values().is_empty()) {
+            let text = "a policy restricts the installation of devices: drivers beyond those for the disk may be turned away";
+            self.plan.warnings.push(text.to_owned());
+        }
+    }
+
+    fn root(&self) -> String {
+        self.input.system.report.system_root.clone()
+    }
+
+    /// Plans a file of the catalogue; gives its path.
+    fn put(&mut self, path: String, hash: &str) -> String {
+        let path = self.input.tree.place(&path);
+        let content = self.contents.get(hash).cloned().unwrap_or_default();
+        self.write(Volume::System, path.clone(), content);
+        path
+    }
+
+    /// Plans a file's content unless it is there already.
+    fn write(&mut self, volume: Volume, path: String, content: Vec<u8>) {
+        let tree = match (volume, self.input.esp) {
+            (Volume::Esp, Some(esp)) => esp,
+            _ => self.input.tree,
+        };
+        let path = tree.place(&path);
+        let now = tree.root().read(&path, content.len() as u64).ok().flatten();
+        if now.as_deref() != Some(content.as_slice()) {
+            self.plan.edits.push(Edit::Write {
+                volume,
+                path,
+                content,
+            });
+        }
+    }
+
+    fn put_hive(&mut self, volume: Volume, hive: GuestHive) {
+        let GuestHive { path, logs, editor } = hive;
+        self.plan.registry.insert(path.clone(), editor.edits().to_vec());
+        if editor.is_changed() {
+            self.plan.edits.push(Edit::Hive {
+                volume,
+                path,
+                content: editor.finish(),
+                logs,
+            });
+        }
+    }
+
+    fn check_room(&self) -> Result<(), Refusal> {
+        let of = |wanted: Volume| -> u64 {
+            let sizes = self.plan.edits.iter().map(|edit| match edit {
+                Edit::Write { volume, content, .. } | Edit::Hive { volume, content, .. } if *volume == wanted => {
+                    content.len() as u64
+                }
+                _ => 0,
+            });
+            sizes.sum()
+        };
+        let mut volumes = vec![("C:".to_owned(), self.input.tree, of(Volume::System), ROOM, INODES)];
+        volumes.extend(self.input.esp.map(|esp| ("the EFI system partition".to_owned(), esp, of(Volume::Esp), 0, 0)));
+        for (path, tree, planned, room, inodes) in volumes {
+            if planned == 0 {
+                continue;
+            }
+            let needed = planned + planned / 10 + room;
+            let (free, free_inodes) = tree.root().free(".").unwrap_or((0, 0));
+            if free < needed || free_inodes < inodes {
+                return Err(Refusal::NoSpace { path, needed, free });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn serves(package: &Package, device: &str) -> bool {
+    package.inf.devices.iter().any(|other| other.id == device)
+}
+
+/// Takes the elements that fix the graphics mode out of the boot configuration.
+fn drop_screen(bcd: &mut Editor) -> Result<(), EditError> {
+    let objects = bcd.hive().root().and_then(|root| root.subkey("Objects"));
+    let objects = objects.into_iter().flat_map(|key| key.subkeys());
+    let names: Vec<String> = objects.map(|key| key.name()).collect();
+    for name in names {
+        bcd.remove_key(&format!("Objects\\{name}\\Elements\\16000046"))?;
+    }
+    Ok(())
+}
+
+/// Numbers of `oemN.inf` files.
+struct OemNumbers {
+    by_store: BTreeMap<String, u32>,
+    taken: BTreeSet<u32>,
+}
+
+impl OemNumbers {
+    fn taken(tree: &WindowsTree, root: &str, hives: &Hives) -> Self {
+        let mut numbers = Self {
+            by_store: BTreeMap::new(),
+            taken: BTreeSet::new(),
+        };
+        let files = tree.list(&format!("{root}/INF"));
+        numbers.taken.extend(files.iter().filter_map(|(name, _)| oem_number(name)));
+        let editors = [Some(&hives.system), hives.drivers.as_ref()];
+        for hive in editors.into_iter().flatten() {
+            let files = hive.editor.hive().root().and_then(|root| root.at("DriverDatabase\\DriverInfFiles"));
+            for key in files.into_iter().flat_map(|key| key.subkeys()) {
+                if let Some(number) = oem_number(&key.name()) {
+                    numbers.taken.insert(number);
+                    let store = key.text("Active").unwrap_or_default();
+                    numbers.by_store.insert(store, number);
+                }
+            }
+        }
+        numbers
+    }
+
+    fn number_of(&mut self, store: &str) -> u32 {
+        if let Some(number) = self.by_store.get(store) {
+            return *number;
+        }
+        let number = (0..).find(|number| !self.taken.contains(number)).unwrap_or(0);
+        self.taken.insert(number);
+        self.by_store.insert(store.to_owned(), number);
+        number
+    }
+}
+
+fn oem_number(name: &str) -> Option<u32> {
+    let lower = name.to_ascii_lowercase();
+    lower.strip_prefix("oem")?.strip_suffix(".inf")?.parse().ok()
+}
