@@ -184,7 +184,7 @@ unpack_packages() {
 # that it runs in the micro-VM whatever this machine is. GPL programs are run as
 # they are, never linked.
 KIT_PACKAGES=(lvm2 mdadm ntfs-3g cryptsetup-bin)
-KIT_PROGRAMS=(lvm mdadm ntfs-3g ntfs-3g.probe ntfsfix ntfsinfo cryptsetup)
+KIT_PROGRAMS=(lvm mdadm ntfs-3g ntfs-3g.probe ntfsfix ntfsinfo ntfsrecover cryptsetup)
 
 fetch_kit() {
   say "fetching the micro-VM's kit of storage tools"

@@ -15,7 +15,22 @@ pub struct TableEntry {
     pub part_uuid: Option<String>,
     /// Whether it is an EFI system partition.
     pub efi_system: bool,
+    /// The volume manager of Windows that it belongs to, if to any.
+    pub managed: Option<&'static str>,
 }
+
+/// A partition of a dynamic disk.
+pub const DYNAMIC: &str = "dynamic";
+/// A partition of Storage Spaces.
+pub const STORAGE_SPACES: &str = "storage-spaces";
+/// Metadata and data of dynamic disks, and Storage Spaces, as GPT types.
+const MANAGED: [(&str, &str); 3] = [
+    ("5808c8aa-7e8f-42e0-85d2-e1e90434cfb3", DYNAMIC),
+    ("af9b60a0-1431-4f62-bc68-3311714a69ad", DYNAMIC),
+    ("e75caf8f-f680-4cee-afa3-b001e56efc2d", STORAGE_SPACES),
+];
+/// A partition of a dynamic disk in an MBR.
+const LOGICAL_DISK_MANAGER: u8 = 0x42;
 
 /// Reads the table of a disk; a disk without one has no entries.
 pub fn read(disk: &mut (impl Read + Seek)) -> io::Result<Vec<TableEntry>> {
@@ -53,6 +68,7 @@ fn mbr(head: &[u8]) -> Vec<TableEntry> {
             number,
             part_uuid: (signature != 0).then(|| format!("{signature:08x}-{number:02x}")),
             efi_system: number <= 4 && kind(number) == Some(0xef),
+            managed: (number <= 4 && kind(number) == Some(LOGICAL_DISK_MANAGER)).then_some(DYNAMIC),
         })
         .collect()
 }
@@ -74,8 +90,16 @@ fn gpt(disk: &mut (impl Read + Seek), header: &[u8]) -> io::Result<Vec<TableEntr
             number,
             part_uuid: Some(mixed_endian(&entry[16..32])),
             efi_system: entry[..16] == EFI_SYSTEM,
+            managed: managed(&mixed_endian(&entry[..16])),
         })
         .collect())
+}
+
+fn managed(kind: &str) -> Option<&'static str> {
+    let mut known = MANAGED.iter();
+    known
+        .find(|(guid, _)| *guid == kind)
+        .map(|(_, manager)| *manager)
 }
 
 fn word(bytes: &[u8], offset: usize) -> u32 {
@@ -115,9 +139,14 @@ mod tests {
         disk[440..444].copy_from_slice(&0x1234_abcdu32.to_le_bytes());
         disk[450] = 0x83;
         disk[466] = 0xef;
+        disk[482] = LOGICAL_DISK_MANAGER;
         let entries = read(&mut Cursor::new(disk)).unwrap();
         assert_eq!(entries[0].part_uuid.as_deref(), Some("1234abcd-01"));
         assert!(!entries[0].efi_system && entries[1].efi_system);
+        assert_eq!(
+            (entries[0].managed, entries[2].managed),
+            (None, Some(DYNAMIC))
+        );
     }
 
     #[test]

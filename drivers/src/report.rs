@@ -190,6 +190,8 @@ pub enum NetworkStyle {
     NetworkManager,
     /// `ifcfg-*` of Red Hat and SUSE.
     Ifcfg,
+    /// The registry of Windows.
+    Registry,
 }
 
 /// One configured interface of the guest.
@@ -371,6 +373,9 @@ pub struct Task {
     pub filesystems: BTreeMap<String, Vec<String>>,
     /// Whether the disk with the kit of storage tools is attached.
     pub kit: bool,
+    /// Whether the disk with the catalogue of Windows drivers is attached.
+    #[serde(default)]
+    pub drivers: bool,
     /// Upper bound of the result stream.
     pub output_bytes: u64,
 }

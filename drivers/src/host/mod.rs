@@ -70,6 +70,8 @@ pub struct MicroVm {
     /// A distribution's kernel package, unpacked: `boot/vmlinuz-*`, `lib/modules/*`,
     /// and beside them `kit.tar`, the tools that LVM, RAID and NTFS need.
     pub kernel_dir: PathBuf,
+    /// The catalogue of Windows drivers, if there is one.
+    pub drivers: Option<PathBuf>,
     /// The static `lifeboat-injector`.
     pub injector: PathBuf,
     /// What executes it.
@@ -198,12 +200,14 @@ fn perform(
         .map_err(host("making the file for the micro-VM's answer"))?;
     let kernel = initramfs::KernelPackage::open(&vm.kernel_dir)?;
     let kit = kernel.kit()?;
+    let drivers = vm.drivers.as_deref().map(open_catalogue).transpose()?;
     let task = Task {
         disks: disks.len(),
         inject: request.cloned(),
         modules: Vec::new(),
         filesystems: Default::default(),
         kit: kit.is_some(),
+        drivers: drivers.is_some(),
         output_bytes: OUTPUT_BYTES,
     };
     let initramfs = kernel.initramfs(&vm.injector, task)?;
@@ -215,10 +219,15 @@ fn perform(
         disks,
         writable: request.is_some(),
         kit: kit.as_ref(),
+        drivers: drivers.as_ref(),
         output: &output,
     };
     let end = launch::run(&machine)?;
     answer(output, out_dir, end)
+}
+
+fn open_catalogue(path: &Path) -> Result<File, MicroVmError> {
+    File::open(path).map_err(host(format!("opening {}", path.display())))
 }
 
 fn answer(output: File, out_dir: &Path, end: launch::End) -> Result<Outcome, MicroVmError> {

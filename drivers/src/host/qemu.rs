@@ -25,6 +25,7 @@ pub(super) struct Machine<'a> {
     pub disks: &'a [Disk],
     pub writable: bool,
     pub kit: Option<&'a File>,
+    pub drivers: Option<&'a File>,
     pub output: &'a File,
 }
 
@@ -35,6 +36,7 @@ impl Machine<'_> {
         layers
             .map(|layer| layer.file.as_fd())
             .chain(self.kit.map(|kit| kit.as_fd()))
+            .chain(self.drivers.map(|drivers| drivers.as_fd()))
             .chain([
                 self.kernel.as_fd(),
                 self.initramfs.as_fd(),
@@ -53,7 +55,15 @@ impl Machine<'_> {
             arguments.disk(&node, &format!("lifeboat-{number}"));
         }
         if let Some(kit) = self.kit {
-            add_kit(&mut arguments, kit);
+            add_archive(&mut arguments, kit, "kit", crate::init::KIT_SERIAL);
+        }
+        if let Some(drivers) = self.drivers {
+            add_archive(
+                &mut arguments,
+                drivers,
+                "drivers",
+                crate::init::DRIVERS_SERIAL,
+            );
         }
         arguments.descriptor(self.output.as_fd());
         let set = self.output.as_raw_fd();
@@ -104,18 +114,18 @@ impl Machine<'_> {
     }
 }
 
-/// The storage tools; nothing of them is read unless a volume needs them.
-fn add_kit(arguments: &mut Arguments, kit: &File) {
-    arguments.descriptor(kit.as_fd());
-    let set = kit.as_raw_fd();
+/// An archive for those guests that need it; nothing of it is read otherwise.
+fn add_archive(arguments: &mut Arguments, archive: &File, node: &str, serial: &str) {
+    arguments.descriptor(archive.as_fd());
+    let set = archive.as_raw_fd();
     arguments.pair(
         "-blockdev",
         json!({
-            "node-name": "kit", "driver": "raw", "read-only": true,
+            "node-name": node, "driver": "raw", "read-only": true,
             "file": {"driver": "file", "filename": format!("/dev/fdset/{set}"), "read-only": true}
         }),
     );
-    arguments.disk("kit", crate::init::KIT_SERIAL);
+    arguments.disk(node, serial);
 }
 
 /// Adds the layers of one disk, lowest first; gives the top node's name.
@@ -233,6 +243,7 @@ mod tests {
             disks: &disks,
             writable: true,
             kit: Some(&kit),
+            drivers: None,
             output: &output,
         };
         let arguments = machine.arguments();

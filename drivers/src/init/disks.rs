@@ -13,6 +13,9 @@ use crate::report::Partition;
 /// The serial number of the result disk; guest disks carry `lifeboat-N`.
 pub(crate) const OUTPUT_SERIAL: &str = "lifeboat-out";
 
+/// The serial number of the disk with the catalogue of Windows drivers.
+pub(crate) const DRIVERS_SERIAL: &str = "lifeboat-drivers";
+
 /// The serial number of the disk with the kit of tools.
 pub(crate) const KIT_SERIAL: &str = "lifeboat-kit";
 
@@ -22,15 +25,20 @@ pub(super) struct Attached {
     pub disks: Vec<String>,
     /// The disk with the kit of tools.
     pub kit: Option<PathBuf>,
+    /// The disk with the catalogue of Windows drivers.
+    pub drivers: Option<PathBuf>,
     /// The result disk.
     pub output: PathBuf,
 }
 
 /// Waits until all disks are there.
-pub(super) fn find(count: usize, kit: bool) -> io::Result<Attached> {
+pub(super) fn find(count: usize, kit: bool, drivers: bool) -> io::Result<Attached> {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
-        match by_serial(count).filter(|attached| attached.kit.is_some() == kit) {
+        let expected = |attached: &Attached| {
+            attached.kit.is_some() == kit && attached.drivers.is_some() == drivers
+        };
+        match by_serial(count).filter(expected) {
             Some(attached) => return Ok(attached),
             None if Instant::now() > end => {
                 return Err(io::Error::other(format!(
@@ -44,7 +52,7 @@ pub(super) fn find(count: usize, kit: bool) -> io::Result<Attached> {
 
 fn by_serial(count: usize) -> Option<Attached> {
     let mut disks = vec![None; count];
-    let (mut output, mut kit) = (None, None);
+    let (mut output, mut kit, mut drivers) = (None, None, None);
     for entry in fs::read_dir("/sys/block").ok()?.flatten() {
         let name = entry.file_name().into_string().ok()?;
         let serial = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
@@ -53,6 +61,8 @@ fn by_serial(count: usize) -> Option<Attached> {
             output = Some(Path::new("/dev").join(&name));
         } else if serial == KIT_SERIAL {
             kit = Some(Path::new("/dev").join(&name));
+        } else if serial == DRIVERS_SERIAL {
+            drivers = Some(Path::new("/dev").join(&name));
         } else if let Some(number) = serial.strip_prefix("lifeboat-") {
             let place = number
                 .parse::<usize>()
@@ -66,6 +76,7 @@ fn by_serial(count: usize) -> Option<Attached> {
     Some(Attached {
         disks: disks.into_iter().collect::<Option<Vec<_>>>()?,
         kit,
+        drivers,
         output: output?,
     })
 }
@@ -136,6 +147,10 @@ fn partition(disk: usize, number: u32, name: &str, table: &[TableEntry]) -> io::
         ..Partition::default()
     };
     let mut found = recognise(place, name)?;
+    // What a volume manager of Windows holds may look like a filesystem and be only a part of one.
+    if let Some(manager) = entry.and_then(|entry| entry.managed) {
+        found.partition.filesystem = Some(manager.to_owned());
+    }
     // An extended partition is a few sectors that only hold the logical ones.
     if found.partition.bytes <= 4096 {
         (found.partition.filesystem, found.raid) = (None, None);

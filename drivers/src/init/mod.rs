@@ -4,7 +4,7 @@ mod disks;
 mod kit;
 mod lvm;
 #[cfg(feature = "host")]
-pub(crate) use disks::{KIT_SERIAL, OUTPUT_SERIAL};
+pub(crate) use disks::{DRIVERS_SERIAL, KIT_SERIAL, OUTPUT_SERIAL};
 mod mounts;
 mod output;
 mod raid;
@@ -12,6 +12,7 @@ mod raid_superblock;
 pub mod superblock;
 mod tools;
 mod volumes;
+mod windows;
 mod work;
 
 use std::fs::{self, File};
@@ -45,7 +46,8 @@ fn run() -> Result<(), Described> {
     for module in &task.modules {
         load_module(module).map_err(describe(format!("loading the module {module}")))?;
     }
-    let attached = disks::find(task.disks, task.kit).map_err(describe("finding the disks"))?;
+    let attached =
+        disks::find(task.disks, task.kit, task.drivers).map_err(describe("finding the disks"))?;
     let mut output = output::Output::open(&attached.output, task.output_bytes)
         .map_err(describe("opening the output disk"))?;
     let outcome = work::perform(&task, &attached, &mut output).unwrap_or_else(|stop| match stop {

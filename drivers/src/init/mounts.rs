@@ -11,7 +11,9 @@ use super::tools::Tools;
 use crate::guest::facts::operating_system;
 use crate::guest::identity::DeviceMap;
 use crate::guest::root::Root;
+use crate::partition_table;
 use crate::report::{Partition, Refusal};
+use crate::windows::report::WindowsRefusal;
 
 const GUEST: &str = "/guest";
 /// Nothing in a guest is run or used as a device.
@@ -257,7 +259,11 @@ fn driver(partition: &Partition) -> Option<&'static str> {
     }
 }
 
-fn find_root(found: &[Found], problems: &[Refusal], tools: &Tools) -> Result<usize, Refusal> {
+pub(super) fn find_root(
+    found: &[Found],
+    problems: &[Refusal],
+    tools: &Tools,
+) -> Result<usize, Refusal> {
     let mut roots = Vec::new();
     let mut failed = None;
     for (index, each) in found.iter().enumerate() {
@@ -317,11 +323,19 @@ fn container_refusal(found: &[Found], problems: &[Refusal]) -> Refusal {
     if let Some(problem) = problems.first() {
         return problem.clone();
     }
+    if let Some(partition) = holding(partition_table::DYNAMIC) {
+        return WindowsRefusal::DynamicDisk { partition }.into();
+    }
+    if let Some(partition) = holding(partition_table::STORAGE_SPACES) {
+        return WindowsRefusal::StorageSpaces { partition }.into();
+    }
     if let Some(partition) = holding("bitlocker") {
         return Refusal::BitLocker { partition };
     }
     if let Some(partition) = holding("ntfs") {
-        return Refusal::Windows { partition };
+        return Refusal::NoRoot {
+            found: format!("{partition} holds NTFS without Windows"),
+        };
     }
     let kinds: Vec<&str> = found
         .iter()

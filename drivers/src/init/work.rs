@@ -5,7 +5,7 @@ use super::kit::Kit;
 use super::mounts::{self, Guest};
 use super::output::Output;
 use super::tools::Tools;
-use super::volumes;
+use super::{volumes, windows};
 use crate::guest::apply;
 use crate::guest::extract::{Limits, extract};
 use crate::guest::kernels::{self, KernelImage};
@@ -47,7 +47,10 @@ pub(super) fn perform(
     let mut found = disks::partitions(attached).map_err(describe("reading the partitions"))?;
     let mut warnings = Vec::new();
     let tools = Tools::new(task, Kit::on(attached.kit.clone()));
-    let volumes = volumes::assemble(&mut found, &tools, &mut warnings);
+    let mut volumes = volumes::assemble(&mut found, &tools, &mut warnings);
+    if let Some(guest) = windows::find(&found, &tools, &mut volumes.problems)? {
+        return windows::perform(&guest, &found, task, attached, &tools, output, warnings);
+    }
     let guest = mounts::mount_guest(&found, &volumes.problems, &tools, &mut warnings)?;
     warnings.extend(volumes.problems.iter().map(ToString::to_string));
     let root = guest.open().map_err(describe("opening the guest's root"))?;
@@ -135,6 +138,7 @@ fn inspect(root: &Root, found: &[Found], of: usize, warnings: Vec<String>) -> Gu
             root_argument: boot_loader::written_root(root),
         },
         kernels: Vec::new(),
+        windows: None,
         interfaces: network::configured(root)
             .into_iter()
             .map(|found| found.interface)
@@ -151,7 +155,7 @@ fn inspect(root: &Root, found: &[Found], of: usize, warnings: Vec<String>) -> Gu
 
 /// What is being done, for the console: its last lines are all that is left
 /// when the micro-VM dies.
-fn step(doing: &str) {
+pub(super) fn step(doing: &str) {
     let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
     let seconds = uptime.split(' ').next().unwrap_or_default();
     println!("lifeboat-injector: {seconds} s: {doing}");

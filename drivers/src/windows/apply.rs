@@ -24,7 +24,9 @@ impl<'r> Volumes<'r> {
     fn root(&self, volume: Volume) -> io::Result<&'r Root> {
         match volume {
             Volume::System => Ok(self.system),
-            Volume::Esp => self.esp.ok_or_else(|| io::Error::other("no EFI system partition is mounted")),
+            Volume::Esp => self
+                .esp
+                .ok_or_else(|| io::Error::other("no EFI system partition is mounted")),
         }
     }
 }
@@ -46,7 +48,11 @@ pub fn apply(volumes: Volumes, plan: &Plan) -> io::Result<Manifest> {
     Ok(manifest)
 }
 
-fn apply_one(volumes: Volumes, edit: &Edit, created: &mut Vec<(Volume, String)>) -> io::Result<Vec<Change>> {
+fn apply_one(
+    volumes: Volumes,
+    edit: &Edit,
+    created: &mut Vec<(Volume, String)>,
+) -> io::Result<Vec<Change>> {
     match edit {
         Edit::Write {
             volume,
@@ -86,7 +92,11 @@ fn change(root: &Root, path: &str, content: &[u8]) -> io::Result<Change> {
     let old_size = root.size(path)?;
     Ok(Change {
         path: path.to_owned(),
-        action: if old_size.is_some() { Action::Replaced } else { Action::Created },
+        action: if old_size.is_some() {
+            Action::Replaced
+        } else {
+            Action::Created
+        },
         old_size,
         old_hash: root.hash(path)?,
         new_hash: Some(blake3::hash(content).to_hex().to_string()),
@@ -113,7 +123,10 @@ fn replace(root: &Root, path: &str, content: &[u8]) -> io::Result<()> {
 }
 
 fn take_back(volumes: Volumes, created: &[(Volume, String)], manifest: &Manifest) {
-    let replaced = manifest.changes.iter().any(|change| change.action == Action::Replaced);
+    let replaced = manifest
+        .changes
+        .iter()
+        .any(|change| change.action == Action::Replaced);
     if replaced {
         return;
     }

@@ -24,7 +24,9 @@ pub const DISK_DEVICES: [(Bus, &str, [&str; 2]); 2] = [
 pub const NET_DEVICES: [&str; 2] = ["PCI\\VEN_1AF4&DEV_1041", "PCI\\VEN_1AF4&DEV_1000"];
 
 /// Services that a former start may have put aside because their device was not there.
-const OVERRIDDEN: [&str; 6] = ["viostor", "vioscsi", "storahci", "stornvme", "partmgr", "msahci"];
+const OVERRIDDEN: [&str; 6] = [
+    "viostor", "vioscsi", "storahci", "stornvme", "partmgr", "msahci",
+];
 
 /// Text as the registry keeps it.
 pub fn wide(text: &str) -> Vec<u8> {
@@ -50,7 +52,8 @@ pub struct Writer<'e> {
 impl Writer<'_> {
     /// A number.
     pub fn number(&mut self, name: &str, value: u32) -> Result<(), EditError> {
-        self.editor.set(&self.key, name, kind::NUMBER, &value.to_le_bytes())
+        self.editor
+            .set(&self.key, name, kind::NUMBER, &value.to_le_bytes())
     }
 
     /// Text.
@@ -60,12 +63,18 @@ impl Writer<'_> {
 
     /// Text with variables.
     pub fn expandable(&mut self, name: &str, value: &str) -> Result<(), EditError> {
-        self.editor.set(&self.key, name, kind::EXPANDABLE, &wide(value))
+        self.editor
+            .set(&self.key, name, kind::EXPANDABLE, &wide(value))
     }
 
     /// Several texts.
-    pub fn texts<'t>(&mut self, name: &str, values: impl IntoIterator<Item = &'t str>) -> Result<(), EditError> {
-        self.editor.set(&self.key, name, kind::TEXTS, &wide_list(values))
+    pub fn texts<'t>(
+        &mut self,
+        name: &str,
+        values: impl IntoIterator<Item = &'t str>,
+    ) -> Result<(), EditError> {
+        self.editor
+            .set(&self.key, name, kind::TEXTS, &wide_list(values))
     }
 
     /// Bytes.
@@ -92,7 +101,11 @@ pub fn add_boot_service(
     let Some((service, program)) = package.inf.service() else {
         return Ok(());
     };
-    let bus_type = if service.eq_ignore_ascii_case("vioscsi") { 0xa } else { 1 };
+    let bus_type = if service.eq_ignore_ascii_case("vioscsi") {
+        0xa
+    } else {
+        1
+    };
     let key = format!("{set}\\Services\\{service}");
     let mut writer = below(editor, key.as_str());
     writer.number("Type", 1)?;
@@ -117,7 +130,11 @@ pub fn remove_overrides(editor: &mut Editor, set: &str) -> Result<(), EditError>
 }
 
 /// Up to Windows 7: which service drives a device of the first moments.
-pub fn add_critical_devices(editor: &mut Editor, set: &str, package: &Package) -> Result<(), EditError> {
+pub fn add_critical_devices(
+    editor: &mut Editor,
+    set: &str,
+    package: &Package,
+) -> Result<(), EditError> {
     let Some((service, _)) = package.inf.service() else {
         return Ok(());
     };
@@ -138,7 +155,12 @@ pub fn store_name(package: &Package) -> String {
         hasher.update(file.hash.as_bytes());
     }
     let hash = hasher.finalize().to_hex();
-    format!("{}.inf_{}_{}", package.driver, package.architecture, &hash[..16])
+    format!(
+        "{}.inf_{}_{}",
+        package.driver,
+        package.architecture,
+        &hash[..16]
+    )
 }
 
 /// From Windows 8 on: a driver as if Windows had taken it up itself.
@@ -147,9 +169,13 @@ pub fn add_to_database(editor: &mut Editor, package: &Package, oem: u32) -> Resu
     let name = oem_name(oem);
     for device in &inf.devices {
         let flags = if device.id.contains("&SUBSYS_") { 1 } else { 2 };
-        below(editor, format!("DriverDatabase\\DeviceIds\\{}", device.id)).bytes(&name, &[flags, 0xff, 0, 0])?;
+        below(editor, format!("DriverDatabase\\DeviceIds\\{}", device.id))
+            .bytes(&name, &[flags, 0xff, 0, 0])?;
     }
-    let class = format!("DriverDatabase\\DeviceIds\\{}", inf.class_guid.to_ascii_lowercase());
+    let class = format!(
+        "DriverDatabase\\DeviceIds\\{}",
+        inf.class_guid.to_ascii_lowercase()
+    );
     editor.set(&class, &name, kind::NONE, &[])?;
     let sections = sections(package);
     let mut file = below(editor, format!("DriverDatabase\\DriverInfFiles\\{name}"));
@@ -171,7 +197,12 @@ fn sections(package: &Package) -> Vec<&str> {
     sections
 }
 
-fn add_package(editor: &mut Editor, package: &Package, store: &str, name: &str) -> Result<(), EditError> {
+fn add_package(
+    editor: &mut Editor,
+    package: &Package,
+    store: &str,
+    name: &str,
+) -> Result<(), EditError> {
     let inf = &package.inf;
     let top = format!("DriverDatabase\\DriverPackages\\{store}");
     let mut writer = below(editor, top.as_str());
@@ -179,7 +210,10 @@ fn add_package(editor: &mut Editor, package: &Package, store: &str, name: &str) 
     writer.text("Catalog", &inf.catalog)?;
     writer.text("InfName", &format!("{}.inf", package.driver))?;
     writer.text("Provider", &inf.provider)?;
-    writer.text("SignerName", "Microsoft Windows Hardware Compatibility Publisher")?;
+    writer.text(
+        "SignerName",
+        "Microsoft Windows Hardware Compatibility Publisher",
+    )?;
     writer.number("SignerScore", 0x0d00_0005)?;
     writer.number("StatusFlags", 0x12)?;
     writer.bytes("Version", &version_bytes(package))?;
@@ -198,7 +232,10 @@ fn add_package(editor: &mut Editor, package: &Package, store: &str, name: &str) 
         writer.text("Description", &lower(&device.description_key))?;
         writer.text("Manufacturer", &lower(&inf.manufacturer_key))?;
     }
-    let described = inf.devices.iter().map(|device| lower(&device.description_key));
+    let described = inf
+        .devices
+        .iter()
+        .map(|device| lower(&device.description_key));
     for key in described.chain([lower(&inf.manufacturer_key)]) {
         let key = key.trim_matches('%');
         if let Some(text) = inf.strings.get(key) {
@@ -236,7 +273,8 @@ fn file_time((year, month, day): (u16, u8, u8)) -> u64 {
     let (year, month) = (u64::from(year), u64::from(month));
     let shifted = if month <= 2 { year - 1 } else { year };
     let month = (month + 9) % 12;
-    let days = shifted * 365 + shifted / 4 - shifted / 100 + shifted / 400
+    let days = shifted * 365 + shifted / 4 - shifted / 100
+        + shifted / 400
         + (month * 153 + 2) / 5
         + u64::from(day);
     /// The same count for 1 January 1601.

@@ -25,15 +25,22 @@ const HIVES: [&str; 2] = ["system", "software"];
 const LOG_ENDS: [&str; 4] = ["", ".log", ".log1", ".log2"];
 
 /// Writes the machine folder to a sink; the answer holds warnings.
-pub fn extract(tree: &WindowsTree, system_root: &str, limits: Limits, sink: &mut dyn Sink) -> io::Result<Vec<String>> {
+pub fn extract(
+    tree: &WindowsTree,
+    system_root: &str,
+    limits: Limits,
+    sink: &mut dyn Sink,
+) -> io::Result<Vec<String>> {
     let mut collector = Extraction::new(tree.root(), limits, sink);
     let (mut logs, mut hives) = (limits.journals, limits.journals);
     let config = format!("{system_root}/System32/config");
     for (name, _) in tree.list(&config) {
         let lower = name.to_ascii_lowercase();
-        let is_hive = HIVES
-            .iter()
-            .any(|hive| lower.strip_prefix(hive).is_some_and(|end| LOG_ENDS.contains(&end)));
+        let is_hive = HIVES.iter().any(|hive| {
+            lower
+                .strip_prefix(hive)
+                .is_some_and(|end| LOG_ENDS.contains(&end))
+        });
         let is_old_log = lower == "sysevent.evt" || lower == "appevent.evt";
         if is_hive || is_old_log {
             collector.one(&format!("{config}/{name}"), limits.journals, &mut hives)?;

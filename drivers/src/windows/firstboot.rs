@@ -94,7 +94,9 @@ fn old_network(text: &mut String, assignments: &[Assignment]) {
             continue;
         };
         let gateway = interface.gateways.first();
-        let gateway = gateway.map_or(String::new(), |gateway| format!(" gateway={gateway} gwmetric=1"));
+        let gateway = gateway.map_or(String::new(), |gateway| {
+            format!(" gateway={gateway} gwmetric=1")
+        });
         let _ = write!(
             text,
             "for /f \"tokens=2 delims==\" %%N in ('wmic nic where \"MACAddress='{}' and NetConnectionID is not null\" get NetConnectionID /value') do (\n\
@@ -103,12 +105,22 @@ fn old_network(text: &mut String, assignments: &[Assignment]) {
             mask(*prefix)
         );
         for (address, prefix) in more {
-            let _ = writeln!(text, "  netsh interface ip add address name=\"%%N\" addr={address} mask={}", mask(*prefix));
+            let _ = writeln!(
+                text,
+                "  netsh interface ip add address name=\"%%N\" addr={address} mask={}",
+                mask(*prefix)
+            );
         }
         for (index, server) in interface.name_servers.iter().enumerate() {
             let _ = match index {
-                0 => writeln!(text, "  netsh interface ip set dns name=\"%%N\" source=static addr={server}"),
-                _ => writeln!(text, "  netsh interface ip add dns name=\"%%N\" addr={server}"),
+                0 => writeln!(
+                    text,
+                    "  netsh interface ip set dns name=\"%%N\" source=static addr={server}"
+                ),
+                _ => writeln!(
+                    text,
+                    "  netsh interface ip add dns name=\"%%N\" addr={server}"
+                ),
             };
         }
         text.push_str(")\n");
@@ -159,7 +171,9 @@ fn card_commands(text: &mut String, assignment: &Assignment) {
         return;
     };
     let gateway = interface.gateways.first();
-    let gateway = gateway.map_or(String::new(), |gateway| format!(" gateway={gateway} gwmetric=1"));
+    let gateway = gateway.map_or(String::new(), |gateway| {
+        format!(" gateway={gateway} gwmetric=1")
+    });
     let guid: String = interface
         .guid
         .chars()
@@ -173,13 +187,23 @@ fn card_commands(text: &mut String, assignment: &Assignment) {
         mask(*prefix)
     );
     for (address, prefix) in more {
-        let _ = writeln!(text, "  netsh interface ipv4 add address name=\"$name\" address={address} mask={}", mask(*prefix));
+        let _ = writeln!(
+            text,
+            "  netsh interface ipv4 add address name=\"$name\" address={address} mask={}",
+            mask(*prefix)
+        );
     }
     for (index, server) in interface.name_servers.iter().enumerate() {
         let family = if server.is_ipv6() { "ipv6" } else { "ipv4" };
         let _ = match index {
-            0 => writeln!(text, "  netsh interface {family} set dnsservers name=\"$name\" source=static address={server} validate=no"),
-            _ => writeln!(text, "  netsh interface {family} add dnsservers name=\"$name\" address={server} validate=no"),
+            0 => writeln!(
+                text,
+                "  netsh interface {family} set dnsservers name=\"$name\" source=static address={server} validate=no"
+            ),
+            _ => writeln!(
+                text,
+                "  netsh interface {family} add dnsservers name=\"$name\" address={server} validate=no"
+            ),
         };
     }
     text.push_str("}\n");

@@ -82,7 +82,9 @@ impl Inf {
             provider: text("Provider").unwrap_or_default(),
             date,
             version: numbers,
-            catalog: text(&special).or_else(|| text("CatalogFile")).unwrap_or_default(),
+            catalog: text(&special)
+                .or_else(|| text("CatalogFile"))
+                .unwrap_or_default(),
             ..Self::default()
         };
         inf.devices(&sections, &strings, architecture);
@@ -103,7 +105,12 @@ impl Inf {
         self.version.map(|number| number.to_string()).join(".")
     }
 
-    fn devices(&mut self, sections: &Sections, strings: &BTreeMap<String, String>, architecture: &str) {
+    fn devices(
+        &mut self,
+        sections: &Sections,
+        strings: &BTreeMap<String, String>,
+        architecture: &str,
+    ) {
         for line in sections.get("manufacturer").into_iter().flatten() {
             let (name, models) = line.split_once('=').unwrap_or((line, line));
             if self.manufacturer_key.is_empty() {
@@ -125,7 +132,9 @@ impl Inf {
 /// UTF-16 with a mark at its beginning, else one byte a character.
 fn decode(bytes: &[u8]) -> String {
     let wide = |read: fn([u8; 2]) -> u16| {
-        let units = bytes[2..].chunks_exact(2).map(|pair| read([pair[0], pair[1]]));
+        let units = bytes[2..]
+            .chunks_exact(2)
+            .map(|pair| read([pair[0], pair[1]]));
         char::decode_utf16(units)
             .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
             .collect()
@@ -149,7 +158,10 @@ fn sections(text: &str) -> Sections {
             continue;
         }
         let line = std::mem::take(&mut continued) + line;
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+        if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.split(']').next())
+        {
             current = name.trim().to_ascii_lowercase();
             sections.entry(current.clone()).or_default();
         } else if !line.is_empty() {
@@ -171,7 +183,9 @@ fn without_comment(line: &str) -> &str {
 
 fn unquoted(text: &str) -> String {
     let text = text.trim();
-    let inner = text.strip_prefix('"').map(|rest| rest.strip_suffix('"').unwrap_or(rest));
+    let inner = text
+        .strip_prefix('"')
+        .map(|rest| rest.strip_suffix('"').unwrap_or(rest));
     inner.unwrap_or(text).replace("\"\"", "\"")
 }
 
@@ -182,7 +196,9 @@ fn key_and_value(line: &str) -> Option<(String, String)> {
 
 fn value(lines: &[String], key: &str) -> Option<String> {
     let mut pairs = lines.iter().filter_map(|line| key_and_value(line));
-    pairs.find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| unquoted(&value))
+    pairs
+        .find(|(name, _)| name.eq_ignore_ascii_case(key))
+        .map(|(_, value)| unquoted(&value))
 }
 
 /// The texts in the file's main language; others stand in sections of their own.
@@ -224,9 +240,17 @@ fn expand(text: &str, strings: &BTreeMap<String, String>) -> String {
 /// `mm/dd/yyyy,w.x.y.z`
 fn driver_version(text: &str) -> Option<((u16, u8, u8), [u16; 4])> {
     let (date, version) = text.split_once(',').unwrap_or((text, "0"));
-    let mut parts = date.trim().split(['/', '-']).map(|part| part.trim().parse::<u16>());
-    let (month, day, year) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-    let is_date = (1..=12).contains(&month) && (1..=31).contains(&day) && (1601..=9999).contains(&year);
+    let mut parts = date
+        .trim()
+        .split(['/', '-'])
+        .map(|part| part.trim().parse::<u16>());
+    let (month, day, year) = (
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+    );
+    let is_date =
+        (1..=12).contains(&month) && (1..=31).contains(&day) && (1601..=9999).contains(&year);
     let mut numbers = [0; 4];
     for (place, part) in numbers.iter_mut().zip(version.trim().split('.')) {
         *place = part.trim().parse().ok()?;
@@ -244,7 +268,9 @@ fn platform(architecture: &str) -> &'static str {
 
 /// `Section,NTamd64,NTamd64.10.0`: the sections that hold for one processor.
 fn model_sections(models: &str, architecture: &str) -> Vec<String> {
-    let mut parts = models.split(',').map(|part| part.trim().to_ascii_lowercase());
+    let mut parts = models
+        .split(',')
+        .map(|part| part.trim().to_ascii_lowercase());
     let name = parts.next().unwrap_or_default();
     let own = platform(architecture);
     let mut found: Vec<String> = parts
@@ -292,10 +318,14 @@ fn services(sections: &Sections, strings: &BTreeMap<String, String>) -> BTreeMap
             continue;
         };
         let parts: Vec<String> = rest.split(',').map(unquoted).collect();
-        if let ("addservice", [name, _, section, ..]) = (key.to_ascii_lowercase().as_str(), parts.as_slice()) {
+        if let ("addservice", [name, _, section, ..]) =
+            (key.to_ascii_lowercase().as_str(), parts.as_slice())
+        {
             let lines = sections.get(&section.to_ascii_lowercase());
             let program = lines.and_then(|lines| value(lines, "ServiceBinary"));
-            let program = program.map(|program| file_name(&program)).unwrap_or_default();
+            let program = program
+                .map(|program| file_name(&program))
+                .unwrap_or_default();
             found.insert(expand(name, strings), program);
         }
     }
@@ -303,13 +333,22 @@ fn services(sections: &Sections, strings: &BTreeMap<String, String>) -> BTreeMap
 }
 
 fn file_name(path: &str) -> String {
-    path.rsplit(['\\', '/']).next().unwrap_or_default().to_owned()
+    path.rsplit(['\\', '/'])
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn files(sections: &Sections, architecture: &str) -> Vec<String> {
-    let special = format!("sourcedisksfiles.{}", platform(architecture).trim_start_matches("nt"));
+    let special = format!(
+        "sourcedisksfiles.{}",
+        platform(architecture).trim_start_matches("nt")
+    );
     let lines = [special.as_str(), "sourcedisksfiles"];
-    let lines = lines.iter().filter_map(|name| sections.get(*name)).flatten();
+    let lines = lines
+        .iter()
+        .filter_map(|name| sections.get(*name))
+        .flatten();
     let mut files: Vec<String> = Vec::new();
     for line in lines {
         let name = unquoted(line.split('=').next().unwrap_or_default());
@@ -345,7 +384,11 @@ mod tests {
         assert_eq!(inf.catalog, "viostor.cat");
         assert_eq!(inf.files, ["viostor.sys"]);
         assert_eq!(inf.service(), Some(("viostor", "viostor.sys")));
-        let ids: Vec<&str> = inf.devices.iter().map(|device| device.id.as_str()).collect();
+        let ids: Vec<&str> = inf
+            .devices
+            .iter()
+            .map(|device| device.id.as_str())
+            .collect();
         assert_eq!(
             ids,
             [
@@ -365,20 +408,37 @@ mod tests {
         let mut marked = vec![0xef, 0xbb, 0xbf];
         marked.extend(TEXT.as_bytes());
         check(&Inf::parse(&marked, "amd64").unwrap());
-        let little: Vec<u8> = [0xfeff].into_iter().chain(TEXT.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let little: Vec<u8> = [0xfeff]
+            .into_iter()
+            .chain(TEXT.encode_utf16())
+            .flat_map(u16::to_le_bytes)
+            .collect();
         check(&Inf::parse(&little, "amd64").unwrap());
-        let big: Vec<u8> = [0xfeff].into_iter().chain(TEXT.encode_utf16()).flat_map(u16::to_be_bytes).collect();
+        let big: Vec<u8> = [0xfeff]
+            .into_iter()
+            .chain(TEXT.encode_utf16())
+            .flat_map(u16::to_be_bytes)
+            .collect();
         check(&Inf::parse(&big, "amd64").unwrap());
     }
 
     #[test]
     fn what_is_no_such_file_is_refused() {
-        assert_eq!(Inf::parse(b"[Strings]\na=b\n", "x86"), Err(InfError::NoVersion));
+        assert_eq!(
+            Inf::parse(b"[Strings]\na=b\n", "x86"),
+            Err(InfError::NoVersion)
+        );
         let without = TEXT.replace("DriverVer", "Else");
-        assert_eq!(Inf::parse(without.as_bytes(), "x86"), Err(InfError::NoVersion));
+        assert_eq!(
+            Inf::parse(without.as_bytes(), "x86"),
+            Err(InfError::NoVersion)
+        );
         let odd = TEXT.replace("07/15/2024", "15/15/2024");
         assert_eq!(Inf::parse(odd.as_bytes(), "x86"), Err(InfError::NoVersion));
-        assert_eq!(Inf::parse(&vec![b' '; LONGEST + 1], "x86"), Err(InfError::TooLarge));
+        assert_eq!(
+            Inf::parse(&vec![b' '; LONGEST + 1], "x86"),
+            Err(InfError::TooLarge)
+        );
     }
 
     proptest! {

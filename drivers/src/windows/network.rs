@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use lifeboat_hive::{Hive, Key};
 
 use super::system::control;
-use crate::report::NicIdentity;
+use crate::report::{Interface, NetworkStyle, NicIdentity};
 
 /// Class of network cards.
 const NET_CLASS: &str = "{4d36e972-e325-11ce-bfc1-08002be10318}";
@@ -38,7 +38,10 @@ pub struct Assignment {
 /// Interfaces with static addresses.
 pub fn static_interfaces(system: &Hive, set: &str) -> Vec<StaticInterface> {
     let interfaces = control(system, set, "Services\\Tcpip\\Parameters\\Interfaces");
-    let keys = interfaces.into_iter().flat_map(|key| key.subkeys()).take(MOST);
+    let keys = interfaces
+        .into_iter()
+        .flat_map(|key| key.subkeys())
+        .take(MOST);
     keys.filter_map(|key| {
         let guid = key.name();
         let mac = hardware_address(system, set, &guid);
@@ -71,19 +74,47 @@ fn static_interface(key: Key<'_>, guid: String, mac: Option<String>) -> Option<S
     })
 }
 
+/// The same for the report.
+pub fn reported(system: &Hive, set: &str) -> Vec<Interface> {
+    let interfaces = static_interfaces(system, set).into_iter();
+    let written = |(address, prefix): &(Ipv4Addr, u8)| format!("{address}/{prefix}");
+    interfaces
+        .map(|interface| Interface {
+            name: interface.guid,
+            style: NetworkStyle::Registry,
+            addresses: interface.addresses.iter().map(written).collect(),
+            gateway: interface.gateways.first().map(ToString::to_string),
+            dns: interface
+                .name_servers
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            mac: interface.mac,
+        })
+        .collect()
+}
+
 /// Addresses only: these words are written into a script.
 fn parsed<T: std::str::FromStr>(texts: &[String]) -> Vec<T> {
-    texts.iter().filter_map(|text| text.trim().parse().ok()).collect()
+    texts
+        .iter()
+        .filter_map(|text| text.trim().parse().ok())
+        .collect()
 }
 
 fn prefix(mask: &str) -> u8 {
-    let mask: Ipv4Addr = mask.trim().parse().unwrap_or(Ipv4Addr::new(255, 255, 255, 0));
+    let mask: Ipv4Addr = mask
+        .trim()
+        .parse()
+        .unwrap_or(Ipv4Addr::new(255, 255, 255, 0));
     u8::try_from(mask.to_bits().leading_ones()).unwrap_or(24)
 }
 
 /// The mask of a network's length.
 pub fn mask(prefix: u8) -> Ipv4Addr {
-    let bits = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+    let bits = u32::MAX
+        .checked_shl(32 - u32::from(prefix.min(32)))
+        .unwrap_or(0);
     Ipv4Addr::from_bits(bits)
 }
 
@@ -95,9 +126,16 @@ fn hardware_address(system: &Hive, set: &str, guid: &str) -> Option<String> {
     }
     // An address that the operator set by hand stands with the driver.
     let cards = control(system, set, &format!("Control\\Class\\{NET_CLASS}"))?;
-    let is_it = |key: &Key| key.text("NetCfgInstanceId").is_some_and(|id| id.eq_ignore_ascii_case(guid));
+    let is_it = |key: &Key| {
+        key.text("NetCfgInstanceId")
+            .is_some_and(|id| id.eq_ignore_ascii_case(guid))
+    };
     let card = cards.subkeys().into_iter().take(MOST).find(is_it)?;
-    let digits: String = card.text("NetworkAddress")?.chars().filter(char::is_ascii_hexdigit).collect();
+    let digits: String = card
+        .text("NetworkAddress")?
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .collect();
     let bytes: Option<Vec<u8>> = (0..digits.len() / 2)
         .map(|place| u8::from_str_radix(digits.get(place * 2..place * 2 + 2)?, 16).ok())
         .collect();
@@ -113,12 +151,17 @@ fn written(bytes: &[u8]) -> Option<String> {
 /// Six bytes in hexadecimal, and nothing else: it is written into a script.
 pub fn is_mac(text: &str) -> bool {
     let parts: Vec<&str> = text.split(':').collect();
-    let is_byte = |part: &&str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_byte =
+        |part: &&str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     parts.len() == 6 && parts.iter().all(is_byte)
 }
 
 /// Gives each virtual card the interface of the same hardware address, else of the same address.
-pub fn assign(interfaces: &[StaticInterface], nics: &[NicIdentity], warnings: &mut Vec<String>) -> Vec<Assignment> {
+pub fn assign(
+    interfaces: &[StaticInterface],
+    nics: &[NicIdentity],
+    warnings: &mut Vec<String>,
+) -> Vec<Assignment> {
     let mut left: Vec<&StaticInterface> = interfaces.iter().collect();
     let mut found = Vec::new();
     let has_mac = |interface: &StaticInterface, nic: &NicIdentity| {
@@ -127,7 +170,8 @@ pub fn assign(interfaces: &[StaticInterface], nics: &[NicIdentity], warnings: &m
     };
     let has_address = |interface: &StaticInterface, nic: &NicIdentity| {
         let own = interface.addresses.iter();
-        own.map(|(address, _)| IpAddr::V4(*address)).any(|address| Some(address) == nic.address)
+        own.map(|(address, _)| IpAddr::V4(*address))
+            .any(|address| Some(address) == nic.address)
     };
     let rules: [&dyn Fn(&StaticInterface, &NicIdentity) -> bool; 2] = [&has_mac, &has_address];
     let mut cards: Vec<&NicIdentity> = nics.iter().filter(|nic| is_mac(&nic.mac)).collect();
@@ -143,7 +187,9 @@ pub fn assign(interfaces: &[StaticInterface], nics: &[NicIdentity], warnings: &m
             place.is_none()
         });
     }
-    let lost = left.iter().filter_map(|interface| interface.addresses.first());
+    let lost = left
+        .iter()
+        .filter_map(|interface| interface.addresses.first());
     warnings.extend(lost.map(|(address, _)| {
         format!("the static address {address} of Windows belongs to no network card of the machine and is not set")
     }));

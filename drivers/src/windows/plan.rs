@@ -16,8 +16,17 @@ use crate::report::{Bus, Fallback, InjectRequest, NicModel, Refusal};
 
 /// Drivers for the rest of the virtual hardware.
 const REST: [&str; 11] = [
-    "netkvm", "balloon", "viorng", "vioser", "vioinput", "pvpanic", "pvpanic-pci", "qxldod",
-    "viogpudo", "fwcfg", "qemufwcfg",
+    "netkvm",
+    "balloon",
+    "viorng",
+    "vioser",
+    "vioinput",
+    "pvpanic",
+    "pvpanic-pci",
+    "qxldod",
+    "viogpudo",
+    "fwcfg",
+    "qemufwcfg",
 ];
 /// Room that must be left on the disk of Windows.
 const ROOM: u64 = 100 << 20;
@@ -166,7 +175,9 @@ struct Planner<'i> {
 impl<'i> Planner<'i> {
     fn choose(&mut self, hives: &Hives) -> Result<Chosen<'i>, Refusal> {
         let (input, report) = (self.input, &self.input.system.report);
-        let fitting = input.catalogue.fitting(&report.driver_folders, &report.architecture);
+        let fitting = input
+            .catalogue
+            .fitting(&report.driver_folders, &report.architecture);
         let target = input.request.target;
         let mut chosen = Chosen::default();
         match DISK_DEVICES.iter().find(|(bus, ..)| *bus == target.disk) {
@@ -176,12 +187,17 @@ impl<'i> Planner<'i> {
                     .filter(|package| serves(package, devices[0]))
                     .ok_or_else(|| self.no_driver(driver, devices[0], self.fallback(hives)))?;
                 self.plan.planned_devices.push(devices[0]);
-                let all = DISK_DEVICES.iter().filter_map(|(_, name, _)| fitting.get(name));
+                let all = DISK_DEVICES
+                    .iter()
+                    .filter_map(|(_, name, _)| fitting.get(name));
                 chosen.boot = all.copied().collect();
             }
             None => chosen.inbox = Some(self.inbox(hives, target.disk)?),
         }
-        chosen.rest = REST.iter().filter_map(|name| fitting.get(name).copied()).collect();
+        chosen.rest = REST
+            .iter()
+            .filter_map(|name| fitting.get(name).copied())
+            .collect();
         if target.nic == NicModel::Virtio && !input.request.nics.is_empty() {
             let netkvm = fitting.get("netkvm").copied();
             let other = Fallback {
@@ -193,7 +209,9 @@ impl<'i> Planner<'i> {
                 .filter(|package| serves(package, NET_DEVICES[0]))
                 .ok_or_else(|| self.no_driver("netkvm", NET_DEVICES[0], Some(other)))?;
         }
-        let used = chosen.packages().find(|package| package.os != report.driver_folders[0]);
+        let used = chosen
+            .packages()
+            .find(|package| package.os != report.driver_folders[0]);
         if let Some(package) = used {
             self.plan.warnings.push(format!(
                 "the driver catalogue has no folder {} for this Windows; drivers of {} are used",
@@ -207,7 +225,10 @@ impl<'i> Planner<'i> {
         let report = &self.input.system.report;
         WindowsRefusal::NoDriver {
             wanted: format!("the driver {driver} for {device}"),
-            product: format!("{} build {} {}", report.product, report.build, report.architecture),
+            product: format!(
+                "{} build {} {}",
+                report.product, report.build, report.architecture
+            ),
             folders: report.driver_folders.join(", "),
             fallback,
         }
@@ -219,7 +240,8 @@ impl<'i> Planner<'i> {
         let (system, tree) = (self.input.system, self.input.tree);
         let editor = &hives.system.editor;
         let mut buses = [Bus::Ahci, Bus::Nvme].into_iter();
-        let disk = buses.find(|bus| settings::inbox_driver(editor, system, tree, *bus).is_some())?;
+        let disk =
+            buses.find(|bus| settings::inbox_driver(editor, system, tree, *bus).is_some())?;
         Some(Fallback {
             disk,
             nic: NicModel::E1000e,
@@ -264,7 +286,11 @@ impl<'i> Planner<'i> {
             self.expect(package, expected);
         }
         self.network_driver(chosen, hives, &mut numbers)?;
-        let folder = format!("{}/{}", self.root(), settings::DRIVER_FOLDER.replace('\\', "/"));
+        let folder = format!(
+            "{}/{}",
+            self.root(),
+            settings::DRIVER_FOLDER.replace('\\', "/")
+        );
         for package in chosen.packages() {
             for file in &package.files {
                 self.put(format!("{folder}/{}", file.name), &file.hash);
@@ -274,8 +300,16 @@ impl<'i> Planner<'i> {
     }
 
     /// The card can be found before the first log-in when its driver is known already.
-    fn network_driver(&mut self, chosen: &Chosen, hives: &mut Hives, numbers: &mut OemNumbers) -> Result<(), Refusal> {
-        let netkvm = chosen.rest.iter().find(|package| package.driver == "netkvm");
+    fn network_driver(
+        &mut self,
+        chosen: &Chosen,
+        hives: &mut Hives,
+        numbers: &mut OemNumbers,
+    ) -> Result<(), Refusal> {
+        let netkvm = chosen
+            .rest
+            .iter()
+            .find(|package| package.driver == "netkvm");
         let (Some(package), Some(drivers)) = (netkvm, hives.drivers.as_mut()) else {
             return Ok(());
         };
@@ -309,10 +343,17 @@ impl<'i> Planner<'i> {
 
     /// A driver in Windows's own store.
     fn store(&mut self, package: &Package, oem: u32) -> BTreeMap<String, String> {
-        let folder = format!("{}/System32/DriverStore/FileRepository/{}", self.root(), store_name(package));
+        let folder = format!(
+            "{}/System32/DriverStore/FileRepository/{}",
+            self.root(),
+            store_name(package)
+        );
         let mut files = BTreeMap::new();
         for file in &package.files {
-            files.insert(self.put(format!("{folder}/{}", file.name), &file.hash), file.hash.clone());
+            files.insert(
+                self.put(format!("{folder}/{}", file.name), &file.hash),
+                file.hash.clone(),
+            );
         }
         if let Some(inf) = package.inf_file() {
             let path = format!("{}/INF/{}", self.root(), boot::oem_name(oem));
@@ -326,7 +367,12 @@ impl<'i> Planner<'i> {
             self.plan.expected.push(Expected {
                 service: service.to_owned(),
                 files,
-                devices: package.inf.devices.iter().map(|device| device.id.clone()).collect(),
+                devices: package
+                    .inf
+                    .devices
+                    .iter()
+                    .map(|device| device.id.clone())
+                    .collect(),
             });
         }
     }
@@ -366,13 +412,19 @@ impl<'i> Planner<'i> {
         let Some(esp) = self.input.esp else {
             return Ok(());
         };
-        let vendor = esp.read("EFI/Microsoft/Boot/bootmgfw.efi", LOADER).ok().flatten();
+        let vendor = esp
+            .read("EFI/Microsoft/Boot/bootmgfw.efi", LOADER)
+            .ok()
+            .flatten();
         match vendor {
             Some(loader) if !esp.is_file("EFI/Boot/bootx64.efi") => {
                 self.write(Volume::Esp, esp.place("EFI/Boot/bootx64.efi"), loader);
             }
             Some(_) => {}
-            None => self.plan.warnings.push("the EFI system partition has no loader of Windows".to_owned()),
+            None => self
+                .plan
+                .warnings
+                .push("the EFI system partition has no loader of Windows".to_owned()),
         }
         // What it says of the screen of the old hardware keeps the new one dark.
         match open_hive(esp, "EFI/Microsoft/Boot/BCD") {
@@ -389,13 +441,17 @@ impl<'i> Planner<'i> {
 
     fn warn(&mut self, hives: &Hives) {
         let root = self.root();
-        let recovery = ["Recovery/WindowsRE/winre.wim".to_owned(), format!("{root}/System32/Recovery/Winre.wim")];
+        let recovery = [
+            "Recovery/WindowsRE/winre.wim".to_owned(),
+            format!("{root}/System32/Recovery/Winre.wim"),
+        ];
         if recovery.iter().any(|path| self.input.tree.is_file(path)) {
             let text = "the recovery environment of Windows (winre.wim) keeps its own drivers and will not see virtio disks";
             self.plan.warnings.push(text.to_owned());
         }
         let policies = hives.software.editor.hive().root();
-        let restrictions = policies.and_then(|key| key.at("Policies\\Microsoft\\Windows\\DeviceInstall\\Restrictions"));
+        let restrictions = policies
+            .and_then(|key| key.at("Policies\\Microsoft\\Windows\\DeviceInstall\\Restrictions"));
         if restrictions.is_some_and(|key| !key.values().is_empty()) {
             let text = "a policy restricts the installation of devices: drivers beyond those for the disk may be turned away";
             self.plan.warnings.push(text.to_owned());
@@ -433,7 +489,9 @@ impl<'i> Planner<'i> {
 
     fn put_hive(&mut self, volume: Volume, hive: GuestHive) {
         let GuestHive { path, logs, editor } = hive;
-        self.plan.registry.insert(path.clone(), editor.edits().to_vec());
+        self.plan
+            .registry
+            .insert(path.clone(), editor.edits().to_vec());
         if editor.is_changed() {
             self.plan.edits.push(Edit::Hive {
                 volume,
@@ -447,15 +505,32 @@ impl<'i> Planner<'i> {
     fn check_room(&self) -> Result<(), Refusal> {
         let of = |wanted: Volume| -> u64 {
             let sizes = self.plan.edits.iter().map(|edit| match edit {
-                Edit::Write { volume, content, .. } | Edit::Hive { volume, content, .. } if *volume == wanted => {
-                    content.len() as u64
+                Edit::Write {
+                    volume, content, ..
                 }
+                | Edit::Hive {
+                    volume, content, ..
+                } if *volume == wanted => content.len() as u64,
                 _ => 0,
             });
             sizes.sum()
         };
-        let mut volumes = vec![("C:".to_owned(), self.input.tree, of(Volume::System), ROOM, INODES)];
-        volumes.extend(self.input.esp.map(|esp| ("the EFI system partition".to_owned(), esp, of(Volume::Esp), 0, 0)));
+        let mut volumes = vec![(
+            "C:".to_owned(),
+            self.input.tree,
+            of(Volume::System),
+            ROOM,
+            INODES,
+        )];
+        volumes.extend(self.input.esp.map(|esp| {
+            (
+                "the EFI system partition".to_owned(),
+                esp,
+                of(Volume::Esp),
+                0,
+                0,
+            )
+        }));
         for (path, tree, planned, room, inodes) in volumes {
             if planned == 0 {
                 continue;
@@ -498,10 +573,16 @@ impl OemNumbers {
             taken: BTreeSet::new(),
         };
         let files = tree.list(&format!("{root}/INF"));
-        numbers.taken.extend(files.iter().filter_map(|(name, _)| oem_number(name)));
+        numbers
+            .taken
+            .extend(files.iter().filter_map(|(name, _)| oem_number(name)));
         let editors = [Some(&hives.system), hives.drivers.as_ref()];
         for hive in editors.into_iter().flatten() {
-            let files = hive.editor.hive().root().and_then(|root| root.at("DriverDatabase\\DriverInfFiles"));
+            let files = hive
+                .editor
+                .hive()
+                .root()
+                .and_then(|root| root.at("DriverDatabase\\DriverInfFiles"));
             for key in files.into_iter().flat_map(|key| key.subkeys()) {
                 if let Some(number) = oem_number(&key.name()) {
                     numbers.taken.insert(number);
@@ -517,7 +598,9 @@ impl OemNumbers {
         if let Some(number) = self.by_store.get(store) {
             return *number;
         }
-        let number = (0..).find(|number| !self.taken.contains(number)).unwrap_or(0);
+        let number = (0..)
+            .find(|number| !self.taken.contains(number))
+            .unwrap_or(0);
         self.taken.insert(number);
         self.by_store.insert(store.to_owned(), number);
         number
@@ -526,5 +609,9 @@ impl OemNumbers {
 
 fn oem_number(name: &str) -> Option<u32> {
     let lower = name.to_ascii_lowercase();
-    lower.strip_prefix("oem")?.strip_suffix(".inf")?.parse().ok()
+    lower
+        .strip_prefix("oem")?
+        .strip_suffix(".inf")?
+        .parse()
+        .ok()
 }

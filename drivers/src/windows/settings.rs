@@ -12,8 +12,18 @@ pub const DRIVER_FOLDER: &str = "Drivers\\VirtIO";
 
 /// Drivers of other virtual hardware that start with the machine: name, or its beginning before `*`.
 const FOREIGN: [&str; 12] = [
-    "rhelscsi", "rhelfltr", "prl_*", "vmci", "vsock", "pvscsi", "vboxguest", "xenbus", "xenvbd",
-    "xenfilt", "xenpci", "xeniface",
+    "rhelscsi",
+    "rhelfltr",
+    "prl_*",
+    "vmci",
+    "vsock",
+    "pvscsi",
+    "vboxguest",
+    "xenbus",
+    "xenvbd",
+    "xenfilt",
+    "xenpci",
+    "xeniface",
 ];
 /// Classes of devices that lie between the machine and its disks.
 const DISK_CLASSES: [&str; 5] = [
@@ -37,7 +47,8 @@ pub fn adapt(
     // A machine that fails must stand still, so that its screen says why.
     below(editor, format!("{set}\\Control\\CrashControl")).number("AutoReboot", 0)?;
     if system.has_driver_database() {
-        below(editor, format!("{set}\\Control\\Session Manager\\Power")).number("HiberbootEnabled", 0)?;
+        below(editor, format!("{set}\\Control\\Session Manager\\Power"))
+            .number("HiberbootEnabled", 0)?;
     }
     if system.version >= (6, 0) {
         // New disks would stay offline on servers.
@@ -48,13 +59,25 @@ pub fn adapt(
 }
 
 /// Drivers of other virtual hardware stay away, except where Windows would miss them.
-fn disable_foreign(editor: &mut Editor, set: &str, warnings: &mut Vec<String>) -> Result<(), EditError> {
+fn disable_foreign(
+    editor: &mut Editor,
+    set: &str,
+    warnings: &mut Vec<String>,
+) -> Result<(), EditError> {
     let services = control(editor.hive(), set, "Services");
-    let starting = services.into_iter().flat_map(|key| key.subkeys()).filter(is_boot_start);
-    let names: Vec<String> = starting.map(|key| key.name()).filter(|name| is_foreign(name)).collect();
+    let starting = services
+        .into_iter()
+        .flat_map(|key| key.subkeys())
+        .filter(is_boot_start);
+    let names: Vec<String> = starting
+        .map(|key| key.name())
+        .filter(|name| is_foreign(name))
+        .collect();
     for name in names {
         if is_filter(editor, set, &name) {
-            warnings.push(format!("the driver {name} of other virtual hardware filters disks and stays as it is"));
+            warnings.push(format!(
+                "the driver {name} of other virtual hardware filters disks and stays as it is"
+            ));
         } else {
             below(editor, format!("{set}\\Services\\{name}")).number("Start", DISABLED)?;
         }
@@ -68,10 +91,12 @@ fn is_boot_start(service: &Key) -> bool {
 
 fn is_foreign(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    FOREIGN.iter().any(|foreign| match foreign.strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning),
-        None => name == *foreign,
-    })
+    FOREIGN
+        .iter()
+        .any(|foreign| match foreign.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => name == *foreign,
+        })
 }
 
 fn filters<'e>(editor: &'e Editor, set: &str) -> Vec<(String, &'static str, Vec<String>)> {
@@ -92,12 +117,19 @@ fn filters<'e>(editor: &'e Editor, set: &str) -> Vec<(String, &'static str, Vec<
 }
 
 fn is_filter(editor: &Editor, set: &str, service: &str) -> bool {
-    let mut all = filters(editor, set).into_iter().flat_map(|(_, _, names)| names);
+    let mut all = filters(editor, set)
+        .into_iter()
+        .flat_map(|(_, _, names)| names);
     all.any(|name| name.eq_ignore_ascii_case(service))
 }
 
 /// A filter whose program is not there would keep every disk from starting.
-fn remove_dead_filters(editor: &mut Editor, set: &str, system: &System, tree: &WindowsTree) -> Result<(), EditError> {
+fn remove_dead_filters(
+    editor: &mut Editor,
+    set: &str,
+    system: &System,
+    tree: &WindowsTree,
+) -> Result<(), EditError> {
     for (key, name, services) in filters(editor, set) {
         let lives = |service: &&String| program_exists(editor, set, service, system, tree);
         let living: Vec<String> = services.iter().filter(lives).cloned().collect();
@@ -114,8 +146,15 @@ fn remove_dead_filters(editor: &mut Editor, set: &str, system: &System, tree: &W
 }
 
 /// Whether the program of a driver lies where its service says.
-pub fn program_exists(editor: &Editor, set: &str, service: &str, system: &System, tree: &WindowsTree) -> bool {
-    let image = control(editor.hive(), set, &format!("Services\\{service}")).and_then(|key| key.text("ImagePath"));
+pub fn program_exists(
+    editor: &Editor,
+    set: &str,
+    service: &str,
+    system: &System,
+    tree: &WindowsTree,
+) -> bool {
+    let image = control(editor.hive(), set, &format!("Services\\{service}"))
+        .and_then(|key| key.text("ImagePath"));
     let image = image.unwrap_or_else(|| format!("System32\\drivers\\{service}.sys"));
     tree.is_file(&program_path(&image, &system.report.system_root))
 }
@@ -124,7 +163,12 @@ pub fn program_exists(editor: &Editor, set: &str, service: &str, system: &System
 pub fn program_path(image: &str, system_root: &str) -> String {
     let path = image.trim_matches('"').replace('\\', "/");
     let lower = path.to_ascii_lowercase();
-    for beginning in ["/systemroot/", "%systemroot%/", "/??/c:/windows/", "c:/windows/"] {
+    for beginning in [
+        "/systemroot/",
+        "%systemroot%/",
+        "/??/c:/windows/",
+        "c:/windows/",
+    ] {
         if lower.starts_with(beginning) {
             return format!("{system_root}/{}", &path[beginning.len()..]);
         }
@@ -168,9 +212,14 @@ pub fn enable_inbox_driver(editor: &mut Editor, set: &str, service: &str) -> Res
 pub fn extend_driver_path(software: &mut Editor) -> Result<(), EditError> {
     const KEY: &str = "Microsoft\\Windows\\CurrentVersion";
     let addition = format!("%SystemRoot%\\{DRIVER_FOLDER}");
-    let now = software.hive().root().and_then(|root| root.at(KEY)?.text("DevicePath"));
+    let now = software
+        .hive()
+        .root()
+        .and_then(|root| root.at(KEY)?.text("DevicePath"));
     let now = now.unwrap_or_else(|| "%SystemRoot%\\inf".to_owned());
-    let known = now.split(';').any(|part| part.eq_ignore_ascii_case(&addition));
+    let known = now
+        .split(';')
+        .any(|part| part.eq_ignore_ascii_case(&addition));
     if known {
         return Ok(());
     }
@@ -188,7 +237,10 @@ mod tests {
         assert_eq!(path("System32\\drivers\\a.sys"), expected);
         assert_eq!(path("\\SystemRoot\\System32\\drivers\\a.sys"), expected);
         assert_eq!(path("%SystemRoot%\\System32\\drivers\\a.sys"), expected);
-        assert_eq!(path("\\??\\C:\\Windows\\System32\\drivers\\a.sys"), expected);
+        assert_eq!(
+            path("\\??\\C:\\Windows\\System32\\drivers\\a.sys"),
+            expected
+        );
     }
 
     #[test]

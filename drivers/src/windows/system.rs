@@ -3,10 +3,11 @@
 use lifeboat_hive::{Hive, Key};
 
 use super::hives::{Hives, open_hives};
+use super::network;
+use super::report::{WindowsRefusal, WindowsReport};
 use super::tree::WindowsTree;
 use crate::guest::root::EntryKind;
-use super::report::{WindowsRefusal, WindowsReport};
-use crate::report::Refusal;
+use crate::report::{Interface, Refusal};
 
 /// Enough of a program to see what it is built for.
 const PROGRAM: u64 = 64 << 20;
@@ -20,6 +21,8 @@ pub struct System {
     pub version: (u32, u32),
     /// Sets of settings that the next start may use, the current one first.
     pub control_sets: Vec<String>,
+    /// Interfaces with static addresses.
+    pub interfaces: Vec<Interface>,
 }
 
 impl System {
@@ -32,7 +35,9 @@ impl System {
 /// The directory of Windows, if there is one.
 pub fn system_root(tree: &WindowsTree) -> Option<String> {
     let names = tree.list("/");
-    let directories = names.iter().filter(|(_, kind)| *kind == EntryKind::Directory);
+    let directories = names
+        .iter()
+        .filter(|(_, kind)| *kind == EntryKind::Directory);
     let mut roots = directories
         .filter(|(name, _)| ["windows", "winnt"].contains(&name.to_ascii_lowercase().as_str()))
         .map(|(name, _)| name.clone());
@@ -50,11 +55,17 @@ pub fn identify(tree: &WindowsTree) -> Result<(System, Hives), Refusal> {
         .ok_or_else(|| missing("the version in the SOFTWARE hive"))?;
     let version = version(current).ok_or_else(|| missing("the version in the SOFTWARE hive"))?;
     let text = |name: &str| current.text(name).unwrap_or_default();
-    let build = text("CurrentBuildNumber").parse().or_else(|_| text("CurrentBuild").parse());
+    let build = text("CurrentBuildNumber")
+        .parse()
+        .or_else(|_| text("CurrentBuild").parse());
     let sets = control_sets(hives.system.editor.hive())
         .ok_or_else(|| missing("the current control set in the SYSTEM hive"))?;
-    let local_clock = control(hives.system.editor.hive(), &sets[0], "Control\\TimeZoneInformation")
-        .map(|key| key.number("RealTimeIsUniversal").unwrap_or(0) == 0);
+    let local_clock = control(
+        hives.system.editor.hive(),
+        &sets[0],
+        "Control\\TimeZoneInformation",
+    )
+    .map(|key| key.number("RealTimeIsUniversal").unwrap_or(0) == 0);
     let mut report = WindowsReport {
         product: text("ProductName"),
         edition: text("EditionID"),
@@ -70,10 +81,12 @@ pub fn identify(tree: &WindowsTree) -> Result<(System, Hives), Refusal> {
         replayed: hives.replayed(),
     };
     report.driver_folders = driver_folders(version, &report);
+    let interfaces = network::reported(hives.system.editor.hive(), &report.control_set);
     let system = System {
         report,
         version,
         control_sets: sets,
+        interfaces,
     };
     Ok((system, hives))
 }
@@ -86,7 +99,10 @@ fn missing(what: &str) -> Refusal {
 fn version(current: Key<'_>) -> Option<(u32, u32)> {
     // From Windows 10 on the old value stays at 6.3 for ever.
     if let Some(major) = current.number("CurrentMajorVersionNumber") {
-        return Some((major, current.number("CurrentMinorVersionNumber").unwrap_or(0)));
+        return Some((
+            major,
+            current.number("CurrentMinorVersionNumber").unwrap_or(0),
+        ));
     }
     let text = current.text("CurrentVersion")?;
     let (major, minor) = text.split_once('.')?;
@@ -112,8 +128,10 @@ pub(super) fn control<'h>(hive: &'h Hive, set: &str, path: &str) -> Option<Key<'
 }
 
 fn host_name(system: &Hive, set: &str) -> String {
-    let name = control(system, set, "Services\\Tcpip\\Parameters").and_then(|key| key.text("Hostname"));
-    let other = || control(system, set, "Control\\ComputerName\\ComputerName")?.text("ComputerName");
+    let name =
+        control(system, set, "Services\\Tcpip\\Parameters").and_then(|key| key.text("Hostname"));
+    let other =
+        || control(system, set, "Control\\ComputerName\\ComputerName")?.text("ComputerName");
     name.or_else(other).unwrap_or_default()
 }
 
@@ -151,8 +169,12 @@ pub fn program_machine(program: &[u8]) -> Option<u16> {
 
 /// Names of folders with drivers, best first: newer clients and servers take older drivers.
 fn driver_folders(version: (u32, u32), report: &WindowsReport) -> Vec<String> {
-    let is_server = report.installation.to_ascii_lowercase().starts_with("server")
-        || (report.installation.is_empty() && report.product.to_ascii_lowercase().contains("server"));
+    let is_server = report
+        .installation
+        .to_ascii_lowercase()
+        .starts_with("server")
+        || (report.installation.is_empty()
+            && report.product.to_ascii_lowercase().contains("server"));
     let all: &[&str] = match (version, is_server) {
         ((5, 1), _) => &["xp"],
         ((5, 2), _) if report.product.to_ascii_lowercase().contains("xp") => &["xp", "2k3"],
@@ -203,14 +225,23 @@ mod tests {
                 build,
                 ..WindowsReport::default()
             };
-            driver_folders(version, &report).first().cloned().unwrap_or_default()
+            driver_folders(version, &report)
+                .first()
+                .cloned()
+                .unwrap_or_default()
         };
         assert_eq!(folder((5, 0), "", "Microsoft Windows 2000", 2195), "");
         assert_eq!(folder((5, 1), "", "Microsoft Windows XP", 2600), "xp");
-        assert_eq!(folder((5, 2), "", "Microsoft Windows Server 2003", 3790), "2k3");
+        assert_eq!(
+            folder((5, 2), "", "Microsoft Windows Server 2003", 3790),
+            "2k3"
+        );
         assert_eq!(folder((6, 0), "", "Windows Server (R) 2008", 6002), "2k8");
         assert_eq!(folder((6, 1), "Client", "Windows 7", 7601), "w7");
-        assert_eq!(folder((6, 1), "Server", "Windows Server 2008 R2", 7601), "2k8r2");
+        assert_eq!(
+            folder((6, 1), "Server", "Windows Server 2008 R2", 7601),
+            "2k8r2"
+        );
         assert_eq!(folder((6, 2), "Client", "Windows 8", 9200), "w8");
         assert_eq!(folder((6, 2), "Server Core", "", 9200), "2k12");
         assert_eq!(folder((6, 3), "Client", "", 9600), "w8.1");

@@ -46,7 +46,11 @@ impl<'r> WindowsTree<'r> {
         let mut found = String::new();
         let mut exists = true;
         for name in path.split('/').filter(|name| !name.is_empty()) {
-            let known = if exists { self.name_in(&found, name) } else { None };
+            let known = if exists {
+                self.name_in(&found, name)
+            } else {
+                None
+            };
             exists = known.is_some();
             found = joined(&found, known.as_deref().unwrap_or(name));
         }
@@ -80,7 +84,9 @@ impl<'r> WindowsTree<'r> {
         let exact = names.iter().find(|(other, _)| other == name);
         let close = || {
             let wanted = name.to_lowercase();
-            names.iter().find(|(other, _)| other.to_lowercase() == wanted)
+            names
+                .iter()
+                .find(|(other, _)| other.to_lowercase() == wanted)
         };
         exact.or_else(close).map(|(name, _)| name.clone())
     }
@@ -91,7 +97,10 @@ impl<'r> WindowsTree<'r> {
             let directory = if directory.is_empty() { "." } else { directory };
             Rc::new(self.root.list(directory))
         };
-        listed.entry(directory.to_owned()).or_insert_with(list).clone()
+        listed
+            .entry(directory.to_owned())
+            .or_insert_with(list)
+            .clone()
     }
 }
 

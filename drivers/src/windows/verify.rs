@@ -28,7 +28,12 @@ const CHANGEABLE: [(&str, &str); 13] = [
 const ANY: &str = "*";
 
 /// Proves that Windows will find what it needs.
-pub fn verify(tree: &WindowsTree, esp: Option<&WindowsTree>, system: &System, plan: &Plan) -> Vec<Check> {
+pub fn verify(
+    tree: &WindowsTree,
+    esp: Option<&WindowsTree>,
+    system: &System,
+    plan: &Plan,
+) -> Vec<Check> {
     let mut checks = vec![files_as_planned(tree, esp, plan), registry_additions(plan)];
     let hives = match open_hives(tree, &system.report.system_root) {
         Ok(hives) => hives,
@@ -43,8 +48,13 @@ pub fn verify(tree: &WindowsTree, esp: Option<&WindowsTree>, system: &System, pl
     }
     checks.push(devices_known(plan, hives.system.editor.hive(), system));
     if let Some(esp) = esp {
-        let missing = (!esp.is_file("EFI/Boot/bootx64.efi")).then(|| "EFI/Boot/bootx64.efi is missing".to_owned());
-        checks.push(check("the EFI fallback loader exists", missing.into_iter().collect(), "it does"));
+        let missing = (!esp.is_file("EFI/Boot/bootx64.efi"))
+            .then(|| "EFI/Boot/bootx64.efi is missing".to_owned());
+        checks.push(check(
+            "the EFI fallback loader exists",
+            missing.into_iter().collect(),
+            "it does",
+        ));
     }
     checks
 }
@@ -54,14 +64,28 @@ fn check(what: &str, problems: Vec<String>, good: &str) -> Check {
     Check {
         what: what.to_owned(),
         ok,
-        detail: if ok { good.to_owned() } else { problems.join("; ") },
+        detail: if ok {
+            good.to_owned()
+        } else {
+            problems.join("; ")
+        },
     }
 }
 
 fn files_as_planned(tree: &WindowsTree, esp: Option<&WindowsTree>, plan: &Plan) -> Check {
     let mut problems = Vec::new();
     for edit in &plan.edits {
-        let (Edit::Write { volume, path, content } | Edit::Hive { volume, path, content, .. }) = edit;
+        let (Edit::Write {
+            volume,
+            path,
+            content,
+        }
+        | Edit::Hive {
+            volume,
+            path,
+            content,
+            ..
+        }) = edit;
         let tree = match volume {
             Volume::System => Some(tree),
             Volume::Esp => esp,
@@ -84,11 +108,19 @@ fn registry_additions(plan: &Plan) -> Check {
             match edit.action {
                 Action::Added => added += 1,
                 _ if may_change(edit) => {}
-                _ => problems.push(format!("{hive}: {} {}", edit.path, edit.value.as_deref().unwrap_or(""))),
+                _ => problems.push(format!(
+                    "{hive}: {} {}",
+                    edit.path,
+                    edit.value.as_deref().unwrap_or("")
+                )),
             }
         }
     }
-    check("the registry has additions and the known changes only", problems, &format!("{added} additions"))
+    check(
+        "the registry has additions and the known changes only",
+        problems,
+        &format!("{added} additions"),
+    )
 }
 
 fn may_change(edit: &Edited) -> bool {
@@ -98,23 +130,45 @@ fn may_change(edit: &Edited) -> bool {
         return path.ends_with("\\startoverride") || path.ends_with("\\16000046");
     }
     let value = value.unwrap_or_default();
-    CHANGEABLE.iter().any(|(end, name)| {
-        (*name == value || *name == ANY) && path.ends_with(end)
-    })
+    CHANGEABLE
+        .iter()
+        .any(|(end, name)| (*name == value || *name == ANY) && path.ends_with(end))
 }
 
 fn hives_clean(hives: &Hives, tree: &WindowsTree) -> Check {
-    let mut problems: Vec<String> = hives.replayed().iter().map(|path| format!("{path} is not clean")).collect();
-    let all = [Some(&hives.system), Some(&hives.software), hives.drivers.as_ref()];
-    for log in all.into_iter().flatten().filter(|hive| hive.editor.is_changed()).flat_map(|hive| &hive.logs) {
+    let mut problems: Vec<String> = hives
+        .replayed()
+        .iter()
+        .map(|path| format!("{path} is not clean"))
+        .collect();
+    let all = [
+        Some(&hives.system),
+        Some(&hives.software),
+        hives.drivers.as_ref(),
+    ];
+    for log in all
+        .into_iter()
+        .flatten()
+        .filter(|hive| hive.editor.is_changed())
+        .flat_map(|hive| &hive.logs)
+    {
         if tree.root().size(log).ok().flatten() != Some(0) {
             problems.push(format!("{log} is not empty"));
         }
     }
-    check("the hives are whole and clean, their logs empty", problems, "they are")
+    check(
+        "the hives are whole and clean, their logs empty",
+        problems,
+        "they are",
+    )
 }
 
-fn driver_complete(expected: &Expected, tree: &WindowsTree, hives: &Hives, system: &System) -> Check {
+fn driver_complete(
+    expected: &Expected,
+    tree: &WindowsTree,
+    hives: &Hives,
+    system: &System,
+) -> Check {
     let mut problems = Vec::new();
     for (path, hash) in &expected.files {
         if tree.root().hash(path).ok().flatten().as_ref() != Some(hash) {
@@ -122,17 +176,32 @@ fn driver_complete(expected: &Expected, tree: &WindowsTree, hives: &Hives, syste
         }
     }
     for set in &system.control_sets {
-        let key = control(hives.system.editor.hive(), set, &format!("Services\\{}", expected.service));
-        let image = key.and_then(|key| key.text("ImagePath")).unwrap_or_default();
+        let key = control(
+            hives.system.editor.hive(),
+            set,
+            &format!("Services\\{}", expected.service),
+        );
+        let image = key
+            .and_then(|key| key.text("ImagePath"))
+            .unwrap_or_default();
         let path = tree.place(&program_path(&image, &system.report.system_root));
         if !expected.files.contains_key(&path) {
-            problems.push(format!("{set}: the service starts {path}, which is not the driver's"));
+            problems.push(format!(
+                "{set}: the service starts {path}, which is not the driver's"
+            ));
         }
-        if key.and_then(|key| key.number("Start")) != Some(0) || key.is_some_and(|key| key.subkey("StartOverride").is_some()) {
-            problems.push(format!("{set}: the service does not start with the machine"));
+        if key.and_then(|key| key.number("Start")) != Some(0)
+            || key.is_some_and(|key| key.subkey("StartOverride").is_some())
+        {
+            problems.push(format!(
+                "{set}: the service does not start with the machine"
+            ));
         }
     }
-    let what = format!("{} starts, and its files are those of the catalogue", expected.service);
+    let what = format!(
+        "{} starts, and its files are those of the catalogue",
+        expected.service
+    );
     check(&what, problems, &format!("{} files", expected.files.len()))
 }
 
@@ -141,15 +210,25 @@ fn devices_known(plan: &Plan, hive: &Hive, system: &System) -> Check {
     let mut problems = Vec::new();
     for device in &plan.planned_devices {
         let known = if system.has_driver_database() {
-            let key = hive.root().and_then(|root| root.at(&format!("DriverDatabase\\DeviceIds\\{device}")));
+            let key = hive
+                .root()
+                .and_then(|root| root.at(&format!("DriverDatabase\\DeviceIds\\{device}")));
             key.is_some_and(|key| !key.values().is_empty())
         } else {
-            let path = format!("Control\\CriticalDeviceDatabase\\{}", device.replace('\\', "#"));
-            control(hive, &system.report.control_set, &path).is_some_and(|key| key.text("Service").is_some())
+            let path = format!(
+                "Control\\CriticalDeviceDatabase\\{}",
+                device.replace('\\', "#")
+            );
+            control(hive, &system.report.control_set, &path)
+                .is_some_and(|key| key.text("Service").is_some())
         };
         if !known {
             problems.push(format!("{device} leads to no driver"));
         }
     }
-    check("the planned devices are known", problems, &plan.planned_devices.join(", "))
+    check(
+        "the planned devices are known",
+        problems,
+        &plan.planned_devices.join(", "),
+    )
 }

@@ -8,8 +8,8 @@ use crate::windows::inf::Inf;
 
 /// Names of Windows in virtio-win.
 const SYSTEMS: [&str; 16] = [
-    "xp", "2k3", "2k8", "w7", "2k8r2", "w8", "2k12", "w8.1", "2k12r2", "w10", "w11", "2k16", "2k19",
-    "2k22", "2k25", "vista",
+    "xp", "2k3", "2k8", "w7", "2k8r2", "w8", "2k12", "w8.1", "2k12r2", "w10", "w11", "2k16",
+    "2k19", "2k22", "2k25", "vista",
 ];
 const MOST_FILES: usize = 100_000;
 
@@ -41,14 +41,20 @@ pub fn collect(
     source: &str,
     only: &[String],
 ) -> Result<Collected, CatalogueError> {
-    let listed = files.list().map_err(doing(format!("listing the files of {source}")))?;
+    let listed = files
+        .list()
+        .map_err(doing(format!("listing the files of {source}")))?;
     let mut folders: BTreeMap<(String, String, String), Folder> = BTreeMap::new();
     for (path, size) in listed.into_iter().take(MOST_FILES) {
         let Some((os, architecture, folder)) = place_of(&path) else {
             continue;
         };
         let wanted = only.is_empty() || only.iter().any(|name| name.eq_ignore_ascii_case(&os));
-        let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        let name = path
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         if wanted && size <= LARGEST_FILE && is_part(&name) {
             let key = (os, architecture, folder);
             folders.entry(key).or_default().insert(name, (path, size));
@@ -57,7 +63,13 @@ pub fn collect(
     let mut collected = Collected::default();
     for ((os, architecture, _), folder) in &folders {
         for inf in folder.keys().filter(|name| name.ends_with(".inf")) {
-            match package(files, folder, inf, (os, architecture), &mut collected.places) {
+            match package(
+                files,
+                folder,
+                inf,
+                (os, architecture),
+                &mut collected.places,
+            ) {
                 Ok(mut package) => {
                     source.clone_into(&mut package.source);
                     collected.catalogue.take(vec![package]);
@@ -118,8 +130,12 @@ fn package(
     places: &mut BTreeMap<String, String>,
 ) -> Result<Package, String> {
     let read = |files: &mut dyn Files, name: &str| {
-        let (path, size) = folder.get(&name.to_ascii_lowercase()).ok_or(format!("{name} is missing"))?;
-        let bytes = files.read(path).map_err(|error| format!("reading {name} failed: {error}"))?;
+        let (path, size) = folder
+            .get(&name.to_ascii_lowercase())
+            .ok_or(format!("{name} is missing"))?;
+        let bytes = files
+            .read(path)
+            .map_err(|error| format!("reading {name} failed: {error}"))?;
         if bytes.len() as u64 != *size {
             return Err(format!("{name} is cut short"));
         }
@@ -172,11 +188,15 @@ mod tests {
 
     #[test]
     fn both_layouts_are_known() {
-        let place = |path: &str| place_of(path).map(|(os, architecture, _)| format!("{os} {architecture}"));
+        let place =
+            |path: &str| place_of(path).map(|(os, architecture, _)| format!("{os} {architecture}"));
         let found = |text: &str| Some(text.to_owned());
         assert_eq!(place("viostor/w10/amd64/viostor.sys"), found("w10 amd64"));
         assert_eq!(place("/NetKVM/2k12R2/x86/netkvm.inf"), found("2k12r2 x86"));
-        assert_eq!(place("drivers/by-os/amd64/2k25/viostor.inf"), found("2k25 amd64"));
+        assert_eq!(
+            place("drivers/by-os/amd64/2k25/viostor.inf"),
+            found("2k25 amd64")
+        );
         assert_eq!(place("i386/w7/viostor.inf"), found("w7 x86"));
         assert_eq!(place("viostor/w10/ARM64/viostor.sys"), None);
         assert_eq!(place("NetKVM/w10/amd64/sriov/x.inf"), None);

@@ -37,7 +37,9 @@ pub enum CatalogueError {
         what: String,
     },
     /// Nothing was found.
-    #[error("no driver was found in {source_name}: expected folders such as viostor/w10/amd64 or by-os/amd64/w10")]
+    #[error(
+        "no driver was found in {source_name}: expected folders such as viostor/w10/amd64 or by-os/amd64/w10"
+    )]
     Empty {
         /// Where was looked.
         source_name: String,
@@ -89,7 +91,9 @@ impl Package {
 
     /// A file of it, by name in any case.
     pub fn file(&self, name: &str) -> Option<&DriverFile> {
-        self.files.iter().find(|file| file.name.eq_ignore_ascii_case(name))
+        self.files
+            .iter()
+            .find(|file| file.name.eq_ignore_ascii_case(name))
     }
 
     fn key(&self) -> (&str, &str, &str) {
@@ -108,7 +112,9 @@ impl Catalogue {
     /// Reads the index at the beginning of an archive.
     pub fn read(archive: impl Read) -> Result<Self, CatalogueError> {
         let mut archive = tar::Archive::new(archive);
-        let mut entries = archive.entries().map_err(doing("reading the driver catalogue"))?;
+        let mut entries = archive
+            .entries()
+            .map_err(doing("reading the driver catalogue"))?;
         let Some(Ok(entry)) = entries.next() else {
             return Err(damaged("it has no index"));
         };
@@ -119,7 +125,8 @@ impl Catalogue {
         if entry.path_bytes().as_ref() != INDEX.as_bytes() || entry.size() > LARGEST_INDEX {
             return Err(damaged("it does not begin with its index"));
         }
-        let index: Self = serde_json::from_reader(entry).map_err(|error| damaged(error.to_string()))?;
+        let index: Self =
+            serde_json::from_reader(entry).map_err(|error| damaged(error.to_string()))?;
         if index.packages.len() > MOST_PACKAGES {
             return Err(damaged("it has too many drivers"));
         }
@@ -127,7 +134,11 @@ impl Catalogue {
     }
 
     /// Drivers for one Windows, by name; for each the first folder that has it.
-    pub fn fitting<'c>(&'c self, folders: &[String], architecture: &str) -> BTreeMap<&'c str, &'c Package> {
+    pub fn fitting<'c>(
+        &'c self,
+        folders: &[String],
+        architecture: &str,
+    ) -> BTreeMap<&'c str, &'c Package> {
         let mut found = BTreeMap::new();
         for folder in folders {
             let fitting = self
@@ -144,7 +155,8 @@ impl Catalogue {
     /// Takes packages in the place of those for the same Windows, processor and device.
     pub fn take(&mut self, packages: Vec<Package>) {
         let new: BTreeSet<_> = packages.iter().map(|package| package.key()).collect();
-        self.packages.retain(|package| !new.contains(&package.key()));
+        self.packages
+            .retain(|package| !new.contains(&package.key()));
         self.packages.extend(packages.iter().cloned());
         self.packages.sort_by(|a, b| a.key().cmp(&b.key()));
     }
@@ -161,7 +173,8 @@ impl Catalogue {
         out: impl Write,
         content: &mut dyn FnMut(&str) -> io::Result<Vec<u8>>,
     ) -> Result<(), CatalogueError> {
-        let index = serde_json::to_vec(self).map_err(|error| doing("writing the index")(error.into()))?;
+        let index =
+            serde_json::to_vec(self).map_err(|error| doing("writing the index")(error.into()))?;
         let mut archive = tar::Builder::new(out);
         let writing = || doing("writing the driver catalogue");
         append(&mut archive, INDEX, &index).map_err(writing())?;
@@ -169,7 +182,10 @@ impl Catalogue {
             let bytes = content(hash).map_err(writing())?;
             append(&mut archive, hash, &bytes).map_err(writing())?;
         }
-        archive.into_inner().and_then(|mut out| out.flush()).map_err(writing())
+        archive
+            .into_inner()
+            .and_then(|mut out| out.flush())
+            .map_err(writing())
     }
 }
 
@@ -195,7 +211,10 @@ pub fn contents(
             continue;
         }
         let mut bytes = Vec::new();
-        (&mut entry).take(LARGEST_FILE).read_to_end(&mut bytes).map_err(reading())?;
+        (&mut entry)
+            .take(LARGEST_FILE)
+            .read_to_end(&mut bytes)
+            .map_err(reading())?;
         if blake3::hash(&bytes).to_hex().as_str() != name {
             return Err(damaged(format!("file {name} has another content")));
         }

@@ -1,0 +1,436 @@
+//! A Windows guest inside the micro-VM: its NTFS through FUSE, the catalogue of drivers on a disk.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use super::disks::{Attached, Found};
+use super::kit::KitError;
+use super::mounts::{self, name};
+use super::output::Output;
+use super::tools::Tools;
+use super::work::{Stop, step};
+use crate::describe;
+use crate::guest::extract::Limits;
+use crate::guest::root::Root;
+use crate::report::{
+    Firmware, GuestReport, InjectRequest, OperatingSystem, Outcome, Refusal, RootFilesystem, Task,
+};
+use crate::windows::apply::{Volumes, apply};
+use crate::windows::catalogue::{Catalogue, contents};
+use crate::windows::extract::extract;
+use crate::windows::plan::{Input, Plan, PlanError, plan};
+use crate::windows::report::WindowsRefusal;
+use crate::windows::system::{System, identify, system_root};
+use crate::windows::tree::WindowsTree;
+use crate::windows::verify::verify;
+
+const GUEST: &str = "/guest";
+const ESP: &str = "/esp";
+const UNCLEAN: i32 = 15;
+const HIBERNATED: i32 = 14;
+
+/// A Windows that was found.
+pub(super) struct WindowsGuest {
+    /// Its partition among all.
+    root: usize,
+    esp: Option<usize>,
+}
+
+/// Looks for a Windows on every NTFS; what cannot be mounted becomes a problem.
+pub(super) fn find(
+    found: &[Found],
+    tools: &Tools,
+    problems: &mut Vec<Refusal>,
+) -> Result<Option<WindowsGuest>, Refusal> {
+    let mut roots = Vec::new();
+    for (index, each) in found.iter().enumerate() {
+        if each.partition.filesystem.as_deref() != Some("ntfs") {
+            continue;
+        }
+        match holds_windows(each, tools) {
+            Ok(true) => roots.push(index),
+            Ok(false) => {}
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let Some(root) = roots.first().copied() else {
+        return Ok(None);
+    };
+    if let Ok(linux) = mounts::find_root(found, &[], tools) {
+        roots.push(linux);
+    }
+    if roots.len() > 1 {
+        let names: Vec<String> = roots
+            .iter()
+            .map(|root| name(&found[*root].partition))
+            .collect();
+        return Err(Refusal::SeveralRoots {
+            roots: names.join(", "),
+        });
+    }
+    let is_esp = |each: &Found| {
+        let partition = &each.partition;
+        partition.efi_system && partition.filesystem.as_deref() == Some("vfat")
+    };
+    let disk = found[root].partition.disk;
+    let esp = found
+        .iter()
+        .position(|each| is_esp(each) && each.partition.disk == disk);
+    Ok(Some(WindowsGuest { root, esp }))
+}
+
+fn holds_windows(each: &Found, tools: &Tools) -> Result<bool, Refusal> {
+    let mounted = Mounted::ntfs(each, tools, Access::Look)?;
+    let verdict = mounted
+        .root()
+        .map(|root| system_root(&WindowsTree::new(&root)).is_some());
+    let partition = name(&each.partition);
+    verdict
+        .and_then(|verdict| mounted.unmount().map(|()| verdict))
+        .map_err(|error| unclean(partition, error.to_string()))
+}
+
+fn unclean(partition: String, detail: String) -> Refusal {
+    WindowsRefusal::UncleanNtfs { partition, detail }.into()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Look,
+    Change,
+}
+
+struct Mounted {
+    target: PathBuf,
+}
+
+impl Mounted {
+    /// Through ntfs-3g. New files get the rights of their directory.
+    fn ntfs(each: &Found, tools: &Tools, access: Access) -> Result<Self, Refusal> {
+        let partition = name(&each.partition);
+        let _ = fs::create_dir(GUEST);
+        let failed = |detail: String| unclean(partition.clone(), detail);
+        tools
+            .load("fuse")
+            .map_err(|error| failed(error.to_string()))?;
+        let device = each.device.to_string_lossy();
+        let options = match access {
+            Access::Look => "ro,norecover,streams_interface=none",
+            Access::Change => "norecover,streams_interface=none,permissions,inherit,big_writes",
+        };
+        let mounted = tools.kit.run("ntfs-3g", &["-o", options, &device, GUEST]);
+        mounted.map_err(|error| match error {
+            KitError::Missing => Refusal::NoKit {
+                partition: partition.clone(),
+            },
+            other => failed(crate::cause_chain(&other)),
+        })?;
+        Ok(Self {
+            target: PathBuf::from(GUEST),
+        })
+    }
+
+    fn esp(each: &Found, tools: &Tools, access: Access) -> io::Result<Self> {
+        let _ = fs::create_dir(ESP);
+        tools.load("vfat")?;
+        let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        if access == Access::Look {
+            flags |= MsFlags::MS_RDONLY;
+        }
+        mount(Some(&each.device), ESP, Some("vfat"), flags, None::<&str>)?;
+        Ok(Self {
+            target: PathBuf::from(ESP),
+        })
+    }
+
+    fn root(&self) -> io::Result<Root> {
+        Root::open(&self.target)
+    }
+
+    fn unmount(self) -> io::Result<()> {
+        nix::unistd::sync();
+        Ok(umount2(&self.target, MntFlags::empty())?)
+    }
+}
+
+/// Both filesystems of the guest.
+struct Both {
+    system: Mounted,
+    esp: Option<Mounted>,
+}
+
+impl Both {
+    fn mount(
+        guest: &WindowsGuest,
+        found: &[Found],
+        tools: &Tools,
+        access: Access,
+    ) -> Result<Self, Stop> {
+        let system = Mounted::ntfs(&found[guest.root], tools, access)?;
+        let esp = guest
+            .esp
+            .map(|esp| Mounted::esp(&found[esp], tools, access));
+        let esp = esp
+            .transpose()
+            .map_err(describe("mounting the EFI system partition"))?;
+        Ok(Self { system, esp })
+    }
+
+    fn roots(&self) -> Result<(Root, Option<Root>), Stop> {
+        let opened = describe("opening the guest's root");
+        let system = self.system.root().map_err(opened)?;
+        let esp = self.esp.as_ref().map(Mounted::root).transpose();
+        Ok((
+            system,
+            esp.map_err(describe("opening the EFI system partition"))?,
+        ))
+    }
+
+    fn unmount(self) -> Result<(), Stop> {
+        let esp = self.esp.map_or(Ok(()), Mounted::unmount);
+        let unmounted = self.system.unmount().and(esp);
+        Ok(unmounted.map_err(describe("unmounting the guest"))?)
+    }
+}
+
+/// Inspects, extracts, and where asked injects and verifies.
+pub(super) fn perform(
+    guest: &WindowsGuest,
+    found: &[Found],
+    task: &Task,
+    attached: &Attached,
+    tools: &Tools,
+    output: &mut Output,
+    warnings: Vec<String>,
+) -> Result<Outcome, Stop> {
+    let both = Both::mount(guest, found, tools, Access::Look)?;
+    let (root, esp) = both.roots()?;
+    let tree = WindowsTree::new(&root);
+    step("looking at Windows");
+    let (system, hives) = identify(&tree)?;
+    let mut report = inspect(guest, found, &system, esp.as_ref(), warnings);
+    step("reading out the machine folder");
+    let extracted = extract(&tree, &system.report.system_root, Limits::default(), output);
+    report
+        .warnings
+        .extend(extracted.map_err(describe("reading out the machine folder"))?);
+    let Some(request) = &task.inject else {
+        return Ok(Outcome::Inspected(report));
+    };
+    step("planning");
+    let catalogue = read_catalogue(attached.drivers.as_deref())?;
+    let made = decide(
+        &tree,
+        esp.as_ref(),
+        &system,
+        hives,
+        request,
+        &catalogue,
+        attached,
+    )?;
+    drop((root, esp));
+    both.unmount()?;
+    let job = Job {
+        guest,
+        found,
+        tools,
+        attached,
+        request,
+        catalogue: &catalogue,
+    };
+    job.inject(report, system, made)
+}
+
+fn read_catalogue(device: Option<&Path>) -> Result<Catalogue, Stop> {
+    let Some(device) = device else {
+        return Ok(Catalogue::default());
+    };
+    let file = File::open(device).map_err(describe("opening the catalogue of drivers"))?;
+    let read = Catalogue::read(BufReader::with_capacity(1 << 20, file));
+    Ok(read
+        .map_err(|error| describe("reading the catalogue of drivers")(io::Error::other(error)))?)
+}
+
+fn decide(
+    tree: &WindowsTree,
+    esp: Option<&Root>,
+    system: &System,
+    hives: crate::windows::hives::Hives,
+    request: &InjectRequest,
+    catalogue: &Catalogue,
+    attached: &Attached,
+) -> Result<Plan, Stop> {
+    let esp = esp.map(WindowsTree::new);
+    let device = attached.drivers.clone().unwrap_or_default();
+    let read = |wanted: &BTreeSet<&str>| {
+        let file = File::open(&device).map_err(|source| {
+            crate::windows::catalogue::CatalogueError::Io {
+                attempted: "opening the catalogue of drivers".to_owned(),
+                source,
+            }
+        })?;
+        contents(file, wanted)
+    };
+    let input = Input {
+        tree,
+        esp: esp.as_ref(),
+        system,
+        request,
+        catalogue,
+        contents: &read,
+    };
+    plan(&input, hives).map_err(|error| match error {
+        PlanError::Refused(refusal) => Stop::Refused(refusal),
+        other => Stop::Failed(describe("planning the injection")(io::Error::other(other))),
+    })
+}
+
+/// What writing and looking again need.
+struct Job<'j> {
+    guest: &'j WindowsGuest,
+    found: &'j [Found],
+    tools: &'j Tools<'j>,
+    attached: &'j Attached,
+    request: &'j InjectRequest,
+    catalogue: &'j Catalogue,
+}
+
+impl Job<'_> {
+    fn inject(
+        &self,
+        mut report: GuestReport,
+        mut system: System,
+        mut made: Plan,
+    ) -> Result<Outcome, Stop> {
+        let recovered = self.recover()?;
+        step("writing");
+        let both = Both::mount(self.guest, self.found, self.tools, Access::Change)?;
+        let (root, esp) = both.roots()?;
+        if recovered {
+            // What the journal held may be what the plan was made from.
+            let tree = WindowsTree::new(&root);
+            let (again, hives) = identify(&tree)?;
+            made = decide(
+                &tree,
+                esp.as_ref(),
+                &again,
+                hives,
+                self.request,
+                self.catalogue,
+                self.attached,
+            )?;
+            report
+                .warnings
+                .push("NTFS was not unmounted cleanly; its journal was replayed".to_owned());
+            report.windows = Some(again.report.clone());
+            system = again;
+        }
+        report.warnings.extend(made.warnings.iter().cloned());
+        let volumes = Volumes {
+            system: &root,
+            esp: esp.as_ref(),
+        };
+        let changes = apply(volumes, &made).map_err(describe("changing the guest"))?;
+        drop((root, esp));
+        both.unmount()?;
+        step("verifying");
+        let verified = self.look_again(&system, &made)?;
+        Ok(Outcome::Prepared {
+            guest: report,
+            changes,
+            verified,
+        })
+    }
+
+    /// Replays the journal of NTFS where it was not unmounted; true when it was replayed.
+    fn recover(&self) -> Result<bool, Stop> {
+        let each = &self.found[self.guest.root];
+        let device = each.device.to_string_lossy();
+        let partition = || name(&each.partition);
+        match self.probe(&device)? {
+            HIBERNATED => Err(Refusal::from(WindowsRefusal::Hibernated).into()),
+            UNCLEAN => {
+                step("replaying the journal of NTFS");
+                let replayed = self.tools.kit.run("ntfsrecover", &[&device]);
+                replayed.map_err(|error| unclean(partition(), crate::cause_chain(&error)))?;
+                match self.probe(&device)? {
+                    0 => Ok(true),
+                    other => Err(unclean(
+                        partition(),
+                        format!("after its journal was replayed, ntfs-3g.probe says {other}"),
+                    )
+                    .into()),
+                }
+            }
+            0 => Ok(false),
+            other => Err(unclean(partition(), format!("ntfs-3g.probe says {other}")).into()),
+        }
+    }
+
+    fn probe(&self, device: &str) -> Result<i32, Stop> {
+        let program = self.tools.kit.program("ntfs-3g.probe");
+        let mut program = program.map_err(|error| error.refusal(device, "ntfs"))?;
+        let status = program.args(["--readwrite", device]).status();
+        Ok(status
+            .map_err(describe("starting ntfs-3g.probe"))?
+            .code()
+            .unwrap_or(-1))
+    }
+
+    fn look_again(&self, system: &System, made: &Plan) -> Result<Vec<crate::report::Check>, Stop> {
+        let code = self.probe(&self.found[self.guest.root].device.to_string_lossy())?;
+        let both = Both::mount(self.guest, self.found, self.tools, Access::Look)?;
+        let (root, esp) = both.roots()?;
+        let esp_tree = esp.as_ref().map(WindowsTree::new);
+        let mut verified = verify(&WindowsTree::new(&root), esp_tree.as_ref(), system, made);
+        verified.push(crate::report::Check {
+            what: "NTFS mounts again without recovery".to_owned(),
+            ok: code == 0,
+            detail: format!("ntfs-3g.probe says {code}"),
+        });
+        drop(esp_tree);
+        drop((root, esp));
+        both.unmount()?;
+        Ok(verified)
+    }
+}
+
+fn inspect(
+    guest: &WindowsGuest,
+    found: &[Found],
+    system: &System,
+    esp: Option<&Root>,
+    warnings: Vec<String>,
+) -> GuestReport {
+    let partitions: Vec<_> = found.iter().map(|each| each.partition.clone()).collect();
+    let own = &partitions[guest.root];
+    let windows = &system.report;
+    let has_loader = |esp: &Root| WindowsTree::new(esp).is_file("EFI/Microsoft/Boot/bootmgfw.efi");
+    GuestReport {
+        os: OperatingSystem {
+            id: "windows".to_owned(),
+            version_id: format!("{}.{}", windows.version, windows.build),
+            pretty_name: windows.product.clone(),
+        },
+        hostname: windows.host_name.clone(),
+        firmware: match esp.is_some_and(has_loader) {
+            true => Firmware::Uefi,
+            false => Firmware::Bios,
+        },
+        root: RootFilesystem {
+            partition: (own.disk, own.number),
+            uuid: own.uuid.clone().unwrap_or_default(),
+            filesystem: "ntfs".to_owned(),
+            root_argument: None,
+        },
+        interfaces: system.interfaces.clone(),
+        windows: Some(windows.clone()),
+        warnings,
+        partitions,
+        ..GuestReport::default()
+    }
+}
