@@ -96,6 +96,7 @@ fn micro_vm() -> Result<MicroVm, Box<dyn Error>> {
     Ok(MicroVm {
         qemu: "qemu-system-x86_64".into(),
         kernel_dir: kernel_dir.into(),
+        drivers: std::env::var_os("LIFEBOAT_DRIVERS").map(Into::into),
         injector: variable("LIFEBOAT_INJECTOR")
             .ok_or("LIFEBOAT_INJECTOR is not set")?
             .into(),

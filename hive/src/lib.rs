@@ -11,6 +11,7 @@ mod replay;
 
 pub use edit::{Action, EditError, Edited, Editor, LARGEST_VALUE};
 pub use format::{Hive, HiveError, Key, Value};
+pub use replay::hash as log_hash;
 
 /// Types of registry values.
 pub mod kind {

@@ -128,8 +128,8 @@ fn entry(log: &[u8], at: usize) -> Option<(Entry<'_>, usize)> {
     if !whole.starts_with(b"HvLE") || size < ENTRY_HEAD || !size.is_multiple_of(SECTOR) {
         return None;
     }
-    let body = marvin(&whole[ENTRY_HEAD..]) == u64_at(whole, 24)?;
-    let head = marvin(&whole[..32]) == u64_at(whole, 32)?;
+    let body = hash(&whole[ENTRY_HEAD..]) == u64_at(whole, 24)?;
+    let head = hash(&whole[..32]) == u64_at(whole, 32)?;
     if !body || !head {
         return None;
     }
@@ -205,8 +205,8 @@ fn put_sectors(hive: &mut Vec<u8>, log: &[u8]) -> Option<usize> {
     Some(dirty.len())
 }
 
-/// The hash of log entries (Marvin32).
-fn marvin(data: &[u8]) -> u64 {
+/// The hash that log entries carry of themselves (Marvin32 with a fixed seed).
+pub fn hash(data: &[u8]) -> u64 {
     let mut state = (HASH_SEED as u32, (HASH_SEED >> 32) as u32);
     let words = data.chunks_exact(4);
     let rest = words.remainder();

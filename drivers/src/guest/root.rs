@@ -311,6 +311,13 @@ impl Root {
         )?)
     }
 
+    /// Puts a file into the place of another, in one step.
+    pub fn replace(&self, from: &str, to: &str) -> io::Result<()> {
+        let (old_parent, old) = self.open_parent(from)?;
+        let (new_parent, new) = self.open_parent(to)?;
+        Ok(rustix::fs::renameat(&old_parent, old, &new_parent, new)?)
+    }
+
     /// Permission bits of a regular file.
     pub fn mode(&self, path: &str) -> io::Result<Option<u32>> {
         let file = self.open_file(path)?;

@@ -216,6 +216,7 @@ mod tests {
         let vm = MicroVm {
             qemu: PathBuf::new(),
             kernel_dir: PathBuf::new(),
+            drivers: None,
             injector: PathBuf::new(),
             accelerator: Accelerator::Tcg,
             memory_mib: 512,

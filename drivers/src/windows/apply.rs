@@ -114,7 +114,7 @@ fn replace(root: &Root, path: &str, content: &[u8]) -> io::Result<()> {
         if let Ok(access) = root.attribute(path, ACCESS) {
             let _ = root.set_attribute(&temporary, ACCESS, &access);
         }
-        root.rename(&temporary, path)
+        root.replace(&temporary, path)
     });
     if written.is_err() {
         let _ = root.remove(&temporary);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeboat_hive::{EditError, Edited, Editor};
+use lifeboat_hive::{EditError, Edited, Editor, Hive};
 
 use super::boot_drivers::{self as boot, DISK_DEVICES, NET_DEVICES, store_name};
 use super::catalogue::{Catalogue, CatalogueError, Package};
@@ -325,7 +325,7 @@ impl<'i> Planner<'i> {
     /// The number under which a driver is or will be in Windows's store.
     fn stored(&self, package: &Package, numbers: &mut OemNumbers) -> Option<u32> {
         let has_store = self.input.system.has_driver_database();
-        has_store.then(|| numbers.number_of(&store_name(package)))
+        has_store.then(|| numbers.number_of(package))
     }
 
     /// The program of a driver where its service looks for it.
@@ -563,6 +563,8 @@ fn drop_screen(bcd: &mut Editor) -> Result<(), EditError> {
 /// Numbers of `oemN.inf` files.
 struct OemNumbers {
     by_store: BTreeMap<String, u32>,
+    /// Files that no hive knows of, by hash: an injection that was stopped leaves such.
+    by_content: BTreeMap<String, u32>,
     taken: BTreeSet<u32>,
 }
 
@@ -570,39 +572,65 @@ impl OemNumbers {
     fn taken(tree: &WindowsTree, root: &str, hives: &Hives) -> Self {
         let mut numbers = Self {
             by_store: BTreeMap::new(),
+            by_content: BTreeMap::new(),
             taken: BTreeSet::new(),
         };
-        let files = tree.list(&format!("{root}/INF"));
-        numbers
-            .taken
-            .extend(files.iter().filter_map(|(name, _)| oem_number(name)));
-        let editors = [Some(&hives.system), hives.drivers.as_ref()];
-        for hive in editors.into_iter().flatten() {
-            let files = hive
-                .editor
-                .hive()
-                .root()
-                .and_then(|root| root.at("DriverDatabase\\DriverInfFiles"));
-            for key in files.into_iter().flat_map(|key| key.subkeys()) {
-                if let Some(number) = oem_number(&key.name()) {
-                    numbers.taken.insert(number);
-                    let store = key.text("Active").unwrap_or_default();
-                    numbers.by_store.insert(store, number);
-                }
+        for hive in [Some(&hives.system), hives.drivers.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            numbers.add_hive(hive.editor.hive());
+        }
+        for (name, _) in tree.list(&format!("{root}/INF")) {
+            let number = oem_number(&name).filter(|number| !numbers.taken.contains(number));
+            if let Some(number) = number {
+                let hash = tree.root().hash(&format!("{root}/INF/{name}"));
+                let hash = hash.ok().flatten().unwrap_or_default();
+                numbers.by_content.insert(hash, number);
             }
         }
+        let on_disk = numbers.by_content.values().copied();
+        numbers.taken.extend(on_disk);
         numbers
     }
 
-    fn number_of(&mut self, store: &str) -> u32 {
-        if let Some(number) = self.by_store.get(store) {
+    fn add_hive(&mut self, hive: &Hive) {
+        let Some(database) = hive.root().and_then(|root| root.subkey("DriverDatabase")) else {
+            return;
+        };
+        let map = database.value("OemInfMap").map(|value| value.data);
+        let map = map.unwrap_or_default();
+        let bits = (0..).take(map.len() * 8);
+        self.taken.extend(
+            bits.filter(|bit| map[bit / 8] & (0x80 >> (bit % 8)) != 0)
+                .map(|bit| bit as u32),
+        );
+        let files = database.subkey("DriverInfFiles");
+        for key in files.into_iter().flat_map(|key| key.subkeys()) {
+            if let Some(number) = oem_number(&key.name()) {
+                self.taken.insert(number);
+                let store = key.text("Active").unwrap_or_default();
+                self.by_store.insert(store, number);
+            }
+        }
+    }
+
+    fn number_of(&mut self, package: &Package) -> u32 {
+        let store = store_name(package);
+        if let Some(number) = self.by_store.get(&store) {
             return *number;
         }
-        let number = (0..)
-            .find(|number| !self.taken.contains(number))
-            .unwrap_or(0);
+        let left = package
+            .inf_file()
+            .and_then(|inf| self.by_content.remove(&inf.hash));
+        let free = || {
+            (0..)
+                .find(|number| !self.taken.contains(number))
+                .unwrap_or(0)
+        };
+        let number = left.unwrap_or_else(free);
         self.taken.insert(number);
-        self.by_store.insert(store.to_owned(), number);
+        self.by_store.insert(store, number);
         number
     }
 }

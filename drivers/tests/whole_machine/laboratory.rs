@@ -85,6 +85,7 @@ impl Laboratory {
         MicroVm {
             qemu: "/usr/bin/qemu-system-x86_64".into(),
             kernel_dir: self.kernel_dir.clone(),
+            drivers: None,
             injector: self.injector.clone(),
             accelerator: Accelerator::Tcg,
             memory_mib: 512,

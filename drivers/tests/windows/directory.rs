@@ -1,0 +1,606 @@
+//! The whole way on a directory as the guest's root: no VM, no NTFS.
+
+use std::collections::BTreeSet;
+use std::io::Cursor;
+use std::path::Path;
+
+use lifeboat_drivers::guest::root::Root;
+use lifeboat_drivers::windows::apply::{Volumes, apply};
+use lifeboat_drivers::windows::catalogue::{Catalogue, contents};
+use lifeboat_drivers::windows::plan::{Edit, Input, Plan, PlanError, plan};
+use lifeboat_drivers::windows::report::WindowsRefusal;
+use lifeboat_drivers::windows::system::{System, identify};
+use lifeboat_drivers::windows::tree::WindowsTree;
+use lifeboat_drivers::windows::verify::verify;
+use lifeboat_drivers::{Bus, InjectRequest, Manifest, NicModel, Refusal, Target};
+use lifeboat_hive::{Hive, kind};
+
+use crate::fixture::*;
+
+/// A guest in a directory and a catalogue of drivers.
+struct Bench {
+    guest: tempfile::TempDir,
+    catalogue: Catalogue,
+    archive: Vec<u8>,
+}
+
+impl Bench {
+    fn new(kind: Kind) -> Option<Self> {
+        let guest = tempfile::tempdir().unwrap();
+        fill(guest.path(), kind)?;
+        let drivers = tempfile::tempdir().unwrap();
+        virtio_win(drivers.path(), Layout::Iso, "100.95.104.26200");
+        let (catalogue, archive) = catalogue(drivers.path());
+        Some(Self {
+            guest,
+            catalogue,
+            archive,
+        })
+    }
+
+    fn path(&self, path: &str) -> std::path::PathBuf {
+        self.guest.path().join(path)
+    }
+
+    fn hive(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(&format!("Windows/System32/config/{name}"))).unwrap()
+    }
+
+    fn plan(&self, request: &InjectRequest) -> Result<(System, Plan), Refusal> {
+        let root = Root::open(self.guest.path()).unwrap();
+        let tree = WindowsTree::new(&root);
+        let esp_path = self.path("esp");
+        let esp = esp_path.is_dir().then(|| Root::open(&esp_path).unwrap());
+        let esp = esp.as_ref().map(WindowsTree::new);
+        let (system, hives) = identify(&tree)?;
+        let read = |wanted: &BTreeSet<&str>| contents(Cursor::new(&self.archive), wanted);
+        let input = Input {
+            tree: &tree,
+            esp: esp.as_ref(),
+            system: &system,
+            request,
+            catalogue: &self.catalogue,
+            contents: &read,
+        };
+        match plan(&input, hives) {
+            Ok(plan) => Ok((system, plan)),
+            Err(PlanError::Refused(refusal)) => Err(refusal),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// Injects and looks again; every check must hold.
+    fn inject(&self, request: &InjectRequest) -> (System, Plan, Manifest) {
+        let (system, plan) = self
+            .plan(request)
+            .unwrap_or_else(|refusal| panic!("{refusal}"));
+        let root = Root::open(self.guest.path()).unwrap();
+        let esp_path = self.path("esp");
+        let esp = esp_path.is_dir().then(|| Root::open(&esp_path).unwrap());
+        let volumes = Volumes {
+            system: &root,
+            esp: esp.as_ref(),
+        };
+        let manifest = apply(volumes, &plan).unwrap();
+        let esp = esp.as_ref().map(WindowsTree::new);
+        let checks = verify(&WindowsTree::new(&root), esp.as_ref(), &system, &plan);
+        for check in &checks {
+            assert!(check.ok, "{}: {}", check.what, check.detail);
+        }
+        assert!(checks.len() >= 4);
+        (system, plan, manifest)
+    }
+}
+
+fn virtio() -> InjectRequest {
+    request(
+        &[("00:0c:29:f3:ff:de", Some("10.3.58.5"))],
+        Target::default(),
+    )
+}
+
+/// Every file with its bytes.
+fn snapshot(root: &Path) -> Vec<(String, Vec<u8>)> {
+    use lifeboat_drivers::windows::catalogue::collect::Files;
+    let mut files = Directory(root.to_owned());
+    let names = files.list().unwrap();
+    names
+        .into_iter()
+        .map(|(name, _)| (name.clone(), files.read(&name).unwrap()))
+        .collect()
+}
+
+/// What differs: added keys and values may be anything, the others are named.
+fn changed(before: &Tree, after: &Tree) -> Vec<String> {
+    let mut changes = Vec::new();
+    for (path, values) in before {
+        let Some(now) = after.get(path) else {
+            changes.push(format!("-{path}"));
+            continue;
+        };
+        for value in values {
+            if !now.contains(value) {
+                changes.push(format!("{path}:{}", value.name));
+            }
+        }
+    }
+    changes.sort();
+    changes
+}
+
+#[test]
+fn windows_10_gets_its_drivers_as_if_it_had_taken_them_up_itself() {
+    let Some(bench) = Bench::new(WINDOWS_10) else {
+        return;
+    };
+    let (system_before, software_before) = (bench.hive("SYSTEM"), bench.hive("SOFTWARE"));
+    let (system, plan, manifest) = bench.inject(&virtio());
+    assert_eq!(system.report.driver_folders, ["w10"]);
+    assert_eq!(system.report.architecture, "amd64");
+    assert_eq!(system.report.host_name, "DESKTOP-2KGM189");
+    let (before, after) = (hive_tree(system_before), hive_tree(bench.hive("SYSTEM")));
+    // The export: additions, and these changes and no others.
+    let set = "ControlSet001";
+    assert_eq!(
+        changed(&before, &after),
+        [
+            "-ControlSet001\\Services\\stornvme\\StartOverride",
+            "ControlSet001\\Control\\CrashControl:AutoReboot",
+            "ControlSet001\\Control\\Session Manager\\Power:HiberbootEnabled",
+            "ControlSet001\\Services\\vmci:Start",
+            "ControlSet001\\Services\\vsock:Start",
+            "DriverDatabase:OemInfMap",
+        ]
+    );
+    let software = changed(
+        &hive_tree(software_before),
+        &hive_tree(bench.hive("SOFTWARE")),
+    );
+    assert_eq!(software, ["Microsoft\\Windows\\CurrentVersion:DevicePath"]);
+    driver_database(&bench);
+    let service = &after[&format!("{set}\\Services\\viostor")];
+    let value = |name: &str| service.iter().find(|value| value.name == name).unwrap();
+    assert_eq!(value("Start").number(), Some(0));
+    assert_eq!(value("ImagePath").text(), "System32\\drivers\\viostor.sys");
+    let installed = std::fs::read(bench.path("Windows/System32/drivers/viostor.sys")).unwrap();
+    let package = bench.catalogue.fitting(&["w10".to_owned()], "amd64")["viostor"];
+    assert_eq!(
+        blake3::hash(&installed).to_hex().as_str(),
+        package.file("viostor.sys").unwrap().hash
+    );
+    assert!(manifest.changes.len() > 20 && !plan.edits.is_empty());
+    assert!(matches!(plan.edits.last(), Some(Edit::Hive { path, .. }) if path.ends_with("SYSTEM")));
+}
+
+/// What Windows itself would have written on `pnputil`.
+fn driver_database(bench: &Bench) {
+    let hive = Hive::open(bench.hive("SYSTEM"), &[]).unwrap();
+    let database = hive.root().unwrap().at("DriverDatabase").unwrap();
+    // In this hive twelve numbers are taken, oem0 to oem11.
+    assert_eq!(database.value("OemInfMap").unwrap().data, [0xff, 0xfc]);
+    let id = database
+        .at("DeviceIds\\PCI\\VEN_1AF4&DEV_1042&SUBSYS_11001AF4&REV_01")
+        .unwrap();
+    let names: Vec<String> = id.values().into_iter().map(|value| value.name).collect();
+    assert_eq!(names, ["oem12.inf"]);
+    let oem = &names[0];
+    assert_eq!(id.value(oem).unwrap().data, [1, 0xff, 0, 0]);
+    let short = database.at("DeviceIds\\PCI\\VEN_1AF4&DEV_1042").unwrap();
+    assert_eq!(short.value(oem).unwrap().data, [2, 0xff, 0, 0]);
+    let class = database
+        .at("DeviceIds\\{4d36e97b-e325-11ce-bfc1-08002be10318}")
+        .unwrap();
+    assert_eq!(class.value(oem).unwrap().kind, kind::NONE);
+    let store = database
+        .at(&format!("DriverInfFiles\\{oem}"))
+        .unwrap()
+        .text("Active")
+        .unwrap();
+    assert!(
+        store.starts_with("viostor.inf_amd64_") && store.len() == 18 + 16,
+        "{store}"
+    );
+    let package = database.at(&format!("DriverPackages\\{store}")).unwrap();
+    assert_eq!(package.text(""), Some(oem.clone()));
+    assert_eq!(package.text("Catalog").as_deref(), Some("viostor.cat"));
+    assert_eq!(
+        package
+            .at("Strings")
+            .unwrap()
+            .text("device.desc")
+            .as_deref(),
+        Some("Test viostor device")
+    );
+    let descriptor = package.at("Descriptors\\PCI\\VEN_1AF4&DEV_1001").unwrap();
+    assert_eq!(
+        descriptor.text("Description").as_deref(),
+        Some("%device.desc%")
+    );
+    assert_eq!(
+        descriptor.text("Configuration").as_deref(),
+        Some("scsi_inst")
+    );
+    for file in ["viostor.inf", "viostor.cat", "viostor.sys"] {
+        let path = format!("Windows/System32/DriverStore/FileRepository/{store}/{file}");
+        assert!(bench.path(&path).is_file(), "{path}");
+    }
+    assert!(bench.path(&format!("Windows/INF/{oem}")).is_file());
+}
+
+#[test]
+fn windows_7_gets_critical_devices_on_every_control_set() {
+    let Some(bench) = Bench::new(WINDOWS_7) else {
+        return;
+    };
+    let before = hive_tree(bench.hive("SYSTEM"));
+    let (system, ..) = bench.inject(&virtio());
+    assert_eq!(system.report.driver_folders, ["w7"]);
+    let after = hive_tree(bench.hive("SYSTEM"));
+    assert!(system.control_sets.len() >= 2, "{:?}", system.control_sets);
+    for set in &system.control_sets {
+        let path = format!("{set}\\Control\\CriticalDeviceDatabase\\PCI#VEN_1AF4&DEV_1042");
+        let device = &after[&path];
+        assert!(
+            device
+                .iter()
+                .any(|value| value.name == "Service" && value.text() == "viostor")
+        );
+        assert!(
+            device
+                .iter()
+                .any(|value| value.text() == "{4D36E97B-E325-11CE-BFC1-08002BE10318}")
+        );
+    }
+    let allowed =
+        |change: &String| change.ends_with("CrashControl:AutoReboot") || change.ends_with(":Start");
+    let changes = changed(&before, &after);
+    assert!(changes.iter().all(allowed), "{changes:?}");
+    assert!(!bench.path("Windows/System32/DriverStore").exists());
+    assert!(bench.path("Windows/Drivers/VirtIO/netkvm.inf").is_file());
+    // The address of old goes to the card that the machine gets for it.
+    let script = std::fs::read_to_string(bench.path("Windows/Lifeboat/firstboot.ps1")).unwrap();
+    assert!(script.contains("Find-Card '00:0C:29:F3:FF:DE'"), "{script}");
+    assert!(script.contains("address=10.3.58.5 mask=255.255.255.0 gateway=10.3.58.1 gwmetric=1"));
+    assert!(script.contains("set dnsservers name=\"$name\" source=static address=10.3.58.4"));
+    assert!(script.contains("Clear-Old '{698E50A9-4F58-4D86-B61D-F42E58DCACF6}'"));
+}
+
+#[test]
+fn a_second_run_changes_nothing() {
+    for kind in [WINDOWS_7, WINDOWS_10] {
+        let Some(bench) = Bench::new(kind) else {
+            return;
+        };
+        bench.inject(&virtio());
+        let once = snapshot(bench.guest.path());
+        let (_, plan, manifest) = bench.inject(&virtio());
+        assert_eq!(plan.edits, [], "{}", kind.product);
+        assert!(manifest.changes.is_empty());
+        assert!(snapshot(bench.guest.path()) == once);
+    }
+}
+
+/// A log with one entry that gives back what a dirty hive lacks.
+fn dirty_with_log(clean: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let page = 0x2000..0x3000;
+    let mut dirty = clean.to_vec();
+    dirty[page.clone()].fill(0);
+    let sequence = u32::from_le_bytes(clean[4..8].try_into().unwrap());
+    dirty[8..12].copy_from_slice(&(sequence - 1).to_le_bytes());
+    let dirty = with_sum(dirty);
+    let mut log = with_sum(dirty[..512].to_vec());
+    let mut entry = vec![0; 512];
+    entry[..4].copy_from_slice(b"HvLE");
+    let size = (40 + 8 + 4096_usize).next_multiple_of(512);
+    entry.resize(size, 0);
+    entry[4..8].copy_from_slice(&(size as u32).to_le_bytes());
+    entry[12..16].copy_from_slice(&(sequence - 1).to_le_bytes());
+    entry[16..20].copy_from_slice(&clean[40..44]);
+    entry[20..24].copy_from_slice(&1u32.to_le_bytes());
+    entry[40..44].copy_from_slice(&((page.start - 4096) as u32).to_le_bytes());
+    entry[44..48].copy_from_slice(&4096u32.to_le_bytes());
+    entry[48..48 + 4096].copy_from_slice(&clean[page]);
+    let hash = lifeboat_hive::log_hash(&entry[40..]);
+    entry[24..32].copy_from_slice(&hash.to_le_bytes());
+    let hash = lifeboat_hive::log_hash(&entry[..32]);
+    entry[32..40].copy_from_slice(&hash.to_le_bytes());
+    log.extend(entry);
+    (dirty, log)
+}
+
+fn with_sum(mut bytes: Vec<u8>) -> Vec<u8> {
+    let words = bytes[..508].chunks_exact(4);
+    let sum = words.fold(0, |sum, word| {
+        sum ^ u32::from_le_bytes(word.try_into().unwrap())
+    });
+    bytes[508..512].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn a_clean_guest_and_a_dirty_one_with_its_logs_end_equal() {
+    let (Some(clean), Some(dirty)) = (Bench::new(WINDOWS_10), Bench::new(WINDOWS_10)) else {
+        return;
+    };
+    let (hive, log) = dirty_with_log(&clean.hive("SYSTEM"));
+    let config = dirty.path("Windows/System32/config");
+    std::fs::write(config.join("SYSTEM"), &hive).unwrap();
+    let why = dirty.plan(&virtio()).unwrap_err().to_string();
+    assert!(
+        why.contains("SYSTEM") && why.contains("transaction logs do not hold"),
+        "{why}"
+    );
+    std::fs::write(config.join("SYSTEM.LOG1"), &log).unwrap();
+    let (system, ..) = dirty.inject(&virtio());
+    assert_eq!(system.report.replayed, ["Windows/System32/config/SYSTEM"]);
+    clean.inject(&virtio());
+    assert!(snapshot(clean.guest.path()) == snapshot(dirty.guest.path()));
+    assert_eq!(std::fs::read(config.join("SYSTEM.LOG1")).unwrap(), b"");
+}
+
+#[test]
+fn without_a_driver_windows_is_offered_its_own() {
+    let Some(mut bench) = Bench::new(WINDOWS_10) else {
+        return;
+    };
+    bench.catalogue = Catalogue::default();
+    let before = snapshot(bench.guest.path());
+    let refusal = bench.plan(&virtio()).unwrap_err();
+    let text = refusal.to_string();
+    assert!(
+        text.contains("lifeboat drivers add") && text.contains("AHCI"),
+        "{text}"
+    );
+    let target = refusal.fallback().unwrap().target();
+    assert_eq!(
+        target,
+        Target {
+            disk: Bus::Ahci,
+            nic: NicModel::E1000e
+        }
+    );
+    assert!(snapshot(bench.guest.path()) == before);
+    let other = request(&[("52:54:00:00:00:01", None)], target);
+    bench.inject(&other);
+    let hive = Hive::open(bench.hive("SYSTEM"), &[]).unwrap();
+    let service = hive
+        .root()
+        .unwrap()
+        .at("ControlSet001\\Services\\storahci")
+        .unwrap();
+    assert_eq!(service.number("Start"), Some(0));
+    assert!(service.subkey("StartOverride").is_none());
+}
+
+#[test]
+fn windows_7_starts_its_own_ahci_driver() {
+    let Some(bench) = Bench::new(WINDOWS_7) else {
+        return;
+    };
+    let target = Target {
+        disk: Bus::Ahci,
+        nic: NicModel::E1000e,
+    };
+    bench.inject(&request(&[], target));
+    let hive = Hive::open(bench.hive("SYSTEM"), &[]).unwrap();
+    let service = hive
+        .root()
+        .unwrap()
+        .at("ControlSet001\\services\\msahci")
+        .unwrap();
+    assert_eq!(service.number("Start"), Some(0), "it was 3");
+    let nvme = Target {
+        disk: Bus::Nvme,
+        nic: NicModel::E1000e,
+    };
+    let refusal = bench.plan(&request(&[], nvme)).unwrap_err();
+    assert!(
+        matches!(
+            refusal,
+            Refusal::Windows {
+                why: WindowsRefusal::NoInboxDriver { .. }
+            }
+        ),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn refusals_come_before_the_first_write() {
+    type Change = fn(&Bench);
+    let cases: [(&str, Change, &str); 5] = [
+        (
+            "hibernated",
+            |bench| std::fs::write(bench.path("hiberfil.sys"), b"hibr0000").unwrap(),
+            "fast startup",
+        ),
+        (
+            "woken",
+            |bench| std::fs::write(bench.path("HIBERFIL.SYS"), b"wake0000").unwrap(),
+            "fast startup",
+        ),
+        (
+            "damaged",
+            |bench| {
+                let path = bench.path("Windows/System32/config/SOFTWARE");
+                let mut bytes = std::fs::read(&path).unwrap();
+                bytes[4096..4100].copy_from_slice(b"xxxx");
+                std::fs::write(path, bytes).unwrap();
+            },
+            "damaged",
+        ),
+        (
+            "foreign",
+            |bench| {
+                std::fs::write(bench.path("Windows/System32/cmd.exe"), program(0xaa64, "")).unwrap()
+            },
+            "ARM64",
+        ),
+        (
+            "empty",
+            |bench| std::fs::remove_file(bench.path("Windows/System32/config/SOFTWARE")).unwrap(),
+            "SOFTWARE is not there",
+        ),
+    ];
+    for (name, change, expected) in cases {
+        let Some(bench) = Bench::new(WINDOWS_10) else {
+            return;
+        };
+        bench
+            .plan(&virtio())
+            .unwrap_or_else(|refusal| panic!("before {name}: {refusal}"));
+        change(&bench);
+        let before = snapshot(bench.guest.path());
+        let refusal = bench.plan(&virtio()).unwrap_err().to_string();
+        assert!(refusal.contains(expected), "{name}: {refusal}");
+        assert!(!refusal.contains('\n'));
+        assert!(snapshot(bench.guest.path()) == before, "{name}");
+    }
+}
+
+#[test]
+fn a_guest_stopped_in_the_middle_starts_as_before_and_is_completed_by_a_second_run() {
+    let (Some(bench), Some(whole)) = (Bench::new(WINDOWS_10), Bench::new(WINDOWS_10)) else {
+        return;
+    };
+    whole.inject(&virtio());
+    let system = bench.hive("SYSTEM");
+    let (_, plan) = bench.plan(&virtio()).unwrap();
+    let count = plan.edits.len();
+    for stop in [0, 1, count / 2, count - 1] {
+        let part = Plan {
+            edits: plan.edits[..stop].to_vec(),
+            ..Plan::default()
+        };
+        let root = Root::open(bench.guest.path()).unwrap();
+        apply(
+            Volumes {
+                system: &root,
+                esp: None,
+            },
+            &part,
+        )
+        .unwrap();
+        assert!(
+            bench.hive("SYSTEM") == system,
+            "without SYSTEM nothing of it is used"
+        );
+    }
+    bench.inject(&virtio());
+    assert!(snapshot(bench.guest.path()) == snapshot(whole.guest.path()));
+}
+
+#[test]
+fn the_loader_and_the_boot_configuration_of_uefi() {
+    let Some(bench) = Bench::new(WINDOWS_10) else {
+        return;
+    };
+    let Some(bcd) = real_hive("BCD.xz") else {
+        return;
+    };
+    let boot = bench.path("esp/EFI/Microsoft/Boot");
+    std::fs::create_dir_all(&boot).unwrap();
+    std::fs::write(boot.join("bootmgfw.efi"), b"loader").unwrap();
+    let mut editor = lifeboat_hive::Editor::open(as_if_clean(bcd), &[]).unwrap();
+    let objects = editor
+        .hive()
+        .root()
+        .unwrap()
+        .subkey("Objects")
+        .unwrap()
+        .subkeys();
+    let object = format!("Objects\\{}", objects[0].name());
+    editor
+        .set(
+            &format!("{object}\\Elements\\16000046"),
+            "Element",
+            kind::BINARY,
+            &[1],
+        )
+        .unwrap();
+    std::fs::write(boot.join("BCD"), editor.finish()).unwrap();
+    bench.inject(&virtio());
+    assert_eq!(
+        std::fs::read(bench.path("esp/EFI/Boot/bootx64.efi")).unwrap(),
+        b"loader"
+    );
+    let tree = hive_tree(std::fs::read(boot.join("BCD")).unwrap());
+    assert!(tree.keys().all(|path| !path.ends_with("16000046")));
+    assert!(tree.contains_key(&format!("{object}\\Elements")));
+}
+
+#[test]
+fn both_layouts_give_the_same_drivers() {
+    let catalogues = [Layout::Iso, Layout::ByOs].map(|layout| {
+        let drivers = tempfile::tempdir().unwrap();
+        virtio_win(drivers.path(), layout, "1.2.3.4");
+        catalogue(drivers.path()).0
+    });
+    assert_eq!(catalogues[0], catalogues[1]);
+    assert_eq!(catalogues[0].packages.len(), 4 * 5);
+    let package = catalogues[0].fitting(&["2k25".to_owned()], "amd64")["netkvm"];
+    assert_eq!(package.inf.version_text(), "1.2.3.4");
+    assert_eq!(package.files.len(), 3);
+}
+
+#[test]
+fn a_newer_driver_takes_the_place_of_an_older_one_for_chosen_systems() {
+    let drivers = tempfile::tempdir().unwrap();
+    virtio_win(drivers.path(), Layout::Iso, "1.0.0.0");
+    let (mut all, _) = catalogue(drivers.path());
+    let pinned = tempfile::tempdir().unwrap();
+    virtio_win(pinned.path(), Layout::Iso, "0.9.0.0");
+    let mut files = Directory(pinned.path().to_owned());
+    let only = ["2k25".to_owned()];
+    let chosen =
+        lifeboat_drivers::windows::catalogue::collect::collect(&mut files, "old.iso", &only)
+            .unwrap();
+    all.take(chosen.catalogue.packages);
+    let version = |os: &str| {
+        all.fitting(&[os.to_owned()], "amd64")["viostor"]
+            .inf
+            .version_text()
+    };
+    assert_eq!(
+        (version("2k25"), version("w10")),
+        ("0.9.0.0".to_owned(), "1.0.0.0".to_owned())
+    );
+}
+
+#[test]
+fn the_machine_folder_holds_logs_and_hives_and_no_passwords() {
+    use std::collections::BTreeMap;
+    use std::io::Read;
+    struct Names(BTreeMap<String, u64>);
+    impl lifeboat_drivers::guest::extract::Sink for Names {
+        fn file(&mut self, path: &str, size: u64, _: &mut dyn Read) -> std::io::Result<()> {
+            self.0.insert(path.to_owned(), size);
+            Ok(())
+        }
+    }
+    let Some(bench) = Bench::new(WINDOWS_10) else {
+        return;
+    };
+    let root = Root::open(bench.guest.path()).unwrap();
+    let mut names = Names(BTreeMap::new());
+    let limits = lifeboat_drivers::guest::extract::Limits::default();
+    lifeboat_drivers::windows::extract::extract(
+        &WindowsTree::new(&root),
+        "Windows",
+        limits,
+        &mut names,
+    )
+    .unwrap();
+    let found: Vec<&str> = names.0.keys().map(String::as_str).collect();
+    assert_eq!(
+        found,
+        [
+            "Windows/System32/config/SOFTWARE",
+            "Windows/System32/config/SYSTEM",
+            "Windows/System32/config/SYSTEM.LOG1",
+            "Windows/System32/config/SYSTEM.LOG2",
+            "Windows/System32/drivers/etc/hosts",
+            "Windows/System32/winevt/Logs/System.evtx",
+        ]
+    );
+}
