@@ -70,6 +70,11 @@ impl Host {
         self.state_dir.join("prepared").join(key)
     }
 
+    /// The catalogue of Windows drivers, whether it exists or not.
+    pub fn driver_catalogue(&self) -> PathBuf {
+        self.state_dir.join("drivers").join("catalogue.tar")
+    }
+
     /// Folder of the hash trees of captured volumes.
     pub fn trees_dir(&self) -> PathBuf {
         self.state_dir.join("trees")

@@ -355,9 +355,12 @@ impl Work {
                 )
             })?;
         let injector = blake3::hash(&injector).to_hex().to_string();
+        let drivers = std::fs::read(self.appliance.host.driver_catalogue());
+        let drivers = drivers.map(|bytes| blake3::hash(&bytes).to_hex().to_string());
         let all = serde_json::to_vec(&(
             PREPARE_VERSION,
             injector,
+            drivers.unwrap_or_default(),
             hashes,
             &self.machine.volumes,
             &self.machine.nics,

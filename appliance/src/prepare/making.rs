@@ -219,6 +219,7 @@ pub fn micro_vm(host: &Host, accelerator: Accelerator) -> MicroVm {
     MicroVm {
         qemu: PathBuf::from("qemu-system-x86_64"),
         kernel_dir: host.kernel_dir.clone(),
+        drivers: Some(host.driver_catalogue()).filter(|path| path.is_file()),
         injector: host.program("lifeboat-injector"),
         accelerator: match accelerator {
             Accelerator::Kvm => lifeboat_drivers::Accelerator::Kvm,

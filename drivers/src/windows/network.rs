@@ -156,6 +156,8 @@ pub fn is_mac(text: &str) -> bool {
     parts.len() == 6 && parts.iter().all(is_byte)
 }
 
+type Rule<'r> = &'r dyn Fn(&StaticInterface, &NicIdentity) -> bool;
+
 /// Gives each virtual card the interface of the same hardware address, else of the same address.
 pub fn assign(
     interfaces: &[StaticInterface],
@@ -173,7 +175,7 @@ pub fn assign(
         own.map(|(address, _)| IpAddr::V4(*address))
             .any(|address| Some(address) == nic.address)
     };
-    let rules: [&dyn Fn(&StaticInterface, &NicIdentity) -> bool; 2] = [&has_mac, &has_address];
+    let rules: [Rule; 2] = [&has_mac, &has_address];
     let mut cards: Vec<&NicIdentity> = nics.iter().filter(|nic| is_mac(&nic.mac)).collect();
     for fits in rules {
         cards.retain(|nic| {

@@ -93,6 +93,10 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+/// Gives the content of files by hash.
+pub type Contents<'c> =
+    dyn Fn(&BTreeSet<&str>) -> Result<BTreeMap<String, Vec<u8>>, CatalogueError> + 'c;
+
 /// What a plan is made from.
 pub struct Input<'i> {
     /// The filesystem of Windows.
@@ -106,7 +110,7 @@ pub struct Input<'i> {
     /// The catalogue of drivers.
     pub catalogue: &'i Catalogue,
     /// Gives the content of files of the catalogue, by hash.
-    pub contents: &'i dyn Fn(&BTreeSet<&str>) -> Result<BTreeMap<String, Vec<u8>>, CatalogueError>,
+    pub contents: &'i Contents<'i>,
 }
 
 /// Why there is no plan.

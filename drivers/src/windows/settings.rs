@@ -99,7 +99,7 @@ fn is_foreign(name: &str) -> bool {
         })
 }
 
-fn filters<'e>(editor: &'e Editor, set: &str) -> Vec<(String, &'static str, Vec<String>)> {
+fn filters(editor: &Editor, set: &str) -> Vec<(String, &'static str, Vec<String>)> {
     let mut found = Vec::new();
     for class in DISK_CLASSES {
         let path = format!("Control\\Class\\{class}");

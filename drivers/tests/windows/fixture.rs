@@ -356,7 +356,7 @@ pub fn catalogue(tree: &Path) -> (Catalogue, Vec<u8>) {
     let collected: Result<Collected, CatalogueError> =
         collect(&mut files, "virtio-win-test.iso", &[]);
     let collected = collected.unwrap();
-    assert_eq!(collected.warnings, [String::new(); 0]);
+    assert!(collected.warnings.is_empty(), "{:?}", collected.warnings);
     let mut archive = Vec::new();
     let places = collected.places;
     let mut content = |hash: &str| files.read(&places[hash]);
