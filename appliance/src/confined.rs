@@ -1,6 +1,27 @@
 //! The confined reader of images: a program of its own beside this one.
 
+use std::path::{Path, PathBuf};
+
+use crate::host::Host;
+
 /// Starts the reader.
 pub fn launcher() -> lifeboat_images::Confined {
     lifeboat_images::Confined::beside_this_program()
+}
+
+/// Takes a disk in for one command: checked, and kept in no catalogue.
+pub fn import(
+    host: &Host,
+    path: &Path,
+    chain: &[PathBuf],
+) -> anyhow::Result<lifeboat_images::CapturedVolume> {
+    let never = std::sync::atomic::AtomicBool::new(false);
+    Ok(lifeboat_images::import(
+        &launcher(),
+        path,
+        chain,
+        &host.conversions(),
+        None,
+        &lifeboat_images::Reading::fast(&|_, _| {}, &never),
+    )?)
 }

@@ -1,13 +1,14 @@
 //! The virtual hardware of a machine: virtio where its drivers are there or can
 //! be injected, otherwise hardware that its own drivers know.
 
+use clap::ValueEnum;
 use lifeboat_drivers::{Bus, Fallback, Target};
 use serde::{Deserialize, Serialize};
 
 use crate::site::Machine;
 
 /// The bus of a machine's disks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskBus {
     /// virtio-blk.
@@ -22,7 +23,7 @@ pub enum DiskBus {
 }
 
 /// The model of a network card.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum NicModel {
     /// virtio-net.

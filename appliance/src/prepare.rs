@@ -5,7 +5,8 @@
 mod making;
 
 pub use making::{
-    disk, disk_of, micro_vm, overlay_over, read_only_disk, remove_unfinished, require_checks,
+    disk, disk_of, driver_format, micro_vm, overlay_over, read_only_disk, remove_unfinished,
+    require_checks,
 };
 
 use std::path::{Path, PathBuf};

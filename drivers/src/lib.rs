@@ -18,7 +18,9 @@ pub mod report;
 pub mod windows;
 
 #[cfg(feature = "host")]
-pub use host::{Accelerator, Disk, Format, Layer, MicroVm, MicroVmError, inspect, prepare};
+pub use host::{
+    Accelerator, Disk, Format, Layer, MicroVm, MicroVmError, inject, inspect, prepare, undo,
+};
 pub use report::*;
 
 /// An I/O error with what was attempted.

@@ -366,6 +366,11 @@ pub struct Task {
     pub disks: usize,
     /// The injection, or nothing for an inspection.
     pub inject: Option<InjectRequest>,
+    /// The injection to take back; nothing else is done then.
+    #[serde(default)]
+    pub undo: Option<Manifest>,
+    /// Whether the machine folder is read out.
+    pub machine_folder: bool,
     /// Kernel modules of the micro-VM itself, in loading order.
     pub modules: Vec<String>,
     /// Modules to load before the first mount of a filesystem or the first use
@@ -394,6 +399,11 @@ pub enum Outcome {
         changes: Manifest,
         /// What was proven afterwards.
         verified: Vec<Check>,
+    },
+    /// An injection was taken back.
+    Undone {
+        /// How many changes.
+        changes: usize,
     },
     /// The guest cannot be made to boot, and nothing was changed.
     Refused(Refusal),

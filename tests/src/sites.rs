@@ -66,9 +66,17 @@ impl SiteFile {
     /// Changes the hardware address of a machine's cards.
     #[track_caller]
     #[must_use]
-    pub fn mac(mut self, machine: &str, mac: &str) -> Self {
+    pub fn mac(self, machine: &str, mac: &str) -> Self {
+        self.set_nics(machine, "mac", mac)
+    }
+
+    /// Changes a key of each of a machine's cards.
+    #[track_caller]
+    #[must_use]
+    pub fn set_nics(mut self, machine: &str, key: &str, value: impl Into<Value>) -> Self {
+        let value = value.into();
         for nic in self.nics_mut(machine) {
-            nic.insert("mac".into(), mac.into());
+            nic.insert(key.into(), value.clone());
         }
         self
     }

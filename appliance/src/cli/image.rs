@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::integrity::{VolumeStatus, words};
 use crate::prepare;
 use crate::report::printable;
+use crate::scratch::Scratch;
 
 /// What can be asked about images.
 #[derive(Debug, Subcommand)]
@@ -112,7 +113,7 @@ async fn systems(
     }
     let verdict = local::detect(&host).await?;
     let path = inspection.path.clone();
-    let scratch = local::scratch(&std::env::temp_dir(), "lifeboat-")?;
+    let scratch = Scratch::beside(&std::env::temp_dir())?;
     let look = move || {
         let layers = lifeboat_images::open_to_look(&confined::launcher(), &path, &backing)?;
         let Some(layers) = layers else {

@@ -1,23 +1,21 @@
 //! Commands that need no daemon.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
-use anyhow::Context;
 use lifeboat_bootorder::{MachineFolder, Options, machine_identity};
-use lifeboat_drivers::{GuestReport, InjectRequest, NicIdentity, Target};
+use lifeboat_drivers::GuestReport;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::progress::Progress;
-use super::{Format, Inject, output};
+use super::{Format, output};
 use crate::accelerator::{self, Verdict};
 use crate::confined;
 use crate::daemon::WrongUse;
 use crate::events::Event;
 use crate::host::Host;
 use crate::prepare;
-use crate::report::printable;
+use crate::scratch::Scratch;
 use crate::site::Firmware;
 use crate::site::draft::{FoundInterface, FoundMachine};
 
@@ -35,20 +33,6 @@ pub async fn detect(host: &Host) -> anyhow::Result<Verdict> {
     Ok(tokio::task::spawn_blocking(move || accelerator::detect(&kernel_dir)).await?)
 }
 
-/// Scratch folders in use: an interrupt ends this program without unwinding.
-static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-
-/// Scratch space of one command, removed at its end.
-pub fn scratch(beside: &Path, prefix: &str) -> anyhow::Result<tempfile::TempDir> {
-    let folder = tempfile::Builder::new()
-        .prefix(prefix)
-        .tempdir_in(beside)
-        .with_context(|| format!("failed to write to `{}`", beside.display()))?;
-    let mut scratch = SCRATCH.lock().unwrap_or_else(PoisonError::into_inner);
-    scratch.push(folder.path().to_path_buf());
-    Ok(folder)
-}
-
 /// Works until done or interrupted; guests' files do not stay behind.
 pub async fn interruptible(
     work: impl Future<Output = anyhow::Result<bool>>,
@@ -59,114 +43,8 @@ pub async fn interruptible(
         interrupted = tokio::signal::ctrl_c() => interrupted?,
         _ = terminate.recv() => {}
     }
-    let folders = std::mem::take(&mut *SCRATCH.lock().unwrap_or_else(PoisonError::into_inner));
-    for folder in folders.iter().filter(|folder| folder.exists()) {
-        std::fs::remove_dir_all(folder)
-            .with_context(|| format!("interrupted, and failed to remove `{}`", folder.display()))?;
-    }
+    crate::scratch::remove_all()?;
     anyhow::bail!("interrupted; nothing was left behind")
-}
-
-/// `lifeboat inject`.
-pub async fn inject(state_dir: &Path, inject: Inject, format: Format) -> anyhow::Result<bool> {
-    let host = Host::new(state_dir)?;
-    let verdict = detect(&host).await?;
-    let report =
-        tokio::task::spawn_blocking(move || inject_disk(&host, &verdict, &inject)).await??;
-    output::print(format, &report, || {
-        let checks = report.verified.iter().map(|check| {
-            format!(
-                "{}  {}: {}\n",
-                if check.ok { "ok  " } else { "FAIL" },
-                check.what,
-                printable(&check.detail)
-            )
-        });
-        let changes = report
-            .changes
-            .changes
-            .iter()
-            .map(|change| format!("{:?}  {}\n", change.action, printable(&change.path)));
-        format!(
-            "{}{}{:.1} s\n",
-            changes.collect::<String>(),
-            checks.collect::<String>(),
-            report.seconds
-        )
-    })?;
-    Ok(report.verified.iter().all(|check| check.ok))
-}
-
-fn inject_disk(
-    host: &Host,
-    verdict: &Verdict,
-    inject: &Inject,
-) -> anyhow::Result<lifeboat_drivers::PrepareReport> {
-    if inject.overlay.exists() {
-        return Err(WrongUse(format!(
-            "overlay `{}` exists already: name a new file",
-            inject.overlay.display()
-        ))
-        .into());
-    }
-    let nics = inject
-        .nics
-        .iter()
-        .map(|nic| parse_nic(nic))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let captured = import(host, &inject.disk, &inject.backing)?;
-    // Made in a scratch folder beside its place and moved there whole.
-    let place = std::path::absolute(&inject.overlay)?;
-    let beside = place.parent().unwrap_or(Path::new("/"));
-    let scratch = scratch(beside, ".lifeboat-")?;
-    let overlay = scratch.path().join("overlay.qcow2");
-    prepare::overlay_over(&captured, &overlay)?;
-    let request = InjectRequest {
-        machine: "disk".into(),
-        nics,
-        target: Target::default(),
-    };
-    let vm = prepare::micro_vm(host, verdict.accelerator);
-    let disk = prepare::disk(&captured, &overlay)?;
-    let folder = scratch.path().join("folder");
-    let report = lifeboat_drivers::prepare(&vm, &[disk], &request, &folder)?;
-    prepare::require_checks(&report)?;
-    std::fs::rename(&overlay, &place)
-        .with_context(|| format!("failed to move the overlay to `{}`", place.display()))?;
-    Ok(report)
-}
-
-fn import(
-    host: &Host,
-    path: &Path,
-    chain: &[PathBuf],
-) -> anyhow::Result<lifeboat_images::CapturedVolume> {
-    let never = std::sync::atomic::AtomicBool::new(false);
-    Ok(lifeboat_images::import(
-        &confined::launcher(),
-        path,
-        chain,
-        &host.conversions(),
-        None,
-        &lifeboat_images::Reading::fast(&|_, _| {}, &never),
-    )?)
-}
-
-fn parse_nic(text: &str) -> anyhow::Result<NicIdentity> {
-    let (mac, address) = text
-        .split_once('=')
-        .map_or((text, None), |(mac, address)| (mac, Some(address)));
-    let wrong = || {
-        WrongUse(format!(
-            "`--nic {text}` is not understood: expected MAC or MAC=ADDRESS"
-        ))
-    };
-    let mac: lifeboat_network::MacAddr = mac.parse().map_err(|_| wrong())?;
-    let address = address.map(str::parse).transpose().map_err(|_| wrong())?;
-    Ok(NicIdentity {
-        mac: mac.to_string(),
-        address,
-    })
 }
 
 /// `lifeboat site draft`.
@@ -209,10 +87,10 @@ pub async fn draft(
 
 /// Looks at the volumes of one machine in the micro-VM, without writing.
 fn examine(host: &Host, verdict: &Verdict, volumes: Vec<PathBuf>) -> anyhow::Result<FoundMachine> {
-    let scratch = scratch(&std::env::temp_dir(), "lifeboat-")?;
+    let scratch = Scratch::beside(&std::env::temp_dir())?;
     let mut disks = Vec::new();
     for volume in &volumes {
-        let captured = import(host, volume, &[])?;
+        let captured = confined::import(host, volume, &[])?;
         disks.push(prepare::read_only_disk(&captured)?);
     }
     let folder = scratch.path().join("folder");

@@ -3,6 +3,7 @@
 
 mod connect;
 mod image;
+mod inject;
 mod knobs;
 mod local;
 mod order;
@@ -80,8 +81,8 @@ enum Command {
     /// Captured images.
     #[command(subcommand)]
     Image(image::ImageCommand),
-    /// Inject virtio drivers into one disk; the disk stays untouched.
-    Inject(Inject),
+    /// Inject drivers into the disks of one machine, which stay untouched, or into a stream.
+    Inject(inject::Inject),
 }
 
 #[derive(Debug, Args)]
@@ -211,22 +212,6 @@ enum SessionCommand {
     },
 }
 
-#[derive(Debug, Args)]
-struct Inject {
-    /// The captured disk; it stays untouched. What QEMU cannot serve as it is, is converted into the
-    /// state directory, which the overlay then needs.
-    disk: PathBuf,
-    /// A file below the disk, nearest first; may be repeated.
-    #[arg(long)]
-    backing: Vec<PathBuf>,
-    /// The qcow2 overlay to create.
-    #[arg(long)]
-    overlay: PathBuf,
-    /// A network card to keep, as `MAC` or `MAC=ADDRESS`; may be repeated.
-    #[arg(long = "nic")]
-    nics: Vec<String>,
-}
-
 /// Runs one command to its exit code: 0 ok, 1 the work failed, 2 wrong use.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -343,7 +328,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
             None => remote.volumes().await,
         },
         Command::Inject(inject) => {
-            local::interruptible(local::inject(&state_dir, inject, format)).await
+            local::interruptible(inject::run(&state_dir, inject, format)).await
         }
     }
 }

@@ -75,6 +75,10 @@ impl Progress {
     fn advance(&mut self, what: &str, subject: &str, done: u64, total: u64) {
         let title = format!("{what}: {subject}");
         match (&self.bars, self.open.get(&title)) {
+            // A stream does not say how long it is.
+            (Some(_), Some(bar)) if total == 0 => {
+                bar.set_message(format!("{title}: {} MiB", done >> 20));
+            }
             (Some(_), Some(bar)) => {
                 if bar.length().is_none() {
                     bar.set_style(style());

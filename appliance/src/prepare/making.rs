@@ -203,7 +203,8 @@ pub fn overlay_over(captured: &CapturedVolume, overlay: &Path) -> anyhow::Result
     Ok(())
 }
 
-fn driver_format(format: Format) -> lifeboat_drivers::Format {
+/// The format as the injector calls it.
+pub fn driver_format(format: Format) -> lifeboat_drivers::Format {
     match format {
         Format::Raw => lifeboat_drivers::Format::Raw,
         Format::Qcow2 => lifeboat_drivers::Format::Qcow2,

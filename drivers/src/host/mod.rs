@@ -14,10 +14,12 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::report::{GuestReport, InjectRequest, Outcome, PrepareReport, Refusal, Task};
+use crate::report::{GuestReport, InjectRequest, Manifest, Outcome, PrepareReport, Refusal, Task};
 
 /// Upper bound of what a guest can make the micro-VM write out.
 const OUTPUT_BYTES: u64 = 768 << 20;
+/// The same when no machine folder is read out.
+const REPORT_BYTES: u64 = 80 << 20;
 
 /// What executes the micro-VM's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +154,7 @@ pub(crate) fn host(attempted: impl Into<String>) -> impl FnOnce(io::Error) -> Mi
 /// Looks at a guest without any way to write it, and puts its machine folder
 /// into `out_dir`.
 pub fn inspect(vm: &MicroVm, disks: &[Disk], out_dir: &Path) -> Result<GuestReport, MicroVmError> {
-    match perform(vm, disks, None, out_dir)? {
+    match perform(vm, disks, Work::Inspect, Some(out_dir))? {
         Outcome::Inspected(report) => Ok(report),
         other => Err(unexpected(other)),
     }
@@ -166,8 +168,79 @@ pub fn prepare(
     request: &InjectRequest,
     out_dir: &Path,
 ) -> Result<PrepareReport, MicroVmError> {
+    injected(vm, disks, request, Some(out_dir))
+}
+
+/// Injects and verifies, and nothing else: for a disk on the way to another
+/// place, or on the machine that it belongs to.
+///
+/// Give every disk of the machine, in hardware order, the top layer of each
+/// opened for writing. It may be the disk itself or an overlay over it. When
+/// this returns, what was written is on the medium. On any error throw the top
+/// layers away: after a refusal they are as they were, but a failure in the
+/// middle may leave them half done. What was changed is in the report; keep it,
+/// [`undo`] needs it.
+///
+/// Blocks for some seconds and needs neither the daemon nor libvirt, only QEMU
+/// and the files that [`MicroVm`] names.
+///
+/// ```no_run
+/// use std::fs::File;
+/// use std::time::Duration;
+/// use lifeboat_drivers::{Accelerator, Disk, Format, InjectRequest, Layer, MicroVm, inject};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let vm = MicroVm {
+///     qemu: "qemu-system-x86_64".into(),
+///     kernel_dir: "/var/cache/lifeboat/kernel".into(),
+///     injector: "/usr/lib/lifeboat/lifeboat-injector".into(),
+///     accelerator: Accelerator::Tcg,
+///     memory_mib: 512,
+///     timeout: Duration::from_secs(600),
+///     run_as: None,
+///     drivers: None,
+/// };
+/// let file = File::options().read(true).write(true).open("copy.raw")?;
+/// let disk = Disk { layers: vec![Layer { file: file.into(), format: Format::Raw }] };
+/// let request = InjectRequest {
+///     machine: "web1".into(),
+///     nics: Vec::new(),
+///     target: Default::default(),
+/// };
+/// let report = inject(&vm, &[disk], &request)?;
+/// assert!(report.verified.iter().all(|check| check.ok));
+/// # Ok(())
+/// # }
+/// ```
+pub fn inject(
+    vm: &MicroVm,
+    disks: &[Disk],
+    request: &InjectRequest,
+) -> Result<PrepareReport, MicroVmError> {
+    injected(vm, disks, request, None)
+}
+
+/// Takes an injection back: every file of the guest that it changed gets its
+/// old bytes again. Fails when one of them was changed since; throw the top
+/// layers away then. Gives the number of changes.
+pub fn undo(vm: &MicroVm, disks: &[Disk], manifest: &Manifest) -> Result<usize, MicroVmError> {
+    match perform(vm, disks, Work::Undo(manifest), None)? {
+        Outcome::Undone { changes } => {
+            sync_top_layers(disks)?;
+            Ok(changes)
+        }
+        other => Err(unexpected(other)),
+    }
+}
+
+fn injected(
+    vm: &MicroVm,
+    disks: &[Disk],
+    request: &InjectRequest,
+    out_dir: Option<&Path>,
+) -> Result<PrepareReport, MicroVmError> {
     let start = Instant::now();
-    match perform(vm, disks, Some(request), out_dir)? {
+    match perform(vm, disks, Work::Inject(request), out_dir)? {
         Outcome::Prepared {
             guest,
             changes,
@@ -186,29 +259,54 @@ pub fn prepare(
     }
 }
 
+enum Work<'a> {
+    Inspect,
+    Inject(&'a InjectRequest),
+    Undo(&'a Manifest),
+}
+
+impl Work<'_> {
+    fn task(&self) -> Task {
+        let (inject, undo) = match *self {
+            Self::Inspect => (None, None),
+            Self::Inject(request) => (Some(request.clone()), None),
+            Self::Undo(manifest) => (None, Some(manifest.clone())),
+        };
+        Task {
+            disks: 0,
+            inject,
+            undo,
+            machine_folder: false,
+            modules: Vec::new(),
+            filesystems: Default::default(),
+            kit: false,
+            drivers: false,
+            output_bytes: 0,
+        }
+    }
+}
+
 fn perform(
     vm: &MicroVm,
     disks: &[Disk],
-    request: Option<&InjectRequest>,
-    out_dir: &Path,
+    work: Work,
+    out_dir: Option<&Path>,
 ) -> Result<Outcome, MicroVmError> {
     if disks.iter().any(|disk| disk.layers.is_empty()) {
         return Err(MicroVmError::EmptyDisk);
     }
-    std::fs::create_dir_all(out_dir).map_err(host(format!("making {}", out_dir.display())))?;
-    let output = results::output_file(out_dir, OUTPUT_BYTES)
-        .map_err(host("making the file for the micro-VM's answer"))?;
+    let output_bytes = out_dir.map_or(REPORT_BYTES, |_| OUTPUT_BYTES);
+    let output = output_file(out_dir, output_bytes)?;
     let kernel = initramfs::KernelPackage::open(&vm.kernel_dir)?;
     let kit = kernel.kit()?;
     let drivers = vm.drivers.as_deref().map(open_catalogue).transpose()?;
     let task = Task {
         disks: disks.len(),
-        inject: request.cloned(),
-        modules: Vec::new(),
-        filesystems: Default::default(),
+        machine_folder: out_dir.is_some(),
         kit: kit.is_some(),
         drivers: drivers.is_some(),
-        output_bytes: OUTPUT_BYTES,
+        output_bytes,
+        ..work.task()
     };
     let initramfs = kernel.initramfs(&vm.injector, task)?;
     let machine = qemu::Machine {
@@ -217,21 +315,13 @@ fn perform(
         initramfs: launch::in_memory("lifeboat-initramfs", &initramfs)
             .map_err(host("keeping the initramfs in memory"))?,
         disks,
-        writable: request.is_some(),
+        writable: !matches!(work, Work::Inspect),
         kit: kit.as_ref(),
         drivers: drivers.as_ref(),
         output: &output,
     };
     let end = launch::run(&machine)?;
-    answer(output, out_dir, end)
-}
-
-fn open_catalogue(path: &Path) -> Result<File, MicroVmError> {
-    File::open(path).map_err(host(format!("opening {}", path.display())))
-}
-
-fn answer(output: File, out_dir: &Path, end: launch::End) -> Result<Outcome, MicroVmError> {
-    match results::read(output, out_dir, OUTPUT_BYTES)? {
+    match results::read(output, out_dir, output_bytes)? {
         Some(outcome) => Ok(outcome),
         None => Err(MicroVmError::NoReport {
             status: end.status,
@@ -240,13 +330,33 @@ fn answer(output: File, out_dir: &Path, end: launch::End) -> Result<Outcome, Mic
     }
 }
 
+fn open_catalogue(path: &Path) -> Result<File, MicroVmError> {
+    File::open(path).map_err(host(format!("opening {}", path.display())))
+}
+
+/// Beside the machine folder, or in memory when only a report comes.
+fn output_file(out_dir: Option<&Path>, bytes: u64) -> Result<File, MicroVmError> {
+    let Some(out_dir) = out_dir else {
+        let made = launch::in_memory("lifeboat-answer", &[]).and_then(|memory| {
+            let file = File::from(memory);
+            file.set_len(bytes)?;
+            Ok(file)
+        });
+        return made.map_err(host("making room for the micro-VM's answer"));
+    };
+    std::fs::create_dir_all(out_dir).map_err(host(format!("making {}", out_dir.display())))?;
+    results::output_file(out_dir, bytes).map_err(host("making the file for the micro-VM's answer"))
+}
+
 fn unexpected(outcome: Outcome) -> MicroVmError {
     match outcome {
         Outcome::Refused(refusal) => MicroVmError::Refused(refusal),
         Outcome::Failed { message } => MicroVmError::Injector { message },
-        Outcome::Inspected(_) | Outcome::Prepared { .. } => MicroVmError::BadAnswer {
-            rule: "it answers another question".to_owned(),
-        },
+        Outcome::Inspected(_) | Outcome::Prepared { .. } | Outcome::Undone { .. } => {
+            MicroVmError::BadAnswer {
+                rule: "it answers another question".to_owned(),
+            }
+        }
     }
 }
 

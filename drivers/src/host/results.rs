@@ -39,17 +39,20 @@ pub(super) fn output_file(directory: &Path, bytes: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Unpacks the machine folder and gives the outcome; nothing when the stream
-/// does not reach its end.
+/// Unpacks the machine folder, if one was asked for, and gives the outcome;
+/// nothing when the stream does not reach its end.
 pub(super) fn read(
     mut stream: File,
-    out_dir: &Path,
+    out_dir: Option<&Path>,
     limit: u64,
 ) -> Result<Option<Outcome>, MicroVmError> {
     stream
         .rewind()
         .map_err(host("reading the micro-VM's answer"))?;
-    let directory = Root::open(out_dir).map_err(host(format!("opening {}", out_dir.display())))?;
+    let open = |out_dir: &Path| {
+        Root::open(out_dir).map_err(host(format!("opening {}", out_dir.display())))
+    };
+    let directory = out_dir.map(open).transpose()?;
     let mut unpacking = Unpacking {
         directory,
         outcome: None,
@@ -77,7 +80,7 @@ fn broken(rule: impl Into<String>) -> MicroVmError {
 }
 
 struct Unpacking {
-    directory: Root,
+    directory: Option<Root>,
     outcome: Option<Outcome>,
     long_name: Option<String>,
     files: usize,
@@ -126,7 +129,10 @@ impl Unpacking {
             .filter(|path| is_plain_path(path))
             .ok_or_else(|| broken(format!("the name {name:?} is not allowed")))?;
         let writing = || format!("writing {path} of the machine folder");
-        let mut file = self.directory.create(path).map_err(host(writing()))?;
+        let Some(directory) = &self.directory else {
+            return Err(broken("it holds files, and nobody asked for any"));
+        };
+        let mut file = directory.create(path).map_err(host(writing()))?;
         let copied = io::copy(&mut content.take(size), &mut file).map_err(host(writing()))?;
         if copied == size {
             Ok(())
@@ -255,7 +261,7 @@ mod tests {
             add(builder, "complete", tar::EntryType::Regular, b"");
         });
         let out = tempfile::tempdir().unwrap();
-        assert!(read(answer, out.path(), 1 << 20).unwrap().is_some());
+        assert!(read(answer, Some(out.path()), 1 << 20).unwrap().is_some());
         assert_eq!(
             std::fs::read(out.path().join("etc/hostname")).unwrap(),
             b"web1"
@@ -269,7 +275,7 @@ mod tests {
             add(builder, "report.json", tar::EntryType::Regular, &report());
         });
         let out = tempfile::tempdir().unwrap();
-        assert!(read(answer, out.path(), 1 << 20).unwrap().is_none());
+        assert!(read(answer, Some(out.path()), 1 << 20).unwrap().is_none());
     }
 
     #[test]
@@ -284,7 +290,7 @@ mod tests {
         for (name, kind) in cases {
             let answer = stream(|builder| add(builder, name, kind, b""));
             let out = tempfile::tempdir().unwrap();
-            let error = read(answer, out.path(), 1 << 20).unwrap_err();
+            let error = read(answer, Some(out.path()), 1 << 20).unwrap_err();
             assert!(
                 matches!(error, MicroVmError::BadAnswer { .. }),
                 "{name}: {error}"
@@ -334,7 +340,7 @@ mod tests {
             let mut file = tempfile::tempfile().unwrap();
             io::Write::write_all(&mut file, &bytes).unwrap();
             let out = tempfile::tempdir().unwrap();
-            let _ = read(file, out.path(), 1 << 20);
+            let _ = read(file, Some(out.path()), 1 << 20);
         }
     }
 }

@@ -14,7 +14,9 @@ use crate::guest::plan;
 use crate::guest::root::Root;
 use crate::guest::verify::verify;
 use crate::guest::{boot_loader, facts};
-use crate::report::{Firmware, GuestReport, InjectRequest, Outcome, Refusal, RootFilesystem, Task};
+use crate::report::{
+    Firmware, GuestReport, InjectRequest, Manifest, Outcome, Refusal, RootFilesystem, Task,
+};
 use crate::{Described, describe};
 
 /// Why the work ended early.
@@ -57,9 +59,16 @@ pub(super) fn perform(
     if let Some(architecture) = facts::foreign_architecture(&root) {
         return Err(Refusal::ForeignArchitecture { architecture }.into());
     }
-    step("reading out the machine folder");
-    let extracted = extract(&root, Limits::default(), output);
-    warnings.extend(extracted.map_err(describe("reading out the machine folder"))?);
+    if let Some(manifest) = &task.undo {
+        let outcome = undo(&guest, root, manifest)?;
+        volumes.release(&tools);
+        return Ok(outcome);
+    }
+    if task.machine_folder {
+        step("reading out the machine folder");
+        let extracted = extract(&root, Limits::default(), output);
+        warnings.extend(extracted.map_err(describe("reading out the machine folder"))?);
+    }
     step("reading the initramfs images");
     let kernels = kernels::find(&root, &mut warnings);
     let mut report = inspect(&root, &found, guest.root, warnings);
@@ -75,6 +84,19 @@ pub(super) fn perform(
     let outcome = inject(&guest, root, report, &kernels, request)?;
     volumes.release(&tools);
     Ok(outcome)
+}
+
+fn undo(guest: &Guest, root: Root, manifest: &Manifest) -> Result<Outcome, Stop> {
+    step("taking back");
+    guest
+        .make_writable()
+        .map_err(describe("making the guest writable"))?;
+    apply::undo(&root, manifest).map_err(describe("taking an injection back"))?;
+    drop(root);
+    guest.unmount().map_err(describe("unmounting the guest"))?;
+    Ok(Outcome::Undone {
+        changes: manifest.changes.len(),
+    })
 }
 
 fn inject(

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use lifeboat_tests::{Appliance, Figure4, Lifeboat, SiteFile, Traces, missing_for_guests, soon};
+use lifeboat_tests::{
+    Appliance, Figure4, Lifeboat, Process, SiteFile, Traces, missing_for_guests, processes, soon,
+};
 use serde_json::Value;
 
 /// What a machine may take to boot on a busy host without KVM.
@@ -131,4 +133,27 @@ pub fn words(array: &Value) -> Vec<&str> {
         .flatten()
         .filter_map(Value::as_str)
         .collect()
+}
+
+/// Its child processes, but for the switch, which outlives its daemon by design
+/// until the next one comes.
+pub fn children_of(pid: u32) -> Vec<Process> {
+    let parent = |process: &Process| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).ok()?;
+        stat.rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .nth(1)?
+            .parse::<u32>()
+            .ok()
+    };
+    let mut children = processes("");
+    children
+        .retain(|process| parent(process) == Some(pid) && process.program() != "lifeboat-switch");
+    children
+}
+
+/// Whether it still runs.
+pub fn is_there(process: &Process) -> bool {
+    processes(&process.command).contains(process)
 }

@@ -1,9 +1,9 @@
 //! Daemon, command and switch die in the middle of a session.
 
-use lifeboat_tests::{Appliance, Process, SiteFile, eventually, processes};
+use lifeboat_tests::{Appliance, SiteFile, eventually, processes};
 use nix::sys::signal::Signal;
 
-use crate::bench::{BOOT, Bench, PROMPT, machine, wait_running};
+use crate::bench::{BOOT, Bench, PROMPT, children_of, is_there, machine, wait_running};
 
 const NO_WORDS: [&str; 0] = [];
 
@@ -86,27 +86,6 @@ fn closed_site(bench: &Bench, number: usize) -> SiteFile {
     } else {
         site.mac("dir1", &format!("52:54:00:20:01:{number:02x}"))
     }
-}
-
-fn children_of(pid: u32) -> Vec<Process> {
-    let parent = |process: &Process| {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).ok()?;
-        stat.rsplit_once(')')?
-            .1
-            .split_whitespace()
-            .nth(1)?
-            .parse::<u32>()
-            .ok()
-    };
-    let mut children = processes("");
-    // The switch outlives its daemon by design, until the next one comes.
-    children
-        .retain(|process| parent(process) == Some(pid) && process.program() != "lifeboat-switch");
-    children
-}
-
-fn is_there(process: &Process) -> bool {
-    processes(&process.command).contains(process)
 }
 
 pub fn an_interrupt_tears_down(bench: &Bench) {

@@ -8,8 +8,10 @@
 
 mod bench;
 mod failures;
+mod hardware;
 mod interrupts;
 mod kept;
+mod kills;
 mod preparing;
 mod refused;
 mod side_by_side;
@@ -26,12 +28,28 @@ use signal_hook::iterator::Signals;
 type Test = fn(&Bench);
 
 /// In the order in which they run: what is cheap and what others need first.
-const TESTS: [(&str, Test); 15] = [
+const TESTS: [(&str, Test); 21] = [
     (
         "the_draft_describes_the_example",
         preparing::the_draft_describes_the_example,
     ),
     ("one_disk_is_injected", preparing::one_disk_is_injected),
+    (
+        "a_stream_is_written_once_and_injected",
+        preparing::a_stream_is_written_once_and_injected,
+    ),
+    (
+        "an_injection_is_taken_back",
+        preparing::an_injection_is_taken_back,
+    ),
+    (
+        "an_injection_may_be_killed_at_any_moment",
+        kills::an_injection_may_be_killed_at_any_moment,
+    ),
+    (
+        "a_preparation_may_be_killed_at_any_moment",
+        kills::a_preparation_may_be_killed_at_any_moment,
+    ),
     (
         "a_guest_without_an_initramfs_is_refused",
         refused::a_guest_without_an_initramfs_is_refused,
@@ -47,6 +65,14 @@ const TESTS: [(&str, Test); 15] = [
     (
         "the_example_site_recovers",
         whole::the_example_site_recovers,
+    ),
+    (
+        "a_machine_boots_on_other_hardware",
+        hardware::a_machine_boots_on_other_hardware,
+    ),
+    (
+        "a_machine_without_virtio_falls_back",
+        hardware::a_machine_without_virtio_falls_back,
     ),
     (
         "a_failed_machine_blocks_only_hard_dependents",

@@ -1,6 +1,9 @@
 //! What happens before a session: the draft, the injection, the order.
 
-use lifeboat_tests::{SiteFile, domains, run_tool, sha256};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use lifeboat_tests::{SiteFile, domains, program, run_tool, sha256};
 use serde_json::Value;
 
 use crate::bench::{Bench, words};
@@ -103,6 +106,9 @@ pub fn one_disk_is_injected(bench: &Bench) {
         (&"qcow2".into(), &disk.to_string_lossy().into_owned().into())
     );
     run_tool("qemu-img", &["check", "-q", "-f", "qcow2", &text]);
+    let kept = std::fs::read(bench.appliance.path("injected.qcow2.manifest.json")).unwrap();
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    assert_eq!(kept["changes"], report["changes"]);
     let written = sha256(&overlay);
     let second = inject().run();
     second
@@ -114,6 +120,85 @@ pub fn one_disk_is_injected(bench: &Bench) {
         written,
         "the second call changed the overlay"
     );
+}
+
+/// A raw disk arrives on standard input and is injected into; its overlay says
+/// that a second injection finds nothing to do.
+pub fn a_stream_is_written_once_and_injected(bench: &Bench) {
+    let disk = bench.figure4.volume("dir1");
+    let output = bench.appliance.path("received.raw");
+    let said = Command::new(program("lifeboat"))
+        .args(["inject", "-", "--format", "json", "--nic"])
+        .args(["52:54:00:20:00:10=10.20.0.10", "--output"])
+        .arg(&output)
+        .stdin(std::fs::File::open(&disk).unwrap())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(said.status.success(), "{:?}", said.status);
+    let report: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert!(!changes(&report).is_empty());
+    let manifest = bench.appliance.path("received.raw.manifest.json");
+    let kept: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    assert_eq!(kept["changes"], report["changes"]);
+    let length = |path: &Path| std::fs::metadata(path).unwrap().len();
+    assert_eq!(length(&output), length(&disk));
+    let again = bench
+        .lifeboat(&["inject", "--dry-run"])
+        .words([&output])
+        .words(["--nic", "52:54:00:20:00:10=10.20.0.10"])
+        .json()
+        .run();
+    again.expect_code(0);
+    assert_eq!(changes(&again.json()), [Value::Null; 0]);
+    std::fs::remove_file(output).unwrap();
+    std::fs::remove_file(manifest).unwrap();
+}
+
+fn changes(report: &Value) -> Vec<Value> {
+    report["changes"]["changes"].as_array().unwrap().clone()
+}
+
+/// After it was taken back, an overlay holds what the disk holds, file by file:
+/// a second injection makes the same changes as the first.
+pub fn an_injection_is_taken_back(bench: &Bench) {
+    let disk = bench.figure4.volume("dir1");
+    let overlay = bench.appliance.path("undone.qcow2");
+    let inject = || bench.lifeboat(&["inject"]).words([&disk]).json();
+    let first = inject().words(["--overlay"]).words([&overlay]).run();
+    first.expect_code(0);
+    let manifest = bench.appliance.path("undone.qcow2.manifest.json");
+    let undo = || bench.lifeboat(&["inject", "--undo"]).words([&manifest]);
+    let undone = undo().json().run();
+    undone.expect_code(0);
+    let first = first.json();
+    let made = changes(&first);
+    assert_eq!(undone.json()["undone"], made.len());
+    assert!(!manifest.exists());
+    undo().run().expect_code(1).expect_one_error();
+    let nbd = bench.appliance.path("undone.raw");
+    let (from, to) = (overlay.to_string_lossy(), nbd.to_string_lossy());
+    run_tool(
+        "qemu-img",
+        &["convert", "-f", "qcow2", "-O", "raw", &from, &to],
+    );
+    let again = bench
+        .lifeboat(&["inject", "--dry-run"])
+        .words([&nbd])
+        .json();
+    let again = again.run();
+    again.expect_code(0);
+    let essence = |change: &Value| {
+        ["path", "action", "old_size", "old_hash", "new_hash"].map(|key| change[key].clone())
+    };
+    let again = changes(&again.json());
+    assert_eq!(
+        again.iter().map(essence).collect::<Vec<_>>(),
+        made.iter().map(essence).collect::<Vec<_>>()
+    );
+    for file in [overlay, nbd] {
+        std::fs::remove_file(file).unwrap();
+    }
 }
 
 /// `order` of the whole site, and the operator's word against it.
