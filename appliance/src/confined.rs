@@ -9,7 +9,8 @@ pub fn launcher() -> lifeboat_images::Confined {
     lifeboat_images::Confined::beside_this_program()
 }
 
-/// Takes a disk in for one command: checked, and kept in no catalogue.
+/// Takes a disk in for one command: checked, but not read to its end, and kept
+/// in no catalogue.
 pub fn import(
     host: &Host,
     path: &Path,
@@ -22,6 +23,10 @@ pub fn import(
         chain,
         &host.conversions(),
         None,
-        &lifeboat_images::Reading::fast(&|_, _| {}, &never),
+        &lifeboat_images::Reading {
+            progress: &|_, _| {},
+            cancelled: &never,
+            effort: lifeboat_images::Effort::Nothing,
+        },
     )?)
 }

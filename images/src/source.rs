@@ -14,7 +14,7 @@ use crate::error::{ImageError, Refusal, RefusalKind};
 use crate::format::{Container, identify_open, is_descriptor, open_source};
 use crate::hash_tree::HashTree;
 use crate::inspection::Backing;
-use crate::integrity::{Hashed, Reading, hash};
+use crate::integrity::{Effort, Hashed, Reading, hash};
 use crate::printable::printable;
 use crate::segments;
 use crate::verification;
@@ -223,9 +223,10 @@ impl OpenFile {
         trees: Option<&Path>,
         reading: &Reading<'_>,
     ) -> Result<SourceFile, ImageError> {
-        let hashed =
-            hash(&self.file, self.length, reading).map_err(ImageError::io("read", &self.path))?;
-        let tree = finished(hashed, trees)?;
+        let blake3 = match reading.effort {
+            Effort::Nothing => String::new(),
+            _ => self.hashed(trees, reading)?,
+        };
         let captured = SourceFile {
             path: std::fs::canonicalize(&self.path)
                 .map_err(ImageError::io("resolve", &self.path))?,
@@ -234,10 +235,16 @@ impl OpenFile {
             device: self.metadata.dev(),
             inode: self.metadata.ino(),
             changed_ns: changed_ns(&self.metadata),
-            blake3: tree.root(),
+            blake3,
         };
         captured.open()?;
         Ok(captured)
+    }
+
+    fn hashed(&self, trees: Option<&Path>, reading: &Reading<'_>) -> Result<String, ImageError> {
+        let hashed =
+            hash(&self.file, self.length, reading).map_err(ImageError::io("read", &self.path))?;
+        Ok(finished(hashed, trees)?.root())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::conversion::{Conversions, Work};
 use crate::error::ImageError;
 use crate::format::{Container, Format};
 use crate::inspection::{AllocatedMap, Inspection};
-use crate::integrity::Reading;
+use crate::integrity::{Effort, Reading};
 use crate::source::{OpenFile, OpenImage, open_all, other_question};
 use crate::verification::quick_verify;
 
@@ -144,6 +144,27 @@ impl Import<'_> {
     }
 
     fn convert(&self, images: &[&OpenImage], blake3: &str) -> Result<ServedLayer, ImageError> {
+        if self.reading.effort != Effort::Nothing {
+            return self.convert_hashed(images, blake3, self.reading);
+        }
+        // A conversion is kept under the hash of what it was made from.
+        let reading = Reading {
+            effort: Effort::Fast,
+            ..*self.reading
+        };
+        let mut sources = Vec::new();
+        for image in images {
+            sources.extend(image.capture(self.trees, &reading)?);
+        }
+        self.convert_hashed(images, &content_hash(&sources), &reading)
+    }
+
+    fn convert_hashed(
+        &self,
+        images: &[&OpenImage],
+        blake3: &str,
+        reading: &Reading<'_>,
+    ) -> Result<ServedLayer, ImageError> {
         let first = images[0];
         let work = Work {
             path: first.path(),
@@ -156,7 +177,7 @@ impl Import<'_> {
             size: images.iter().map(|image| image.length()).sum(),
             occupied: images.iter().map(|image| image.allocated()).sum(),
             trees: self.trees,
-            reading: self.reading,
+            reading,
         };
         self.conversions.convert(self.confined, &work)
     }

@@ -103,6 +103,30 @@ fn an_import_records_what_the_file_is() {
 }
 
 #[test]
+fn a_volume_that_is_used_at_once_is_not_read() {
+    let directory = fixture::scratch();
+    let image = directory.path().join("a.raw");
+    fixture::raw_disk(&image);
+    let take_in = |effort, progress: &dyn Fn(u64, u64)| {
+        let reading = Reading {
+            progress,
+            effort,
+            ..QUIETLY
+        };
+        let conversions = fixture::conversions();
+        import(&confined(), &image, &[], &conversions, None, &reading).unwrap()
+    };
+    let read = Cell::new(0);
+    let volume = take_in(Effort::Nothing, &|done, _| read.set(done));
+    assert_eq!((read.get(), volume.blake3.as_str()), (0, ""));
+    assert_eq!(open_read_only(&volume).unwrap().len(), 1);
+    let whole = take_in(Effort::Fast, &|done, _| read.set(done));
+    assert_eq!(read.get(), image.metadata().unwrap().len());
+    let shape = |volume: &CapturedVolume| (volume.format, volume.virtual_size);
+    assert_eq!(shape(&volume), shape(&whole));
+}
+
+#[test]
 fn the_descriptor_can_not_write() {
     let directory = fixture::scratch();
     let image = directory.path().join("a.raw");
