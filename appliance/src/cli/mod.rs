@@ -2,6 +2,7 @@
 //! to standard output, progress to standard error.
 
 mod connect;
+mod drivers;
 mod image;
 mod inject;
 mod knobs;
@@ -81,6 +82,9 @@ enum Command {
     /// Captured images.
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// Drivers for Windows guests.
+    #[command(subcommand)]
+    Drivers(drivers::DriversCommand),
     /// Inject drivers into the disks of one machine, which stay untouched, or into a stream.
     Inject(inject::Inject),
 }
@@ -327,6 +331,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
             Some(what) => remote.verify(&what, resume).await,
             None => remote.volumes().await,
         },
+        Command::Drivers(command) => drivers::run(&state_dir, &command, format).map(|()| true),
         Command::Inject(inject) => {
             local::interruptible(inject::run(&state_dir, inject, format)).await
         }

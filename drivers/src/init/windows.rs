@@ -119,8 +119,10 @@ impl Mounted {
             .map_err(|error| failed(error.to_string()))?;
         let device = each.device.to_string_lossy();
         let options = match access {
-            Access::Look => "ro,norecover,streams_interface=none",
-            Access::Change => "norecover,streams_interface=none,permissions,inherit,big_writes",
+            Access::Look => "ro,norecover,streams_interface=none,nosuid,nodev,noexec",
+            Access::Change => {
+                "norecover,streams_interface=none,permissions,inherit,big_writes,nosuid,nodev,noexec"
+            }
         };
         let mounted = tools.kit.run("ntfs-3g", &["-o", options, &device, GUEST]);
         mounted.map_err(|error| match error {

@@ -4,3 +4,9 @@
 
 mod directory;
 mod fixture;
+mod ids;
+mod iso;
+#[path = "../whole_machine/laboratory.rs"]
+#[expect(dead_code, reason = "the guests of the Linux tests are not built here")]
+mod laboratory;
+mod vm;

@@ -4,6 +4,8 @@
 //! micro-VM gets it as a disk and reads only what its guest needs.
 
 pub mod collect;
+#[cfg(feature = "host")]
+pub mod image;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, Write};

@@ -1,0 +1,244 @@
+//! Made-up Windows guests on real NTFS in the micro-VM.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use lifeboat_drivers::windows::report::WindowsRefusal;
+use lifeboat_drivers::{
+    Disk, Format, Layer, MicroVm, MicroVmError, Refusal, Target, inspect, prepare,
+};
+
+use crate::fixture::*;
+use crate::laboratory::Laboratory;
+
+const MIB: u64 = 1 << 20;
+const SIZE: u64 = 420 * MIB;
+
+/// Says what is missing and gives nothing when NTFS cannot be made or mounted here.
+fn laboratory(test: &str) -> Option<Laboratory> {
+    let missing = ["/usr/sbin/mkntfs", "/usr/bin/ntfs-3g", "/dev/fuse"]
+        .into_iter()
+        .find(|path| !Path::new(path).exists());
+    if let Some(missing) = missing {
+        say(&format!("SKIPPED windows {test}: missing {missing}"));
+        return None;
+    }
+    let laboratory = Laboratory::open(test)?;
+    if !laboratory.micro_vm().kernel_dir.join("kit.tar").is_file() {
+        say(&format!(
+            "SKIPPED windows {test}: the kernel directory has no kit.tar"
+        ));
+        return None;
+    }
+    Some(laboratory)
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program}: {said}");
+}
+
+/// A disk with an MBR and one NTFS partition of this type, filled by the test's own mount.
+fn disk(laboratory: &Laboratory, name: &str, kind: &str, fill: impl FnOnce(&Path)) -> PathBuf {
+    let ntfs = laboratory.bytes(&format!("{name}-ntfs"), SIZE, 0, b"");
+    let text = ntfs.to_str().unwrap();
+    run(
+        "/usr/sbin/mkntfs",
+        &["-F", "-Q", "-q", "-s", "512", "-p", "2048", text],
+    );
+    let mount = laboratory.directory(&format!("{name}-mount"));
+    run(
+        "/usr/bin/ntfs-3g",
+        &[
+            "-o",
+            "streams_interface=none",
+            text,
+            mount.to_str().unwrap(),
+        ],
+    );
+    fill(&mount);
+    run("umount", &[mount.to_str().unwrap()]);
+    let path = laboratory.bytes(name, SIZE + 2 * MIB, 0, b"");
+    let mut table = Command::new("/usr/sbin/sfdisk")
+        .args(["--quiet", path.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let line = format!("label: dos\nstart=1MiB, size=420MiB, type={kind}\n");
+    table
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(line.as_bytes())
+        .unwrap();
+    assert!(table.wait().unwrap().success());
+    copy(&ntfs, &path, MIB);
+    std::fs::remove_file(ntfs).unwrap();
+    path
+}
+
+/// Copies what is not zero.
+fn copy(from: &Path, to: &Path, at: u64) {
+    let (mut from, to) = (
+        File::open(from).unwrap(),
+        File::options().write(true).open(to).unwrap(),
+    );
+    let mut block = vec![0; 1 << 16];
+    for place in (0..SIZE).step_by(block.len()) {
+        from.seek(SeekFrom::Start(place)).unwrap();
+        from.read_exact(&mut block).unwrap();
+        if block.iter().any(|byte| *byte != 0) {
+            to.write_all_at(&block, at + place).unwrap();
+        }
+    }
+}
+
+fn layer(path: &Path, writable: bool, format: Format) -> Layer {
+    let file = File::options()
+        .read(true)
+        .write(writable)
+        .open(path)
+        .unwrap();
+    Layer {
+        file: file.into(),
+        format,
+    }
+}
+
+fn overlaid(overlay: &Path, base: &Path) -> Vec<Disk> {
+    vec![Disk {
+        layers: vec![
+            layer(overlay, true, Format::Qcow2),
+            layer(base, false, Format::Raw),
+        ],
+    }]
+}
+
+fn hash(path: &Path) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path).unwrap()).unwrap();
+    hasher.finalize().to_hex().to_string()
+}
+
+/// The micro-VM with a catalogue of made-up drivers.
+fn micro_vm(laboratory: &Laboratory) -> MicroVm {
+    let drivers = laboratory.directory("virtio-win");
+    virtio_win(&drivers, Layout::Iso, "100.95.104.26200");
+    let path = laboratory.directory("catalogue").join("catalogue.tar");
+    std::fs::write(&path, catalogue(&drivers).1).unwrap();
+    MicroVm {
+        drivers: Some(path),
+        ..laboratory.micro_vm()
+    }
+}
+
+#[test]
+fn ntfs_is_prepared_twice_and_the_second_time_changes_nothing() {
+    let Some(laboratory) = laboratory("ntfs") else {
+        return;
+    };
+    let vm = micro_vm(&laboratory);
+    let mut there = None;
+    let base = disk(&laboratory, "windows", "7", |root| {
+        there = fill(root, WINDOWS_10)
+    });
+    if there.is_none() {
+        return;
+    }
+    let before = hash(&base);
+    let folder = laboratory.directory("folder");
+    let found = inspect(
+        &vm,
+        &[Disk {
+            layers: vec![layer(&base, false, Format::Raw)],
+        }],
+        &folder,
+    )
+    .unwrap();
+    let windows = found.windows.unwrap();
+    assert_eq!(
+        (windows.product.as_str(), windows.build),
+        ("Windows 10 Enterprise", 18363)
+    );
+    assert_eq!(found.hostname, "DESKTOP-2KGM189");
+    assert!(folder.join("Windows/System32/config/SYSTEM").is_file());
+    assert!(
+        folder
+            .join("Windows/System32/winevt/Logs/System.evtx")
+            .is_file()
+    );
+    assert!(!folder.join("Windows/System32/config/SAM").exists());
+    let overlay = laboratory.overlay(&base, "overlay");
+    let request = request(&[("00:0c:29:f3:ff:de", None)], Target::default());
+    for round in 0..2 {
+        let out = laboratory.directory(&format!("out{round}"));
+        let report = prepare(&vm, &overlaid(&overlay, &base), &request, &out)
+            .unwrap_or_else(|error| panic!("{error}"));
+        for check in &report.verified {
+            assert!(check.ok, "{}: {}", check.what, check.detail);
+        }
+        say(&format!(
+            "windows on NTFS, round {round}: {:.1} s, {} changes, {} checks",
+            report.seconds,
+            report.changes.changes.len(),
+            report.verified.len()
+        ));
+        assert_eq!(report.changes.changes.is_empty(), round == 1);
+    }
+    assert_eq!(hash(&base), before, "the captured disk is never written");
+}
+
+#[test]
+fn what_must_not_be_touched_is_refused_in_the_micro_vm() {
+    let Some(laboratory) = laboratory("refusals") else {
+        return;
+    };
+    let vm = micro_vm(&laboratory);
+    let mut there = None;
+    let base = disk(&laboratory, "asleep", "7", |root| {
+        there = fill(root, WINDOWS_10);
+        let mut image = b"hibr".to_vec();
+        image.resize(1 << 16, 0);
+        std::fs::write(root.join("hiberfil.sys"), image).unwrap();
+    });
+    if there.is_none() {
+        return;
+    }
+    let refusal = |base: &Path, name: &str| {
+        let overlay = laboratory.overlay(base, name);
+        let out = laboratory.directory(&format!("{name}-out"));
+        match prepare(
+            &vm,
+            &overlaid(&overlay, base),
+            &request(&[], Target::default()),
+            &out,
+        ) {
+            Err(MicroVmError::Refused(refusal)) => refusal,
+            other => panic!("{name}: {other:?}"),
+        }
+    };
+    let asleep = refusal(&base, "asleep-overlay");
+    assert_eq!(asleep, Refusal::from(WindowsRefusal::Hibernated));
+    // The same disk as a dynamic one: its partition says so.
+    let table = File::options().write(true).open(&base).unwrap();
+    table.write_all_at(&[0x42], 450).unwrap();
+    let dynamic = refusal(&base, "dynamic-overlay");
+    assert!(
+        matches!(
+            dynamic,
+            Refusal::Windows {
+                why: WindowsRefusal::DynamicDisk { .. }
+            }
+        ),
+        "{dynamic}"
+    );
+    // And encrypted.
+    table.write_all_at(&[0x07], 450).unwrap();
+    table.write_all_at(b"-FVE-FS-", MIB + 3).unwrap();
+    let locked = refusal(&base, "locked-overlay");
+    assert!(matches!(locked, Refusal::BitLocker { .. }), "{locked}");
+}
