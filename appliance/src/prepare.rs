@@ -4,6 +4,8 @@
 
 mod making;
 
+use making::Preparation;
+
 pub use making::{
     disk, disk_of, driver_format, micro_vm, overlay_over, read_only_disk, remove_unfinished,
     require_checks,
@@ -11,7 +13,8 @@ pub use making::{
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use lifeboat_images::{CapturedVolume, ImageError, Reading, ServedLayer};
@@ -23,6 +26,7 @@ use crate::confined;
 use crate::daemon::Appliance;
 use crate::events::Events;
 use crate::hardware::Hardware;
+use crate::host::Host;
 use crate::integrity::BeforeBoot;
 use crate::site::{Machine, Site};
 
@@ -104,17 +108,65 @@ pub struct VolumeChanged {
     source: Option<ImageError>,
 }
 
-/// Prepares every machine of a site, as many at a time as there are cores.
+/// Whether a preparation goes on when nobody waits for it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenAbandoned {
+    /// It is cancelled: its asker wanted nothing else.
+    Cancel,
+    /// It goes on, as a part of something larger.
+    GoOn,
+}
+
+/// Between two looks at whether somebody still waits.
+const WATCH: Duration = Duration::from_millis(250);
+
+/// Prepares every machine of a site, as many at a time as this host can carry.
 pub async fn prepare_site(
     appliance: &Appliance,
     site: &Site,
     options: PrepareOptions,
     events: &Events,
+    when_abandoned: WhenAbandoned,
+) -> anyhow::Result<Vec<PreparedMachine>> {
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let prepared = prepare_unless(appliance, site, options, events, &cancelled);
+    match when_abandoned {
+        WhenAbandoned::GoOn => prepared.await,
+        WhenAbandoned::Cancel => {
+            let watch = cancel_when_abandoned(events.clone(), cancelled.clone());
+            let watching = tokio::spawn(watch);
+            let prepared = prepared.await;
+            watching.abort();
+            prepared
+        }
+    }
+}
+
+async fn cancel_when_abandoned(events: Events, cancelled: Arc<AtomicBool>) {
+    while !events.is_abandoned() {
+        tokio::time::sleep(WATCH).await;
+    }
+    cancelled.store(true, Ordering::Relaxed);
+}
+
+/// Micro-VMs that run at once: one for each core, as far as memory goes.
+fn slots(host: &Host) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let fitting = host.memory_for_guests_mib() / making::MICRO_VM_MIB;
+    cores
+        .min(usize::try_from(fitting).unwrap_or(usize::MAX))
+        .max(1)
+}
+
+async fn prepare_unless(
+    appliance: &Appliance,
+    site: &Site,
+    options: PrepareOptions,
+    events: &Events,
+    cancelled: &Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<PreparedMachine>> {
     let _one_at_a_time = appliance.preparing.lock().await;
-    let slots = Arc::new(Semaphore::new(
-        std::thread::available_parallelism().map_or(1, usize::from),
-    ));
+    let slots = Arc::new(Semaphore::new(slots(&appliance.host)));
     let mut working = JoinSet::new();
     for (index, machine) in site.machines.iter().cloned().enumerate() {
         let work = Work {
@@ -123,11 +175,13 @@ pub async fn prepare_site(
             machine,
             options,
             events: events.clone(),
+            cancelled: cancelled.clone(),
         };
         let slots = slots.clone();
         working.spawn(async move {
             let _slot = slots.acquire_owned().await?;
             let name = work.machine.name.clone();
+            anyhow::ensure!(!work.is_cancelled(), "cancelled before machine `{name}`");
             let prepared = work
                 .prepare()
                 .await
@@ -173,9 +227,14 @@ struct Work {
     machine: Machine,
     options: PrepareOptions,
     events: Events,
+    cancelled: Arc<AtomicBool>,
 }
 
 impl Work {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
     async fn prepare(&self) -> anyhow::Result<PreparedMachine> {
         let mut captured = Vec::new();
         for volume in &self.machine.volumes {
@@ -189,15 +248,15 @@ impl Work {
         }
         self.events.step("inject drivers", &self.machine.name);
         let verdict = self.appliance.verdict().await;
-        let (host, machine, key_) = (
-            self.appliance.host.clone(),
-            self.machine.clone(),
-            key.clone(),
-        );
-        let made = tokio::task::spawn_blocking(move || {
-            making::make(&host, verdict.accelerator, &machine, captured, &key_)
-        })
-        .await??;
+        let preparation = Preparation {
+            vm: micro_vm(&self.appliance.host, verdict.accelerator),
+            place: self.appliance.host.prepared_dir(&key),
+            machine: self.machine.clone(),
+            captured,
+            key: key.clone(),
+            cancelled: self.cancelled.clone(),
+        };
+        let made = tokio::task::spawn_blocking(move || preparation.make()).await??;
         self.appliance
             .store
             .put_prepared(&key, &self.site, &self.machine.name, &made)
@@ -295,10 +354,10 @@ impl Work {
         let name = file_name(path);
         self.events.step("compare", &name);
         let (events, trees) = (self.events.clone(), self.appliance.host.trees_dir());
+        let cancelled = self.cancelled.clone();
         let compared = tokio::task::spawn_blocking(move || {
             let progress = |done, total| events.progress("compare", &name, done, total);
-            let never = AtomicBool::new(false);
-            lifeboat_images::readmit(&known, &trees, &Reading::fast(&progress, &never))
+            lifeboat_images::readmit(&known, &trees, &Reading::fast(&progress, &cancelled))
         });
         Ok(compared.await?)
     }
@@ -318,6 +377,7 @@ impl Work {
         let name = file_name(path);
         self.events.step("import", &name);
         let (events, subject, path) = (self.events.clone(), name.clone(), path.to_path_buf());
+        let cancelled = self.cancelled.clone();
         let trees = self.appliance.host.trees_dir();
         let conversions = self.appliance.host.conversions();
         let chain = self.machine.chain_of(&path).to_vec();
@@ -329,7 +389,7 @@ impl Work {
                 &chain,
                 &conversions,
                 Some(&trees),
-                &Reading::fast(&progress, &AtomicBool::new(false)),
+                &Reading::fast(&progress, &cancelled),
             )
         })
         .await??;

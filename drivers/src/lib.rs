@@ -19,7 +19,8 @@ pub mod windows;
 
 #[cfg(feature = "host")]
 pub use host::{
-    Accelerator, Disk, Format, Layer, MicroVm, MicroVmError, inject, inspect, prepare, undo,
+    Accelerator, Disk, Format, Layer, MicroVm, MicroVmError, inject, inspect, prepare,
+    prepare_unless, undo,
 };
 pub use report::*;
 

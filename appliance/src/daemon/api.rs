@@ -17,7 +17,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use super::{Appliance, WrongUse, is_wrong_use, volumes};
 use crate::events::{Event, Events, chain};
 use crate::operator::Changes;
-use crate::prepare::PrepareOptions;
+use crate::prepare::{PrepareOptions, WhenAbandoned};
 use crate::report::Mode;
 
 /// What a session is asked for.
@@ -157,7 +157,9 @@ async fn prepare(
 ) -> Response {
     stream(&appliance.clone(), move |events| async move {
         let site = appliance.site(&name).await?;
-        let prepared = appliance.prepare(&site, options, &events).await?;
+        let prepared = appliance
+            .prepare(&site, options, &events, WhenAbandoned::Cancel)
+            .await?;
         Ok(serde_json::to_value(prepared)?)
     })
 }
@@ -173,7 +175,9 @@ async fn order(
             accept_changed: request.accept_changed,
             ..PrepareOptions::default()
         };
-        let prepared = appliance.prepare(&site, options, &events).await?;
+        let prepared = appliance
+            .prepare(&site, options, &events, WhenAbandoned::Cancel)
+            .await?;
         let analysis = appliance.analysis(&site, &prepared, &events).await?;
         order_answer(&analysis, &request)
     })

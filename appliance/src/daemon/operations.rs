@@ -10,7 +10,7 @@ use super::{Appliance, StopRequest, WrongUse};
 use crate::events::{Event, Events};
 use crate::host::QemuUser;
 use crate::operator::{Changes, Known, merge};
-use crate::prepare::{self, PrepareOptions, PreparedMachine};
+use crate::prepare::{self, PrepareOptions, PreparedMachine, WhenAbandoned};
 use crate::report::{Mode, Report};
 use crate::session::plan::Ingredients;
 use crate::session::{self, SessionPlan, driver, making};
@@ -52,9 +52,10 @@ impl Appliance {
         site: &Site,
         options: PrepareOptions,
         events: &Events,
+        when_abandoned: WhenAbandoned,
     ) -> anyhow::Result<Vec<PreparedMachine>> {
         self.store.audit("prepare", &site.name).await?;
-        prepare::prepare_site(self, site, options, events).await
+        prepare::prepare_site(self, site, options, events, when_abandoned).await
     }
 
     /// The order of a prepared site, with the facts behind it.
@@ -126,7 +127,12 @@ impl Appliance {
         let qemu_user = QemuUser::find()
             .context("libvirt's user for QEMU (`libvirt-qemu` or `qemu`) does not exist: install the package libvirt-daemon-system")?;
         session::plan::admit(site, &self.host, self.promised_mib().await?)?;
-        let prepared = self.prepare(site, options, events).await?;
+        // A test that nobody waits for ends; a recovery goes on.
+        let when_abandoned = match mode {
+            Mode::Test => WhenAbandoned::Cancel,
+            Mode::Recovery => WhenAbandoned::GoOn,
+        };
+        let prepared = self.prepare(site, options, events, when_abandoned).await?;
         self.verify_before_boot(site, &prepared, options.verify, events)
             .await?;
         let order = self.analysis(site, &prepared, events).await?.into_order();

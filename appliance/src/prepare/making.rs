@@ -2,6 +2,8 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,29 +22,19 @@ use crate::site::Machine;
 /// File of every change, in the folder of the prepared machine.
 const MANIFEST: &str = "manifest.json";
 
-/// Makes the prepared images in a folder beside their place and moves it there
-/// whole, so that a crash leaves nothing that looks finished, and a failure
-/// leaves nothing at all.
-pub(super) fn make(
-    host: &Host,
-    accelerator: Accelerator,
-    machine: &Machine,
-    captured: Vec<CapturedVolume>,
-    key: &str,
-) -> anyhow::Result<PreparedMachine> {
-    let place = host.prepared_dir(key);
-    let work = place.with_extension("part");
-    clear(&work)?;
-    clear(&place)?;
-    let made = make_in(&work, &micro_vm(host, accelerator), machine, &captured)
-        .and_then(|made| publish(&work, &place).map(|()| made));
-    match made {
-        Ok(made) => Ok(described(machine, captured, key, &place, made)),
-        Err(error) => {
-            clear(&work)?;
-            Err(error)
-        }
-    }
+/// What a micro-VM takes of this host, MiB.
+pub(super) const MICRO_VM_MIB: u64 = 512 + 160;
+
+/// The preparation of one machine.
+pub(super) struct Preparation {
+    pub vm: MicroVm,
+    /// Folder that the prepared machine gets.
+    pub place: PathBuf,
+    pub machine: Machine,
+    pub captured: Vec<CapturedVolume>,
+    pub key: String,
+    /// Ends it soon.
+    pub cancelled: Arc<AtomicBool>,
 }
 
 /// What was made, and for which hardware.
@@ -51,55 +43,93 @@ struct Made {
     hardware: Hardware,
 }
 
-/// Prepares for the hardware that is wanted; where the guest has no drivers for
-/// it, for what the injector offers instead.
-fn make_in(
-    work: &Path,
-    vm: &MicroVm,
-    machine: &Machine,
-    captured: &[CapturedVolume],
-) -> anyhow::Result<Made> {
-    let wanted = Hardware::wanted(machine);
-    let refusal = match attempt(work, vm, machine, captured, wanted) {
-        Err(error) => error,
-        made => return made,
-    };
-    let Some(MicroVmError::Refused(reason)) = refusal.downcast_ref() else {
-        return Err(refusal);
-    };
-    let offer = reason.fallback();
-    let Some(other) = offer.and_then(|offer| Hardware::instead(machine, offer)) else {
-        return Err(refusal);
-    };
-    clear(work)?;
-    attempt(work, vm, machine, captured, other)
-}
-
-fn attempt(
-    work: &Path,
-    vm: &MicroVm,
-    machine: &Machine,
-    captured: &[CapturedVolume],
-    hardware: Hardware,
-) -> anyhow::Result<Made> {
-    std::fs::create_dir_all(work)
-        .with_context(|| format!("failed to make `{}`", work.display()))?;
-    let overlays = make_overlays(work, captured)?;
-    let disks = captured
-        .iter()
-        .zip(&overlays)
-        .map(|(volume, overlay)| disk(volume, overlay))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let request = request(machine, &hardware);
-    let report = lifeboat_drivers::prepare(vm, &disks, &request, &work.join("folder"))?;
-    require_checks(&report)?;
-    for (name, content) in [
-        ("report.json", serde_json::to_vec_pretty(&report)?),
-        (MANIFEST, serde_json::to_vec_pretty(&report.changes)?),
-    ] {
-        replace_file(&work.join(name), &content)?;
+impl Preparation {
+    /// Makes the prepared images in a folder beside their place and moves it
+    /// there whole, so that a crash leaves nothing that looks finished, and a
+    /// failure leaves nothing at all.
+    pub fn make(self) -> anyhow::Result<PreparedMachine> {
+        let work = self.place.with_extension("part");
+        clear(&work)?;
+        clear(&self.place)?;
+        let made = self
+            .make_in(&work)
+            .and_then(|made| publish(&work, &self.place).map(|()| made));
+        match made {
+            Ok(made) => Ok(self.described(made)),
+            Err(error) => {
+                clear(&work)?;
+                Err(error)
+            }
+        }
     }
-    Ok(Made { report, hardware })
+
+    /// Prepares for the hardware that is wanted; where the guest has no drivers
+    /// for it, for what the injector offers instead.
+    fn make_in(&self, work: &Path) -> anyhow::Result<Made> {
+        let refusal = match self.attempt(work, Hardware::wanted(&self.machine)) {
+            Err(error) => error,
+            made => return made,
+        };
+        let Some(MicroVmError::Refused(reason)) = refusal.downcast_ref() else {
+            return Err(refusal);
+        };
+        let offer = reason.fallback();
+        let Some(other) = offer.and_then(|offer| Hardware::instead(&self.machine, offer)) else {
+            return Err(refusal);
+        };
+        clear(work)?;
+        self.attempt(work, other)
+    }
+
+    fn attempt(&self, work: &Path, hardware: Hardware) -> anyhow::Result<Made> {
+        std::fs::create_dir_all(work)
+            .with_context(|| format!("failed to make `{}`", work.display()))?;
+        let overlays = make_overlays(work, &self.captured)?;
+        let disks = self
+            .captured
+            .iter()
+            .zip(&overlays)
+            .map(|(volume, overlay)| disk(volume, overlay))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let request = request(&self.machine, &hardware);
+        let folder = work.join("folder");
+        let report =
+            lifeboat_drivers::prepare_unless(&self.vm, &disks, &request, &folder, &self.cancelled)?;
+        require_checks(&report)?;
+        for (name, content) in [
+            ("report.json", serde_json::to_vec_pretty(&report)?),
+            (MANIFEST, serde_json::to_vec_pretty(&report.changes)?),
+        ] {
+            replace_file(&work.join(name), &content)?;
+        }
+        Ok(Made { report, hardware })
+    }
+
+    fn described(self, made: Made) -> PreparedMachine {
+        let Made { report, hardware } = made;
+        let mut warnings = report.guest.warnings;
+        warnings.extend(hardware.warning());
+        let disks = self.captured.into_iter().enumerate();
+        PreparedMachine {
+            machine: self.machine.name,
+            key: self.key,
+            disks: disks
+                .map(|(number, captured)| PreparedDisk {
+                    captured,
+                    overlay: self.place.join(overlay_name(number)),
+                })
+                .collect(),
+            folder: self.place.join("folder"),
+            hostname: report.guest.hostname,
+            operating_system: report.guest.os.pretty_name,
+            inject_s: report.seconds,
+            changed_files: report.changes.changes.len(),
+            checks_passed: report.verified.len(),
+            warnings,
+            hardware,
+            manifest: self.place.join(MANIFEST),
+        }
+    }
 }
 
 /// Moves a finished folder to its place, once all of it is on the disk: what
@@ -258,36 +288,4 @@ pub fn require_checks(report: &PrepareReport) -> anyhow::Result<()> {
         failed.join("; ")
     );
     Ok(())
-}
-
-fn described(
-    machine: &Machine,
-    captured: Vec<CapturedVolume>,
-    key: &str,
-    place: &Path,
-    made: Made,
-) -> PreparedMachine {
-    let Made { report, hardware } = made;
-    let mut warnings = report.guest.warnings;
-    warnings.extend(hardware.warning());
-    let disks = captured.into_iter().enumerate();
-    PreparedMachine {
-        machine: machine.name.clone(),
-        key: key.to_owned(),
-        disks: disks
-            .map(|(number, captured)| PreparedDisk {
-                captured,
-                overlay: place.join(overlay_name(number)),
-            })
-            .collect(),
-        folder: place.join("folder"),
-        hostname: report.guest.hostname,
-        operating_system: report.guest.os.pretty_name,
-        inject_s: report.seconds,
-        changed_files: report.changes.changes.len(),
-        checks_passed: report.verified.len(),
-        warnings,
-        hardware,
-        manifest: place.join(MANIFEST),
-    }
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,6 +16,8 @@ use super::{MicroVmError, host, spawn_unsafe};
 
 /// How much of the console is remembered.
 const CONSOLE: usize = 16 << 10;
+/// Between two looks at whether the work is still wanted.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// How many of its lines an error shows.
 const LINES: usize = 12;
 
@@ -35,7 +38,7 @@ pub(super) fn in_memory(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// Runs the machine to its end.
-pub(super) fn run(machine: &Machine) -> Result<End, MicroVmError> {
+pub(super) fn run(machine: &Machine, cancelled: &AtomicBool) -> Result<End, MicroVmError> {
     let (mut console, writer) = io::pipe().map_err(host("making a pipe for the console"))?;
     let errors = writer
         .try_clone()
@@ -55,14 +58,16 @@ pub(super) fn run(machine: &Machine) -> Result<End, MicroVmError> {
     let mut child = Running(child);
     let timeout = machine.vm.timeout;
     let mut tail = Tail::default();
-    if !listen(&mut console, Instant::now() + timeout, &mut tail)
-        .map_err(host("reading the console"))?
-    {
-        let seconds = timeout.as_secs();
-        return Err(MicroVmError::Timeout {
-            seconds,
-            console: tail.last_lines(),
-        });
+    let heard = listen(&mut console, Instant::now() + timeout, cancelled, &mut tail);
+    match heard.map_err(host("reading the console"))? {
+        Heard::Everything => {}
+        Heard::Cancelled => return Err(MicroVmError::Cancelled),
+        Heard::NoEnd => {
+            return Err(MicroVmError::Timeout {
+                seconds: timeout.as_secs(),
+                console: tail.last_lines(),
+            });
+        }
     }
     let status = child.0.wait().map_err(host("waiting for QEMU"))?;
     tracing::debug!(%status, console = tail.last_lines(), "injection micro-VM ended");
@@ -84,16 +89,30 @@ impl Drop for Running {
     }
 }
 
-/// Reads until QEMU closes its console; false when the time is over.
-fn listen(console: &mut io::PipeReader, end: Instant, tail: &mut Tail) -> io::Result<bool> {
+enum Heard {
+    Everything,
+    NoEnd,
+    Cancelled,
+}
+
+/// Reads until QEMU closes its console.
+fn listen(
+    console: &mut io::PipeReader,
+    end: Instant,
+    cancelled: &AtomicBool,
+    tail: &mut Tail,
+) -> io::Result<Heard> {
     let mut buffer = [0; 4096];
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Ok(false);
+            return Ok(Heard::NoEnd);
+        }
+        if cancelled.load(Ordering::Relaxed) {
+            return Ok(Heard::Cancelled);
         }
         let mut ready = [PollFd::new(console.as_fd(), PollFlags::POLLIN)];
-        let wait = left.min(Duration::from_secs(3600)).as_millis() as i32;
+        let wait = left.min(PATIENCE).as_millis() as i32;
         let timeout = PollTimeout::try_from(wait.max(1)).unwrap_or(PollTimeout::MAX);
         match poll(&mut ready, timeout) {
             Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
@@ -101,7 +120,7 @@ fn listen(console: &mut io::PipeReader, end: Instant, tail: &mut Tail) -> io::Re
             Err(error) => return Err(error.into()),
         }
         match console.read(&mut buffer)? {
-            0 => return Ok(true),
+            0 => return Ok(Heard::Everything),
             count => tail.push(&buffer[..count]),
         }
     }

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::report::{GuestReport, InjectRequest, Manifest, Outcome, PrepareReport, Refusal, Task};
@@ -20,6 +21,8 @@ use crate::report::{GuestReport, InjectRequest, Manifest, Outcome, PrepareReport
 const OUTPUT_BYTES: u64 = 768 << 20;
 /// The same when no machine folder is read out.
 const REPORT_BYTES: u64 = 80 << 20;
+
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// What executes the micro-VM's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +112,9 @@ pub enum MicroVmError {
         #[source]
         source: io::Error,
     },
+    /// The caller asked to stop.
+    #[error("the injection was cancelled")]
+    Cancelled,
     /// A disk without layers.
     #[error("a disk without any file was given")]
     EmptyDisk,
@@ -154,7 +160,7 @@ pub(crate) fn host(attempted: impl Into<String>) -> impl FnOnce(io::Error) -> Mi
 /// Looks at a guest without any way to write it, and puts its machine folder
 /// into `out_dir`.
 pub fn inspect(vm: &MicroVm, disks: &[Disk], out_dir: &Path) -> Result<GuestReport, MicroVmError> {
-    match perform(vm, disks, Work::Inspect, Some(out_dir))? {
+    match perform(vm, disks, Work::Inspect, Some(out_dir), &NEVER)? {
         Outcome::Inspected(report) => Ok(report),
         other => Err(unexpected(other)),
     }
@@ -168,7 +174,19 @@ pub fn prepare(
     request: &InjectRequest,
     out_dir: &Path,
 ) -> Result<PrepareReport, MicroVmError> {
-    injected(vm, disks, request, Some(out_dir))
+    prepare_unless(vm, disks, request, out_dir, &NEVER)
+}
+
+/// Like [`prepare`], but ends soon with [`MicroVmError::Cancelled`] when
+/// `cancelled` becomes true.
+pub fn prepare_unless(
+    vm: &MicroVm,
+    disks: &[Disk],
+    request: &InjectRequest,
+    out_dir: &Path,
+    cancelled: &AtomicBool,
+) -> Result<PrepareReport, MicroVmError> {
+    injected(vm, disks, request, Some(out_dir), cancelled)
 }
 
 /// Injects and verifies, and nothing else: for a disk on the way to another
@@ -218,14 +236,14 @@ pub fn inject(
     disks: &[Disk],
     request: &InjectRequest,
 ) -> Result<PrepareReport, MicroVmError> {
-    injected(vm, disks, request, None)
+    injected(vm, disks, request, None, &NEVER)
 }
 
 /// Takes an injection back: every file of the guest that it changed gets its
 /// old bytes again. Fails when one of them was changed since; throw the top
 /// layers away then. Gives the number of changes.
 pub fn undo(vm: &MicroVm, disks: &[Disk], manifest: &Manifest) -> Result<usize, MicroVmError> {
-    match perform(vm, disks, Work::Undo(manifest), None)? {
+    match perform(vm, disks, Work::Undo(manifest), None, &NEVER)? {
         Outcome::Undone { changes } => {
             sync_top_layers(disks)?;
             Ok(changes)
@@ -239,9 +257,10 @@ fn injected(
     disks: &[Disk],
     request: &InjectRequest,
     out_dir: Option<&Path>,
+    cancelled: &AtomicBool,
 ) -> Result<PrepareReport, MicroVmError> {
     let start = Instant::now();
-    match perform(vm, disks, Work::Inject(request), out_dir)? {
+    match perform(vm, disks, Work::Inject(request), out_dir, cancelled)? {
         Outcome::Prepared {
             guest,
             changes,
@@ -292,6 +311,7 @@ fn perform(
     disks: &[Disk],
     work: Work,
     out_dir: Option<&Path>,
+    cancelled: &AtomicBool,
 ) -> Result<Outcome, MicroVmError> {
     if disks.iter().any(|disk| disk.layers.is_empty()) {
         return Err(MicroVmError::EmptyDisk);
@@ -321,7 +341,7 @@ fn perform(
         drivers: drivers.as_ref(),
         output: &output,
     };
-    let end = launch::run(&machine)?;
+    let end = launch::run(&machine, cancelled)?;
     match results::read(output, out_dir, output_bytes)? {
         Some(outcome) => Ok(outcome),
         None => Err(MicroVmError::NoReport {

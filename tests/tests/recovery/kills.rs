@@ -8,7 +8,7 @@ use lifeboat_tests::{Appliance, Running, eventually, run_tool, sha256};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::bench::{Bench, PROMPT, children_of, is_there};
+use crate::bench::{BOOT, Bench, PROMPT, children_of, is_there};
 
 /// How often each kind of work is killed.
 const KILLS: u32 = 16;
@@ -163,6 +163,34 @@ pub fn a_preparation_may_be_killed_at_any_moment(shared: &Bench) {
     bench.prepare(&site(0));
     whole_folders(bench);
     next.stop().expect_code(0);
+}
+
+/// An interrupted `prepare` takes its work with it, though the daemon goes on.
+pub fn an_interrupted_preparation_is_cancelled(shared: &Bench) {
+    let bench = &Bench {
+        appliance: Appliance::new(),
+        figure4: shared.figure4.clone(),
+    };
+    let daemon = bench.appliance.serve(NO_WORDS);
+    let file = bench.write(&bench.dir1("cancelled"));
+    let mut client = bench.lifeboat(&["prepare"]).words([&file]).start();
+    client.wait_for("inject drivers: dir1", BOOT);
+    let qemu = eventually("the micro-VM", PROMPT, || {
+        let children = children_of(daemon.pid());
+        let mut qemu = children.into_iter();
+        qemu.find(|child| child.program().starts_with("qemu"))
+    });
+    client.signal(Signal::SIGINT);
+    client.finish();
+    eventually("the end of the micro-VM", PROMPT, || {
+        (!is_there(&qemu)).then_some(())
+    });
+    eventually("an empty folder", PROMPT, || {
+        prepared(bench).next().is_none().then_some(())
+    });
+    bench.prepare(&bench.dir1("cancelled"));
+    whole_folders(bench);
+    daemon.stop().expect_code(0);
 }
 
 fn prepared(bench: &Bench) -> impl Iterator<Item = PathBuf> {

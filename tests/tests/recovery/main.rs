@@ -28,7 +28,7 @@ use signal_hook::iterator::Signals;
 type Test = fn(&Bench);
 
 /// In the order in which they run: what is cheap and what others need first.
-const TESTS: [(&str, Test); 21] = [
+const TESTS: [(&str, Test); 22] = [
     (
         "the_draft_describes_the_example",
         preparing::the_draft_describes_the_example,
@@ -49,6 +49,10 @@ const TESTS: [(&str, Test); 21] = [
     (
         "a_preparation_may_be_killed_at_any_moment",
         kills::a_preparation_may_be_killed_at_any_moment,
+    ),
+    (
+        "an_interrupted_preparation_is_cancelled",
+        kills::an_interrupted_preparation_is_cancelled,
     ),
     (
         "a_guest_without_an_initramfs_is_refused",
