@@ -102,7 +102,7 @@ impl Means<'_> {
             Way::DryRun { disks } => {
                 let scratch = Scratch::beside(&std::env::temp_dir())?;
                 let captured = self.import_all(disks)?;
-                let report = self.into_overlays(&captured, scratch.path(), request)?;
+                let report = self.inject_overlays(&captured, scratch.path(), request)?;
                 let disks = captured.iter().map(|volume| InjectedDisk {
                     source: Some(volume.path.clone()),
                     written: None,
@@ -124,7 +124,7 @@ impl Means<'_> {
         let scratch = Scratch::beside(folder_of(&place))?;
         let made = scratch.path().join("made");
         std::fs::create_dir(&made)?;
-        let report = self.into_overlays(&captured, &made, request)?;
+        let report = self.inject_overlays(&captured, &made, request)?;
         let several = disks.len() > 1;
         let written = |number| match several {
             true => place.join(overlay_name(number)),
@@ -193,7 +193,7 @@ impl Means<'_> {
         Ok(())
     }
 
-    fn into_overlays(
+    fn inject_overlays(
         &self,
         captured: &[CapturedVolume],
         folder: &Path,

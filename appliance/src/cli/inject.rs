@@ -117,7 +117,7 @@ pub async fn run(state_dir: &Path, inject: Inject, format: Format) -> anyhow::Re
         };
         anyhow::Ok(match work {
             Work::Undo(manifest) => Done::Undone(means.undo(&manifest)?),
-            Work::Inject(way, request) => Done::Injected(means.inject(&way, &request)?),
+            Work::Inject(way, request) => Done::Injected(Box::new(means.inject(&way, &request)?)),
         })
     });
     let mut progress = Progress::new();
@@ -135,13 +135,13 @@ enum Work {
 }
 
 enum Done {
-    Injected(Injection),
+    Injected(Box<Injection>),
     Undone(usize),
 }
 
 fn show(done: Done, format: Format) -> anyhow::Result<bool> {
     match done {
-        Done::Injected(injection) => output::print(format, &injection, || text(&injection)),
+        Done::Injected(injection) => output::print(format, &*injection, || text(&injection)),
         Done::Undone(changes) => output::print(format, &json!({ "undone": changes }), || {
             format!("{changes} changes were taken back\n")
         }),
