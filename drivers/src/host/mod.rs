@@ -211,7 +211,6 @@ pub fn prepare_unless(
 /// let vm = MicroVm {
 ///     qemu: "qemu-system-x86_64".into(),
 ///     kernel_dir: "/var/cache/lifeboat/kernel".into(),
-///     drivers: None,
 ///     injector: "/usr/lib/lifeboat/lifeboat-injector".into(),
 ///     accelerator: Accelerator::Tcg,
 ///     memory_mib: 512,
