@@ -209,17 +209,24 @@ pub(super) fn perform(
     output: &mut Output,
     warnings: Vec<String>,
 ) -> Result<Outcome, Stop> {
+    if task.undo.is_some() {
+        let why =
+            io::Error::other("registry hives are too large to keep; drop the overlay instead");
+        return Err(describe("taking back the injection of a Windows guest")(why).into());
+    }
     let both = Both::mount(guest, found, tools, Access::Look)?;
     let (root, esp) = both.roots()?;
     let tree = WindowsTree::new(&root);
     step("looking at Windows");
     let (system, hives) = identify(&tree)?;
     let mut report = inspect(guest, found, &system, esp.as_ref(), warnings);
-    step("reading out the machine folder");
-    let extracted = extract(&tree, &system.report.system_root, Limits::default(), output);
-    report
-        .warnings
-        .extend(extracted.map_err(describe("reading out the machine folder"))?);
+    if task.machine_folder {
+        step("reading out the machine folder");
+        let extracted = extract(&tree, &system.report.system_root, Limits::default(), output);
+        report
+            .warnings
+            .extend(extracted.map_err(describe("reading out the machine folder"))?);
+    }
     let Some(request) = &task.inject else {
         return Ok(Outcome::Inspected(report));
     };
