@@ -112,6 +112,9 @@ pub struct Hardware {
     /// The model of each of its cards, in order.
     #[serde(default)]
     pub nics: Vec<NicModel>,
+    /// What its clock shows, as the guest itself is set to read it.
+    #[serde(default)]
+    pub clock: Clock,
     /// Why it is not what was wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback_reason: Option<String>,
@@ -124,6 +127,7 @@ impl Hardware {
         Self {
             disk: machine.disk_bus.unwrap_or_default(),
             nics: nics.map(|nic| nic.model.unwrap_or_default()).collect(),
+            clock: Clock::Utc,
             fallback_reason: None,
         }
     }
@@ -142,6 +146,7 @@ impl Hardware {
         (!insists).then(|| Self {
             disk,
             nics,
+            clock: Clock::Utc,
             fallback_reason: Some(offer.reason.clone()),
         })
     }

@@ -87,7 +87,7 @@ impl Inject {
         let hardware = Hardware {
             disk: self.bus,
             nics: vec![self.nic_model],
-            fallback_reason: None,
+            ..Hardware::default()
         };
         let target: Target = hardware.target();
         Ok(InjectRequest {

@@ -14,7 +14,7 @@ use lifeboat_images::{CapturedVolume, Format, OpenLayer};
 
 use super::{PreparedDisk, PreparedMachine};
 use crate::accelerator::Accelerator;
-use crate::hardware::Hardware;
+use crate::hardware::{Clock, Hardware};
 use crate::host::Host;
 use crate::session::making::replace_file;
 use crate::site::Machine;
@@ -106,7 +106,14 @@ impl Preparation {
     }
 
     fn described(self, made: Made) -> PreparedMachine {
-        let Made { report, hardware } = made;
+        let Made {
+            report,
+            mut hardware,
+        } = made;
+        let windows = report.guest.windows.as_ref();
+        if windows.is_some_and(|windows| windows.local_clock) {
+            hardware.clock = Clock::Localtime;
+        }
         let mut warnings = report.guest.warnings;
         warnings.extend(hardware.warning());
         let disks = self.captured.into_iter().enumerate();

@@ -178,7 +178,7 @@ fn domain_start(
         firmware: machine.machine.firmware,
         secure_boot: machine.machine.secure_boot,
         uuid: machine.machine.uuid.as_deref(),
-        clock: machine.machine.clock.unwrap_or_default(),
+        clock: machine.machine.clock.unwrap_or(machine.hardware.clock),
         disk_bus: machine.hardware.disk,
         qemu_version,
         memory_mib: machine.machine.memory_mib,
