@@ -25,6 +25,10 @@ const FOREIGN: [&str; 12] = [
     "xenpci",
     "xeniface",
 ];
+/// Filters of other virtual hardware and of multipath software, which uninstalling may leave behind.
+const FOREIGN_FILTERS: [&str; 6] = [
+    "prl_strg", "xenfilt", "mpspfltr", "emcpbase", "emcpmpx", "vxdmp",
+];
 /// Classes of devices that lie between the machine and its disks.
 const DISK_CLASSES: [&str; 5] = [
     "{4d36e967-e325-11ce-bfc1-08002be10318}",
@@ -123,7 +127,8 @@ fn is_filter(editor: &Editor, set: &str, service: &str) -> bool {
     all.any(|name| name.eq_ignore_ascii_case(service))
 }
 
-/// A filter whose program is not there would keep every disk from starting.
+/// A foreign filter whose program is not there would keep every disk from starting. Windows's own
+/// are never touched.
 fn remove_dead_filters(
     editor: &mut Editor,
     set: &str,
@@ -131,7 +136,11 @@ fn remove_dead_filters(
     tree: &WindowsTree,
 ) -> Result<(), EditError> {
     for (key, name, services) in filters(editor, set) {
-        let lives = |service: &&String| program_exists(editor, set, service, system, tree);
+        let lives = |service: &&String| {
+            let lower = service.to_ascii_lowercase();
+            !FOREIGN_FILTERS.contains(&lower.as_str())
+                || program_exists(editor, set, service, system, tree)
+        };
         let living: Vec<String> = services.iter().filter(lives).cloned().collect();
         if living.len() == services.len() {
             continue;
@@ -156,7 +165,9 @@ pub fn program_exists(
     let image = control(editor.hive(), set, &format!("Services\\{service}"))
         .and_then(|key| key.text("ImagePath"));
     let image = image.unwrap_or_else(|| format!("System32\\drivers\\{service}.sys"));
-    tree.is_file(&program_path(&image, &system.report.system_root))
+    // A file that Windows keeps compressed is there, and cannot be read here.
+    tree.find(&program_path(&image, &system.report.system_root))
+        .is_some()
 }
 
 /// The path in the guest of a driver's program.

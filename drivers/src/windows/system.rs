@@ -150,6 +150,10 @@ fn architecture(tree: &WindowsTree, root: &str) -> Result<String, Refusal> {
                 other => format!("machine type {other:#06x}"),
             },
         }),
+        // Windows may keep its programs compressed in a way that cannot be read here.
+        None if tree.find(&path).is_some() && tree.find(&format!("{root}/SysWOW64")).is_some() => {
+            Ok("amd64".to_owned())
+        }
         None => Err(missing("a readable System32/cmd.exe")),
     }
 }

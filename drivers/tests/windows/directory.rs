@@ -530,6 +530,41 @@ fn the_loader_and_the_boot_configuration_of_uefi() {
 }
 
 #[test]
+fn a_foreign_filter_goes_only_when_its_program_is_gone_and_those_of_windows_stay() {
+    let class = "ControlSet001\\Control\\Class\\{4d36e967-e325-11ce-bfc1-08002be10318}";
+    for is_there in [true, false] {
+        let Some(bench) = Bench::new(WINDOWS_10) else {
+            return;
+        };
+        let mut editor = lifeboat_hive::Editor::open(bench.hive("SYSTEM"), &[]).unwrap();
+        let filters =
+            lifeboat_drivers::windows::boot_drivers::wide_list(["partmgr", "prl_strg", "unknown"]);
+        editor
+            .set(class, "UpperFilters", kind::TEXTS, &filters)
+            .unwrap();
+        let path = bench.path("Windows/System32");
+        std::fs::write(path.join("config/SYSTEM"), editor.finish()).unwrap();
+        std::fs::remove_file(path.join("drivers/partmgr.sys")).unwrap();
+        if is_there {
+            std::fs::write(path.join("drivers/prl_strg.sys"), b"x").unwrap();
+        }
+        bench.inject(&virtio());
+        let hive = Hive::open(bench.hive("SYSTEM"), &[]).unwrap();
+        let left = hive
+            .root()
+            .unwrap()
+            .at(class)
+            .unwrap()
+            .texts("UpperFilters");
+        let expected: &[&str] = match is_there {
+            true => &["partmgr", "prl_strg", "unknown"],
+            false => &["partmgr", "unknown"],
+        };
+        assert_eq!(left, expected);
+    }
+}
+
+#[test]
 fn both_layouts_give_the_same_drivers() {
     let catalogues = [Layout::Iso, Layout::ByOs].map(|layout| {
         let drivers = tempfile::tempdir().unwrap();
