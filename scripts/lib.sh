@@ -142,7 +142,7 @@ install_rust() {
 # there already is left alone; a directory without the kit gets it.
 fetch_kernel() {
   compgen -G "$KERNEL_DIR/boot/vmlinuz-*" >/dev/null || fetch_kernel_alone
-  [ -s "$KERNEL_DIR/kit.tar" ] || fetch_kit
+  kit_is_complete || fetch_kit
 }
 
 fetch_kernel_alone() {
@@ -185,6 +185,11 @@ unpack_packages() {
 # they are, never linked.
 KIT_PACKAGES=(lvm2 mdadm ntfs-3g cryptsetup-bin)
 KIT_PROGRAMS=(lvm mdadm ntfs-3g ntfs-3g.probe ntfsfix ntfsinfo ntfsrecover cryptsetup)
+
+# A kit of an earlier version may lack a program.
+kit_is_complete() {
+  tar -tf "$KERNEL_DIR/kit.tar" "${KIT_PROGRAMS[@]/#/./bin/}" >/dev/null 2>&1
+}
 
 fetch_kit() {
   say "fetching the micro-VM's kit of storage tools"

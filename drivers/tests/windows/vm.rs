@@ -124,6 +124,64 @@ fn hash(path: &Path) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
+fn ntfs_of(disk: &Path) -> Vec<u8> {
+    let mut bytes = vec![0; SIZE as usize];
+    File::open(disk)
+        .unwrap()
+        .read_exact_at(&mut bytes, MIB)
+        .unwrap();
+    bytes
+}
+
+/// Where the mark of hibernation stands in the filesystem.
+fn asleep_at(disk: &Path) -> u64 {
+    let bytes = ntfs_of(disk);
+    let blocks = bytes.chunks_exact(4096);
+    let place = blocks
+        .into_iter()
+        .position(|block| block.starts_with(b"hibr\0\0\0\0"));
+    place.unwrap() as u64 * 4096
+}
+
+/// Writes the head of a journal that is in use over the empty journal of mkntfs.
+fn leave_journal_open(disk: &Path) {
+    let bytes = ntfs_of(disk);
+    let empty = |block: &[u8]| block.iter().all(|byte| *byte == 0xff);
+    let blocks: Vec<bool> = bytes.chunks_exact(4096).map(empty).collect();
+    let first = blocks
+        .windows(16)
+        .position(|run| run.iter().all(|empty| *empty))
+        .unwrap();
+    let size = blocks[first..].iter().take_while(|empty| **empty).count() as u64 * 4096;
+    let mut page = vec![0; 4096];
+    let mut put = |at: usize, content: &[u8]| page[at..at + content.len()].copy_from_slice(content);
+    put(0, b"RSTR\x1e\0\x09\0");
+    put(16, &[0, 0x10, 0, 0, 0, 0x10, 0, 0, 0x30, 0, 1, 0, 1, 0]);
+    put(0x1e, &[1, 0]);
+    put(0x32, &[0x10]);
+    put(0x38, &[1, 0, 0xff, 0xff, 0, 0, 0, 0]);
+    put(
+        0x40,
+        &(67 - (u64::BITS - size.leading_zeros())).to_le_bytes(),
+    );
+    put(0x44, &[0xd0, 0, 0x30, 0]);
+    put(0x48, &size.to_le_bytes());
+    put(0x54, &[0x30, 0, 0x40, 0, 1]);
+    put(0x62, &[0x10]);
+    put(0x6a, &[0x10]);
+    put(0x70, &[0xff; 4]);
+    put(0x7c, &[8]);
+    put(0x80, b"N\0T\0F\0S\0");
+    for sector in 1..=8 {
+        put(sector * 512 - 2, &[1, 0]);
+    }
+    let disk = File::options().write(true).open(disk).unwrap();
+    for copy in 0..2 {
+        disk.write_all_at(&page, MIB + first as u64 * 4096 + copy * 4096)
+            .unwrap();
+    }
+}
+
 /// The micro-VM with a catalogue of made-up drivers.
 fn micro_vm(laboratory: &Laboratory) -> MicroVm {
     let drivers = laboratory.directory("virtio-win");
@@ -235,6 +293,20 @@ fn what_must_not_be_touched_is_refused_in_the_micro_vm() {
             }
         ),
         "{dynamic}"
+    );
+    // Not unmounted: its journal has a user, and cannot be replayed.
+    table.write_all_at(&[0x07], 450).unwrap();
+    table.write_all_at(b"none", MIB + asleep_at(&base)).unwrap();
+    leave_journal_open(&base);
+    let unclean = refusal(&base, "unclean-overlay");
+    assert!(
+        matches!(
+            unclean,
+            Refusal::Windows {
+                why: WindowsRefusal::UncleanNtfs { .. }
+            }
+        ),
+        "{unclean}"
     );
     // And encrypted.
     table.write_all_at(&[0x07], 450).unwrap();
