@@ -121,6 +121,39 @@ fn an_overlay_that_exists_is_not_overwritten() {
 }
 
 #[test]
+fn an_injection_without_a_place_for_its_result() {
+    let appliance = with_site(SITE);
+    let disk = appliance.path("disk.raw").to_string_lossy().into_owned();
+    for (words, said) in [
+        (vec![disk.as_str()], "`--overlay OUT` is missing"),
+        (vec!["-"], "`--output FILE`"),
+        (vec!["-", &disk, "--output", "x"], "the only disk"),
+        (vec![disk.as_str(), "--output", "x"], "give `-`"),
+    ] {
+        let outcome = appliance.lifeboat(["inject"]).words(words).run();
+        outcome
+            .expect_code(2)
+            .expect_one_error()
+            .expect_said(&[said]);
+    }
+}
+
+#[test]
+fn an_empty_stream_leaves_nothing() {
+    let appliance = with_site(SITE);
+    let folder = appliance.path("received");
+    std::fs::create_dir(&folder).unwrap();
+    // Standard input is empty in every call of these tests.
+    let inject = appliance.lifeboat(["inject", "-", "--output"]);
+    let outcome = inject.words([folder.join("disk.raw")]).run();
+    outcome
+        .expect_code(1)
+        .expect_one_error()
+        .expect_said(&["standard input was empty"]);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[test]
 fn a_card_that_is_not_understood() {
     let appliance = with_site(SITE);
     for nic in ["nonsense", "52:54:00:20:00:10=everywhere"] {
