@@ -11,6 +11,7 @@ pub mod firstboot;
 pub mod hives;
 pub mod inf;
 pub mod network;
+mod oem;
 pub mod plan;
 pub mod report;
 pub mod settings;

@@ -565,44 +565,6 @@ fn a_foreign_filter_goes_only_when_its_program_is_gone_and_those_of_windows_stay
 }
 
 #[test]
-fn both_layouts_give_the_same_drivers() {
-    let catalogues = [Layout::Iso, Layout::ByOs].map(|layout| {
-        let drivers = tempfile::tempdir().unwrap();
-        virtio_win(drivers.path(), layout, "1.2.3.4");
-        catalogue(drivers.path()).0
-    });
-    assert_eq!(catalogues[0], catalogues[1]);
-    assert_eq!(catalogues[0].packages.len(), 4 * 5);
-    let package = catalogues[0].fitting(&["2k25".to_owned()], "amd64")["netkvm"];
-    assert_eq!(package.inf.version_text(), "1.2.3.4");
-    assert_eq!(package.files.len(), 3);
-}
-
-#[test]
-fn a_newer_driver_takes_the_place_of_an_older_one_for_chosen_systems() {
-    let drivers = tempfile::tempdir().unwrap();
-    virtio_win(drivers.path(), Layout::Iso, "1.0.0.0");
-    let (mut all, _) = catalogue(drivers.path());
-    let pinned = tempfile::tempdir().unwrap();
-    virtio_win(pinned.path(), Layout::Iso, "0.9.0.0");
-    let mut files = Directory(pinned.path().to_owned());
-    let only = ["2k25".to_owned()];
-    let chosen =
-        lifeboat_drivers::windows::catalogue::collect::collect(&mut files, "old.iso", &only)
-            .unwrap();
-    all.take(chosen.catalogue.packages);
-    let version = |os: &str| {
-        all.fitting(&[os.to_owned()], "amd64")["viostor"]
-            .inf
-            .version_text()
-    };
-    assert_eq!(
-        (version("2k25"), version("w10")),
-        ("0.9.0.0".to_owned(), "1.0.0.0".to_owned())
-    );
-}
-
-#[test]
 fn the_machine_folder_holds_logs_and_hives_and_no_passwords() {
     use std::collections::BTreeMap;
     use std::io::Read;

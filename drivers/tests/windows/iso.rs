@@ -7,7 +7,7 @@ use std::process::Command;
 
 use lifeboat_drivers::windows::catalogue::image::{add, extract, read};
 
-use crate::fixture::{Layout, say, virtio_win};
+use crate::fixture::{Directory, Layout, catalogue, say, virtio_win};
 
 fn iso(folder: &Path, name: &str, layout: Layout, version: &str) -> Option<PathBuf> {
     let tree = folder.join(format!("{name}-tree"));
@@ -54,21 +54,21 @@ fn images_of_both_layouts_fill_the_catalogue_and_an_older_one_is_pinned() {
         return;
     };
     let old = iso(folder.path(), "virtio-win-old", Layout::ByOs, "0.9.0.0").unwrap();
-    let catalogue = folder.path().join("state/drivers/catalogue.tar");
-    assert!(read(&catalogue).unwrap().packages.is_empty());
-    add(&catalogue, &mut Cursor::new(extracted(&new, &[]))).unwrap();
-    let once = std::fs::read(&catalogue).unwrap();
-    add(&catalogue, &mut Cursor::new(extracted(&new, &[]))).unwrap();
+    let store = folder.path().join("state/drivers/catalogue.tar");
+    assert!(read(&store).unwrap().packages.is_empty());
+    add(&store, &mut Cursor::new(extracted(&new, &[]))).unwrap();
+    let once = std::fs::read(&store).unwrap();
+    add(&store, &mut Cursor::new(extracted(&new, &[]))).unwrap();
     assert!(
-        std::fs::read(&catalogue).unwrap() == once,
+        std::fs::read(&store).unwrap() == once,
         "a second time changes nothing"
     );
     add(
-        &catalogue,
+        &store,
         &mut Cursor::new(extracted(&old, &["2K25".to_owned()])),
     )
     .unwrap();
-    let all = read(&catalogue).unwrap();
+    let all = read(&store).unwrap();
     let found = |os: &str| {
         let fitting = all.fitting(&[os.to_owned()], "amd64");
         let package = fitting["viostor"];
@@ -98,4 +98,42 @@ fn what_is_no_driver_image_is_refused() {
     let only = ["w99".to_owned()];
     let error = extract(File::open(&new).unwrap(), "empty.iso", &only, Vec::new()).unwrap_err();
     assert!(error.to_string().contains("no driver was found"), "{error}");
+}
+
+#[test]
+fn both_layouts_give_the_same_drivers() {
+    let catalogues = [Layout::Iso, Layout::ByOs].map(|layout| {
+        let drivers = tempfile::tempdir().unwrap();
+        virtio_win(drivers.path(), layout, "1.2.3.4");
+        catalogue(drivers.path()).0
+    });
+    assert_eq!(catalogues[0], catalogues[1]);
+    assert_eq!(catalogues[0].packages.len(), 4 * 5);
+    let package = catalogues[0].fitting(&["2k25".to_owned()], "amd64")["netkvm"];
+    assert_eq!(package.inf.version_text(), "1.2.3.4");
+    assert_eq!(package.files.len(), 3);
+}
+
+#[test]
+fn a_newer_driver_takes_the_place_of_an_older_one_for_chosen_systems() {
+    let drivers = tempfile::tempdir().unwrap();
+    virtio_win(drivers.path(), Layout::Iso, "1.0.0.0");
+    let (mut all, _) = catalogue(drivers.path());
+    let pinned = tempfile::tempdir().unwrap();
+    virtio_win(pinned.path(), Layout::Iso, "0.9.0.0");
+    let mut files = Directory(pinned.path().to_owned());
+    let only = ["2k25".to_owned()];
+    let chosen =
+        lifeboat_drivers::windows::catalogue::collect::collect(&mut files, "old.iso", &only)
+            .unwrap();
+    all.take(chosen.catalogue.packages);
+    let version = |os: &str| {
+        all.fitting(&[os.to_owned()], "amd64")["viostor"]
+            .inf
+            .version_text()
+    };
+    assert_eq!(
+        (version("2k25"), version("w10")),
+        ("0.9.0.0".to_owned(), "1.0.0.0".to_owned())
+    );
 }
