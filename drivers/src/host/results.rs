@@ -270,6 +270,20 @@ mod tests {
     }
 
     #[test]
+    fn files_that_nobody_asked_for_are_refused() {
+        let answer = |name: &str| {
+            stream(|builder| {
+                add(builder, "report.json", tar::EntryType::Regular, &report());
+                add(builder, name, tar::EntryType::Regular, b"");
+            })
+        };
+        let error = read(answer("machine/etc/hostname"), None, 1 << 20).unwrap_err();
+        assert!(error.to_string().contains("nobody asked"), "{error}");
+        let alone = read(answer("complete"), None, 1 << 20).unwrap();
+        assert!(alone.is_some());
+    }
+
+    #[test]
     fn an_answer_without_its_end_is_none() {
         let answer = stream(|builder| {
             add(builder, "report.json", tar::EntryType::Regular, &report());
