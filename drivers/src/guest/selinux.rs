@@ -10,6 +10,7 @@ use crate::report::Action;
 const ATTRIBUTE: &str = "security.selinux";
 /// Policies have some thousand lines.
 const LARGEST: u64 = 4 << 20;
+const MOST_RULES: usize = 20_000;
 /// What one pattern may cost once compiled.
 const PATTERN: usize = 64 << 10;
 
@@ -42,6 +43,7 @@ impl Labels {
         let text = |name: &str| root.text_of(&format!("{directory}/{name}"), LARGEST);
         let mut rules = parse(&text("file_contexts"));
         rules.extend(parse(&text("file_contexts.local")));
+        rules.truncate(MOST_RULES);
         let substitutions = text("file_contexts.subs_dist") + &text("file_contexts.subs");
         Self {
             rules,
@@ -73,20 +75,16 @@ impl Labels {
             Action::Linked => 'l',
             _ => '-',
         };
-        let candidates = self
-            .rules
-            .iter()
-            .rev()
-            .filter(|rule| rule.kind.is_none_or(|kind| kind == wanted))
-            .filter(|rule| path.starts_with(literal_beginning(&rule.pattern)));
-        let mut matching = candidates.filter(|rule| matches(&rule.pattern, &path));
-        let first = matching.next()?;
-        let exact = |rule: &&Rule| literal_beginning(&rule.pattern) == rule.pattern;
-        let best = if exact(&first) {
-            first
-        } else {
-            matching.find(exact).unwrap_or(first)
+        let rules = || {
+            let rules = self.rules.iter().rev();
+            rules.filter(|rule| rule.kind.is_none_or(|kind| kind == wanted))
         };
+        let literal = rules().find(|rule| rule.pattern.replace('\\', "") == path);
+        let best = literal.or_else(|| {
+            rules()
+                .filter(|rule| path.starts_with(literal_beginning(&rule.pattern)))
+                .find(|rule| matches(&rule.pattern, &path))
+        })?;
         (best.context != "<<none>>").then(|| best.context.clone())
     }
 

@@ -6,6 +6,7 @@ mod launch;
 mod program;
 mod qemu;
 mod results;
+pub use results::read as read_answer;
 mod spawn_unsafe;
 
 use std::fs::File;

@@ -40,8 +40,8 @@ pub(super) fn output_file(directory: &Path, bytes: u64) -> io::Result<File> {
 }
 
 /// Unpacks the machine folder, if one was asked for, and gives the outcome;
-/// nothing when the stream does not reach its end.
-pub(super) fn read(
+/// nothing when the stream, of at most `limit` bytes, does not reach its end.
+pub fn read(
     mut stream: File,
     out_dir: Option<&Path>,
     limit: u64,

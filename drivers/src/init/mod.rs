@@ -8,7 +8,7 @@ pub(crate) use disks::{DRIVERS_SERIAL, KIT_SERIAL, OUTPUT_SERIAL};
 mod mounts;
 mod output;
 mod raid;
-mod raid_superblock;
+pub mod raid_superblock;
 pub mod superblock;
 mod tools;
 mod volumes;

@@ -80,6 +80,22 @@ impl Knowledge {
     }
 }
 
+/// The interfaces that one text describes in one of the languages; `name` is
+/// what the name of an `ifcfg` file says.
+pub fn interfaces_in(style: NetworkStyle, name: &str, text: &str) -> Vec<Configured> {
+    match style {
+        NetworkStyle::Ifupdown => ifupdown::parse(text),
+        NetworkStyle::Networkd => {
+            let mut all = keyfile::networkd(text);
+            all.extend(keyfile::netdev(text));
+            all
+        }
+        NetworkStyle::Netplan => netplan::parse(text),
+        NetworkStyle::NetworkManager => keyfile::network_manager(&[text.to_owned()]),
+        NetworkStyle::Ifcfg => ifcfg::parse(name, text),
+    }
+}
+
 /// All configured interfaces except the loopback.
 pub fn configured(root: &Root) -> Vec<Configured> {
     let mut all = ifupdown::parse(&ifupdown::whole_text(root));
