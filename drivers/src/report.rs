@@ -577,7 +577,7 @@ pub enum Refusal {
         free: u64,
     },
     /// Not an x86-64 system.
-    #[error("the guest's programs are built for {architecture}, Lifeboat boots x86-64 only")]
+    #[error("the guest is built for {architecture}, Lifeboat boots x86-64 only")]
     ForeignArchitecture {
         /// What they are built for.
         architecture: String,

@@ -111,6 +111,24 @@ pub fn foreign_architecture(root: &Root) -> Option<String> {
     }
 }
 
+/// What the guest's firmware must be, when it is none that is offered: loaders
+/// for 32-bit UEFI only.
+pub fn foreign_firmware(root: &Root) -> Option<String> {
+    let mut known = Vec::new();
+    for mount in ["boot/efi/EFI", "efi/EFI", "boot/EFI"] {
+        for (vendor, _) in root.list(mount).into_iter().take(MOST_UNITS) {
+            let names = root.list(&format!("{mount}/{vendor}")).into_iter();
+            known.extend(
+                names
+                    .map(|(name, _)| name.to_ascii_lowercase())
+                    .take(MOST_UNITS),
+            );
+        }
+    }
+    let any = |ending: &str| known.iter().any(|name| name.ends_with(ending));
+    (any("ia32.efi") && !any("x64.efi")).then(|| "32-bit UEFI".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +163,17 @@ mod tests {
         assert_eq!(enabled, ["multi-user.target.wants/good.service"]);
         assert_eq!(masked, ["bad.service"]);
         assert_eq!(packages(&root), ["a"]);
+    }
+
+    #[test]
+    fn loaders_for_32_bit_firmware_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        assert_eq!(foreign_firmware(&root), None);
+        root.write("boot/efi/EFI/BOOT/BOOTIA32.EFI", b"").unwrap();
+        assert_eq!(foreign_firmware(&root).as_deref(), Some("32-bit UEFI"));
+        root.write("boot/efi/EFI/debian/grubx64.efi", b"").unwrap();
+        assert_eq!(foreign_firmware(&root), None);
     }
 
     #[test]

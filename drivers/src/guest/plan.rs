@@ -2,14 +2,14 @@
 
 use super::boot_loader;
 use super::config_text::ConfigText;
-use super::facts::has_cloud_init;
+use super::facts::{self, has_cloud_init};
 use super::identity::{DeviceMap, Edited};
 use super::kernels::KernelImage;
 use super::network::{Knowledge, links};
 use super::root::Root;
 use super::{rebuilds, room, supplements, volumes};
 use crate::initrd::supplement::MARKER;
-use crate::report::{GuestReport, InjectRequest, Refusal};
+use crate::report::{Firmware, GuestReport, InjectRequest, Refusal};
 
 /// A file has no more to say than that.
 const MOST_NAMES_LEFT: usize = 20;
@@ -90,6 +90,11 @@ pub fn plan(
     kernels: &[KernelImage],
     request: &InjectRequest,
 ) -> Result<Plan, Refusal> {
+    if guest.firmware == Firmware::Uefi
+        && let Some(architecture) = facts::foreign_firmware(root)
+    {
+        return Err(Refusal::ForeignArchitecture { architecture });
+    }
     let mut plan = Plan::default();
     let links = links::decide(&Knowledge::of_guest(root), &request.nics)?;
     plan.warnings.extend(links.warnings);
@@ -249,7 +254,7 @@ fn plan_masks(root: &Root, plan: &mut Plan) {
 /// Boot entries live in the firmware's memory, which does not travel with the
 /// disks: without the fallback path an UEFI guest finds no loader.
 fn plan_fallback_loader(root: &Root, guest: &GuestReport, plan: &mut Plan) {
-    if guest.firmware != crate::report::Firmware::Uefi {
+    if guest.firmware != Firmware::Uefi {
         return;
     }
     let Some(mount) = ["boot/efi", "efi", "boot"]

@@ -89,6 +89,21 @@ fn ext(bytes: &[u8]) -> Option<Superblock> {
     )
 }
 
+/// Whether a filesystem was let go of in order, with nothing left to replay and
+/// no error noted; nothing where its superblock does not say it.
+pub fn is_clean(bytes: &[u8]) -> Option<bool> {
+    if ext(bytes).is_some() {
+        let state = word(bytes, 1024 + 0x3a)? & 0xffff;
+        let needs_recovery = word(bytes, 1024 + 0x60)? & 4 != 0;
+        return Some(state & 3 == 1 && !needs_recovery);
+    }
+    if btrfs(bytes).is_some() {
+        let log_tree = at(bytes, 0x10060, 8)?;
+        return Some(log_tree.iter().all(|byte| *byte == 0));
+    }
+    None
+}
+
 fn xfs(bytes: &[u8]) -> Option<Superblock> {
     if at(bytes, 0, 4)? != b"XFSB" {
         return None;
@@ -233,6 +248,21 @@ mod tests {
             assert_eq!(found.label.as_deref(), label, "{kind}");
         }
         assert_eq!(recognise(&vec![0; LOOKED_AT]), None);
+    }
+
+    #[test]
+    fn clean_and_dirty_filesystems() {
+        let mut ext4 = vec![0; 4096];
+        ext4[1080..1082].copy_from_slice(&[0x53, 0xef]);
+        ext4[1082] = 1;
+        assert_eq!(is_clean(&ext4), Some(true));
+        // An error was noted; mounted or never let go of; a journal to replay.
+        for (place, value) in [(1082, 3), (1082, 0), (1024 + 0x60, 4)] {
+            let mut dirty = ext4.clone();
+            dirty[place] = value;
+            assert_eq!(is_clean(&dirty), Some(false), "{place}");
+        }
+        assert_eq!(is_clean(&[0; 4096]), None);
     }
 
     proptest! {

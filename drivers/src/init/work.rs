@@ -1,5 +1,7 @@
 //! One task, from the disks to the report.
 
+use std::io::Read as _;
+
 use super::disks::{self, Attached, Found};
 use super::kit::Kit;
 use super::mounts::{self, Guest};
@@ -15,7 +17,7 @@ use crate::guest::root::Root;
 use crate::guest::verify::verify;
 use crate::guest::{boot_loader, facts};
 use crate::report::{
-    Firmware, GuestReport, InjectRequest, Manifest, Outcome, Refusal, RootFilesystem, Task,
+    Check, Firmware, GuestReport, InjectRequest, Manifest, Outcome, Refusal, RootFilesystem, Task,
 };
 use crate::{Described, describe};
 
@@ -81,7 +83,10 @@ pub(super) fn perform(
     };
     let kernels = kernels?;
     report.kernels = reports(&kernels);
-    let outcome = inject(&guest, root, report, &kernels, request)?;
+    let mut outcome = inject(&guest, root, report, &kernels, request)?;
+    if let Outcome::Prepared { verified, .. } = &mut outcome {
+        verified.extend(let_go_of(&found[guest.root]));
+    }
     volumes.release(&tools);
     Ok(outcome)
 }
@@ -134,6 +139,25 @@ fn inject(
         guest: report,
         changes,
         verified,
+    })
+}
+
+/// Nothing is left for the guest to repair.
+fn let_go_of(root: &Found) -> Option<Check> {
+    let mut bytes = Vec::new();
+    let device = std::fs::File::open(&root.device).ok()?;
+    let limit = super::superblock::LOOKED_AT as u64;
+    device.take(limit).read_to_end(&mut bytes).ok()?;
+    let ok = super::superblock::is_clean(&bytes)?;
+    let detail = if ok {
+        "no error and no journal to replay"
+    } else {
+        "its superblock notes an error or a journal to replay"
+    };
+    Some(Check {
+        what: "the root filesystem is clean".to_owned(),
+        ok,
+        detail: detail.to_owned(),
     })
 }
 

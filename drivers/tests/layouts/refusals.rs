@@ -162,6 +162,31 @@ fn no_kernel_at_all() {
 }
 
 #[test]
+fn loaders_for_32_bit_firmware_only() {
+    let guest = Guest::new(&[("boot/efi/EFI/BOOT/BOOTIA32.EFI", "")]);
+    guest.kernel(VERSION, ".ko");
+    guest.initramfs(
+        &format!("boot/initrd.img-{VERSION}"),
+        "dracut",
+        VERSION,
+        &[],
+    );
+    let mut report = crate::guest::report();
+    report.firmware = lifeboat_drivers::Firmware::Uefi;
+    let refusal = lifeboat_drivers::guest::plan::plan(
+        &guest.root,
+        &report,
+        &guest.find(),
+        &crate::guest::request(),
+    );
+    let text = refusal.unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "the guest is built for 32-bit UEFI, Lifeboat boots x86-64 only"
+    );
+}
+
+#[test]
 fn two_cards_with_one_mac_address() {
     let guest = Guest::new(&[]);
     guest.kernel(VERSION, ".ko");
