@@ -582,6 +582,14 @@ pub enum Refusal {
         /// What they are built for.
         architecture: String,
     },
+    /// A memory image would be resumed with the drivers of the old hardware.
+    #[error(
+        "{partition} holds the memory of a hibernated machine, which cannot go on with other hardware; start the machine, shut it down and capture it again"
+    )]
+    Hibernated {
+        /// Which partition.
+        partition: String,
+    },
     /// The same MAC twice.
     #[error("the MAC address {mac} is given to more than one card")]
     DuplicateMac {

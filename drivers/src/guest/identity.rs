@@ -176,7 +176,7 @@ impl<'a> DeviceMap<'a> {
         })
     }
 
-    /// Replaces the values of `root=` and `resume=`, wherever they stand.
+    /// Replaces the values of `root=`, `resume=` and `What=`, wherever they stand.
     pub fn edit_arguments(&self, text: &str) -> Edited {
         let mut edited = Edited::default();
         let mut done = 0;
@@ -248,7 +248,8 @@ pub fn root_argument(text: &str) -> Option<String> {
     Some(text[value].to_owned())
 }
 
-/// Where the keys `root`, `resume` and `RESUME` and their values stand.
+/// Where the keys `root`, `resume`, `RESUME` and `What` (of mount units) and
+/// their values stand.
 fn arguments(text: &str) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -270,7 +271,7 @@ fn arguments(text: &str) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
 
 /// A key of interest at the end of the text, unless it is part of a longer one.
 fn key_before(text: &str) -> Option<&'static str> {
-    let key = ["root", "resume", "RESUME"]
+    let key = ["root", "resume", "RESUME", "What"]
         .into_iter()
         .find(|key| text.ends_with(key))?;
     let before = text[..text.len() - key.len()].chars().next_back();

@@ -11,6 +11,8 @@ use super::{rebuilds, room, supplements, volumes};
 use crate::initrd::supplement::MARKER;
 use crate::report::{Firmware, GuestReport, InjectRequest, Refusal};
 
+/// More is a filled directory.
+const MOST_MOUNT_UNITS: usize = 200;
 /// A file has no more to say than that.
 const MOST_NAMES_LEFT: usize = 20;
 
@@ -94,6 +96,11 @@ pub fn plan(
         && let Some(architecture) = facts::foreign_firmware(root)
     {
         return Err(Refusal::ForeignArchitecture { architecture });
+    }
+    let mut partitions = guest.partitions.iter();
+    if let Some(image) = partitions.find(|one| one.filesystem.as_deref() == Some("hibernation")) {
+        let partition = format!("disk {} partition {}", image.disk, image.number);
+        return Err(Refusal::Hibernated { partition });
     }
     let mut plan = Plan::default();
     let links = links::decide(&Knowledge::of_guest(root), &request.nics)?;
@@ -193,6 +200,12 @@ fn plan_identities(root: &Root, map: &DeviceMap, plan: &mut Plan) {
     plan.edit(root, "etc/crypttab", |text| map.edit_crypttab(text));
     for path in boot_loader::argument_files(root) {
         plan.edit(root, &path, |text| boot_loader::edit(map, text));
+    }
+    let units = root.list("etc/systemd/system").into_iter();
+    let mounts = units.filter(|(name, _)| name.ends_with(".mount"));
+    for (name, _) in mounts.take(MOST_MOUNT_UNITS) {
+        let path = format!("etc/systemd/system/{name}");
+        plan.edit(root, &path, |text| map.edit_arguments(text));
     }
     if root.exists("etc/lilo.conf") && !root.is_directory("boot/grub") {
         plan.warnings.push(

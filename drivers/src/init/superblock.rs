@@ -123,11 +123,13 @@ fn btrfs(bytes: &[u8]) -> Option<Superblock> {
 }
 
 fn swap(bytes: &[u8]) -> Option<Superblock> {
-    if at(bytes, 4086, 10)? != b"SWAPSPACE2" {
-        return None;
-    }
+    let kind = match at(bytes, 4086, 10)? {
+        b"SWAPSPACE2" => "swap",
+        b"S1SUSPEND\0" => "hibernation",
+        _ => return None,
+    };
     found(
-        "swap",
+        kind,
         uuid(at(bytes, 1036, 16)?),
         label(at(bytes, 1052, 16)?),
     )
@@ -212,6 +214,12 @@ mod tests {
             (
                 with(&[(0x10040, b"_BHRfS_M"), (0x10020, &id)]),
                 "btrfs",
+                Some(uuid),
+                None,
+            ),
+            (
+                with(&[(4086, b"S1SUSPEND\0"), (1036, &id)]),
+                "hibernation",
                 Some(uuid),
                 None,
             ),

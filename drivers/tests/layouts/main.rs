@@ -303,6 +303,10 @@ fn every_kernel_is_treated() {
             "LABEL a\n LINUX ../vmlinuz\n INITRD ../odd.gz\n APPEND root=/dev/hda2 ro\n",
         ),
         (
+            "etc/systemd/system/data.mount",
+            "[Mount]\nWhat=/dev/hda1\nWhere=/data\n",
+        ),
+        (
             "etc/network/interfaces",
             "allow-hotplug eth0\niface eth0 inet static\n address 10.0.0.5/24\n",
         ),
@@ -327,6 +331,8 @@ fn every_kernel_is_treated() {
     let (_, manifest, images) = guest.inject();
     assert_eq!(images.len(), 5);
     assert!(images.iter().all(|image| image.report.virtio_present));
+    let unit = guest.root.text("etc/systemd/system/data.mount");
+    assert_eq!(unit, "[Mount]\nWhat=UUID=b007-b007\nWhere=/data\n");
     assert!(
         guest
             .root

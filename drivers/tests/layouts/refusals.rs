@@ -162,6 +162,31 @@ fn no_kernel_at_all() {
 }
 
 #[test]
+fn a_hibernated_machine() {
+    let guest = Guest::new(&[]);
+    guest.kernel(VERSION, ".ko");
+    guest.initramfs(
+        &format!("boot/initrd.img-{VERSION}"),
+        "dracut",
+        VERSION,
+        &[],
+    );
+    let mut report = crate::guest::report();
+    report.partitions[2].filesystem = Some("hibernation".to_owned());
+    let refusal = lifeboat_drivers::guest::plan::plan(
+        &guest.root,
+        &report,
+        &guest.find(),
+        &crate::guest::request(),
+    );
+    let text = refusal.unwrap_err().to_string();
+    assert!(
+        text.starts_with("disk 0 partition 3 holds the memory"),
+        "{text}"
+    );
+}
+
+#[test]
 fn loaders_for_32_bit_firmware_only() {
     let guest = Guest::new(&[("boot/efi/EFI/BOOT/BOOTIA32.EFI", "")]);
     guest.kernel(VERSION, ".ko");
