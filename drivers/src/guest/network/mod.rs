@@ -93,6 +93,8 @@ pub fn interfaces_in(style: NetworkStyle, name: &str, text: &str) -> Vec<Configu
         NetworkStyle::Netplan => netplan::parse(text),
         NetworkStyle::NetworkManager => keyfile::network_manager(&[text.to_owned()]),
         NetworkStyle::Ifcfg => ifcfg::parse(name, text),
+        // A registry is no text.
+        NetworkStyle::Registry => Vec::new(),
     }
 }
 
