@@ -355,6 +355,13 @@ fn promise(path: &Path) -> String {
 }
 
 fn decide(extension: &str, head: &[u8], tail: &[u8]) -> Result<Container, Refusal> {
+    if matches!(extension, "ovf" | "ova") {
+        return Err(Refusal::new(
+            RefusalKind::UnsupportedFormat,
+            "it is an OVF package of whole machines, not a disk",
+            "`lifeboat site draft` takes it apart; give the disks that its draft names",
+        ));
+    }
     let found = magic(head, tail);
     if found.is_none() {
         refuse_foreign(head)?;

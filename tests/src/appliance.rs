@@ -76,6 +76,16 @@ impl Appliance {
         Lifeboat::new(&self.state(), &self.run_dir()).words(words)
     }
 
+    /// The same call through a tracer, which gets the program appended.
+    pub fn lifeboat_traced<W: AsRef<std::ffi::OsStr>>(
+        &self,
+        mut tracer: Command,
+        words: impl IntoIterator<Item = W>,
+    ) -> Lifeboat {
+        tracer.arg(crate::program("lifeboat"));
+        Lifeboat::through(tracer, &self.state(), &self.run_dir()).words(words)
+    }
+
     /// The same call in a mount namespace where an empty filesystem of at
     /// most `size` bytes lies over `place`.
     pub fn lifeboat_over<W: AsRef<std::ffi::OsStr>>(

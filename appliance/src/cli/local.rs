@@ -8,11 +8,11 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::progress::Progress;
-use super::{Format, output};
+use super::{Format, draft_package, output};
 use crate::accelerator::{self, Verdict};
 use crate::confined;
 use crate::daemon::WrongUse;
-use crate::events::Event;
+use crate::events::{Event, Events};
 use crate::host::Host;
 use crate::prepare;
 use crate::scratch::Scratch;
@@ -69,16 +69,26 @@ pub async fn draft(
         let (host, verdict, disks) = (
             host.clone(),
             verdict.clone(),
-            group.split(',').map(PathBuf::from).collect(),
+            group.split(',').map(PathBuf::from).collect::<Vec<_>>(),
         );
-        let machine =
-            tokio::task::spawn_blocking(move || examine(&host, &verdict, disks)).await??;
-        progress.show(&Event::Done {
-            what: "inspect".into(),
-            subject: group.clone(),
-            detail: format!("{}, {}", machine.hostname, machine.operating_system),
+        let (events, mut heard) = Events::channel();
+        let work = tokio::task::spawn_blocking(move || match &disks[..] {
+            [package] if lifeboat_images::is_package(package) => {
+                draft_package::machines(&host, &verdict, package, &events)
+            }
+            _ => Ok(vec![examine(&host, &verdict, disks)?]),
         });
-        machines.push(machine);
+        while let Some(event) = heard.recv().await {
+            progress.show(&event);
+        }
+        for machine in work.await?? {
+            progress.show(&Event::Done {
+                what: "inspect".into(),
+                subject: group.clone(),
+                detail: format!("{}, {}", machine.hostname, machine.operating_system),
+            });
+            machines.push(machine);
+        }
     }
     progress.finish();
     let text = crate::site::draft::draft(name, &machines);
@@ -86,7 +96,11 @@ pub async fn draft(
 }
 
 /// Looks at the volumes of one machine in the micro-VM, without writing.
-fn examine(host: &Host, verdict: &Verdict, volumes: Vec<PathBuf>) -> anyhow::Result<FoundMachine> {
+pub fn examine(
+    host: &Host,
+    verdict: &Verdict,
+    volumes: Vec<PathBuf>,
+) -> anyhow::Result<FoundMachine> {
     let scratch = Scratch::beside(&std::env::temp_dir())?;
     let mut disks = Vec::new();
     for volume in &volumes {
@@ -119,6 +133,7 @@ fn found(volumes: Vec<PathBuf>, guest: &GuestReport, folder: &Path) -> FoundMach
     let interface = |found: lifeboat_bootorder::Interface| FoundInterface {
         name: found.name,
         mac: found.mac,
+        network: None,
         addresses: found.addresses,
         gateway: found.gateway,
     };
@@ -133,5 +148,6 @@ fn found(volumes: Vec<PathBuf>, guest: &GuestReport, folder: &Path) -> FoundMach
         interfaces: identity.interfaces.into_iter().map(interface).collect(),
         services: services.collect(),
         memory_mib: None,
+        vcpus: None,
     }
 }

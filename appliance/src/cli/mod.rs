@@ -2,6 +2,7 @@
 //! to standard output, progress to standard error.
 
 mod connect;
+mod draft_package;
 mod drivers;
 mod image;
 mod inject;
@@ -143,6 +144,7 @@ enum SiteCommand {
     /// Write a first `site.toml` from what the captured volumes say.
     Draft {
         /// The captured volumes, one machine each; join several disks of one machine by a comma.
+        /// An OVF package (`.ovf`, `.ova`) brings its machines along.
         #[arg(required = true)]
         volumes: Vec<String>,
         /// Name of the site.

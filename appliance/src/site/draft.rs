@@ -1,6 +1,10 @@
 //! `lifeboat site draft`: a first `site.toml` from what the volumes themselves
 //! say. What could not be found out stands as a comment beside a guess.
 
+mod package;
+
+pub use package::of_package;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -27,6 +31,8 @@ pub struct FoundMachine {
     pub services: Vec<(u16, String)>,
     /// Memory that the captured machine had, MiB.
     pub memory_mib: Option<u64>,
+    /// Virtual processors that it had.
+    pub vcpus: Option<u32>,
 }
 
 /// One network card of the captured machine.
@@ -36,6 +42,8 @@ pub struct FoundInterface {
     pub name: String,
     /// Hardware address, when a log or a file tells it.
     pub mac: Option<String>,
+    /// Name of its network, where a hypervisor told it.
+    pub network: Option<String>,
     /// Static addresses.
     pub addresses: Vec<IpNet>,
     /// Default gateway.
@@ -47,11 +55,14 @@ struct DraftNetwork {
     name: String,
     cidr: Ipv4Net,
     gateway: Option<Ipv4Addr>,
+    /// What a hypervisor called it; its range is a guess then.
+    called: Option<String>,
 }
 
 /// Writes the draft.
 pub fn draft(site: &str, machines: &[FoundMachine]) -> String {
-    let networks = networks(machines);
+    let mut networks = networks(machines);
+    add_called_networks(&mut networks, machines);
     let mut out = String::from(
         "# Drafted from the captured volumes. Lines marked GUESS could not be read from them.\n",
     );
@@ -69,9 +80,14 @@ pub fn draft(site: &str, machines: &[FoundMachine]) -> String {
 fn write_network(out: &mut String, network: &DraftNetwork) {
     let _ = writeln!(
         out,
-        "\n[[network]]\nname = {}\ncidr = \"{}\"",
+        "\n[[network]]\nname = {}\ncidr = \"{}\"{}",
         quoted(&network.name),
-        network.cidr
+        network.cidr,
+        if network.called.is_some() {
+            "  # GUESS"
+        } else {
+            ""
+        }
     );
     if let Some(gateway) = network.gateway {
         let _ = writeln!(out, "gateway = \"{gateway}\"");
@@ -95,8 +111,9 @@ fn write_machine(out: &mut String, machine: &FoundMachine, name: &str, networks:
     let _ = writeln!(out, "\n# {}", comment(&machine.operating_system));
     let _ = writeln!(
         out,
-        "[[machine]]\nname = {}\nfirmware = \"{firmware}\"\n{memory}\nvcpus = 1",
-        quoted(name)
+        "[[machine]]\nname = {}\nfirmware = \"{firmware}\"\n{memory}\nvcpus = {}",
+        quoted(name),
+        machine.vcpus.unwrap_or(1)
     );
     let _ = writeln!(out, "volumes = [{}]", volumes.join(", "));
     let nics: Vec<_> = machine
@@ -114,9 +131,10 @@ fn write_machine(out: &mut String, machine: &FoundMachine, name: &str, networks:
     );
 }
 
-/// A card has a hardware address, or an address of the site's network.
+/// A card has a hardware address, or a network, or an address of the site's.
 fn is_card(interface: &FoundInterface) -> bool {
-    interface.name != "lo" && (interface.mac.is_some() || address_of(interface).is_some())
+    let is_plugged = interface.network.is_some() || address_of(interface).is_some();
+    interface.name != "lo" && (interface.mac.is_some() || is_plugged)
 }
 
 fn write_nic(
@@ -132,6 +150,12 @@ fn write_nic(
             networks
                 .iter()
                 .find(|network| network.cidr.contains(&net.addr()))
+        })
+        .or_else(|| {
+            let called = |network: &&DraftNetwork| {
+                network.called.is_some() && network.called == interface.network
+            };
+            networks.iter().find(called)
         })
         .or(networks.first());
     let Some(network) = network else { return };
@@ -216,8 +240,53 @@ fn networks(machines: &[FoundMachine]) -> Vec<DraftNetwork> {
         },
         cidr,
         gateway,
+        called: None,
     };
     gateways.into_iter().enumerate().map(named).collect()
+}
+
+/// Networks of which only a hypervisor's name is known: no machine has a known
+/// address there.
+fn add_called_networks(networks: &mut Vec<DraftNetwork>, machines: &[FoundMachine]) {
+    for interface in machines.iter().flat_map(|machine| &machine.interfaces) {
+        let Some(called) = interface.network.as_ref().filter(|_| is_card(interface)) else {
+            continue;
+        };
+        let is_known = networks
+            .iter()
+            .any(|network| network.called.as_ref() == Some(called));
+        if is_known || address_of(interface).is_some() {
+            continue;
+        }
+        let Some(cidr) = free_range(networks) else {
+            return;
+        };
+        let base = package::plain(called).unwrap_or_else(|| "network".to_owned());
+        let taken = |name: &str| networks.iter().any(|other| other.name == name);
+        let numbered = (2..)
+            .map(|n| format!("{base}-{n}"))
+            .find(|name| !taken(name));
+        let name = if taken(&base) {
+            numbered
+        } else {
+            Some(base.clone())
+        };
+        networks.push(DraftNetwork {
+            name: name.unwrap_or(base),
+            cidr,
+            gateway: None,
+            called: Some(called.clone()),
+        });
+    }
+}
+
+fn free_range(networks: &[DraftNetwork]) -> Option<Ipv4Net> {
+    let is_free = |range: &Ipv4Net| {
+        let mut others = networks.iter().map(|network| network.cidr);
+        !others.any(|other| other.contains(range) || range.contains(&other))
+    };
+    let range = |third| Ipv4Net::new(Ipv4Addr::new(10, 250, third, 0), 24).ok();
+    (0..=255).filter_map(range).find(is_free)
 }
 
 fn unique_names(machines: &[FoundMachine]) -> Vec<String> {
@@ -268,6 +337,7 @@ mod tests {
             interfaces: vec![FoundInterface {
                 name: "enp0s2".into(),
                 mac: None,
+                network: None,
                 addresses: vec![address.parse().unwrap()],
                 gateway: "10.20.0.1".parse().ok(),
             }],
@@ -320,6 +390,7 @@ mod tests {
         router.interfaces.push(FoundInterface {
             name: "eth1".into(),
             mac: Some("52:54:00:00:00:09".into()),
+            network: None,
             addresses: vec!["192.0.2.7/32".parse().unwrap()],
             gateway: None,
         });

@@ -8,6 +8,7 @@ mod order_logs;
 mod order_questions;
 mod order_words;
 mod site_files;
+mod sources;
 mod verifying;
 mod work_refused;
 
