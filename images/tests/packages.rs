@@ -24,7 +24,7 @@ fn real_descriptors_are_read() {
     // vCPUs, MiB, disks, cards, firmware; the MAC of the first card.
     for (name, vcpus, memory, cards, firmware, mac) in [
         ("input.ovf", 4, 4096, 3, None, None),
-        ("vmware.ovf", 1, 1024, 4, Some(Firmware::Bios), None),
+        ("vmware.ovf", 2, 1536, 4, Some(Firmware::Bios), None),
         ("v0.9.ovf", 1, 8192, 1, None, None),
         ("ubuntu.2.0.ovf", 1, 512, 1, None, Some("08:00:27:2a:fb:4e")),
     ] {
@@ -86,7 +86,14 @@ impl Bench {
     fn ova(&self, members: &[&str]) -> PathBuf {
         let path = self.path("x.ova");
         let place = self.0.path().to_str().unwrap();
-        let words = ["--format=ustar", "-cf", path.to_str().unwrap(), "-C", place];
+        let words = [
+            "--format=ustar",
+            "--hard-dereference",
+            "-cf",
+            path.to_str().unwrap(),
+            "-C",
+            place,
+        ];
         run("tar", &[&words[..], members].concat());
         path
     }
