@@ -18,6 +18,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ use crate::source::finished;
 const VERSION: u32 = 1;
 /// The slowest unpacking, in bytes a second of processor time; bounds how long a child may work.
 const SLOWEST: u64 = 1 << 20;
+
+/// Work that may be lost when this process is killed; noting every step would cost more.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Bounds on what a captured file may unfold to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -411,11 +415,12 @@ impl Work<'_> {
     }
 }
 
-/// Notes every step, so that the next start goes on from there.
+/// Notes the steps, so that the next start goes on from there.
 struct Progress<'a> {
     place: &'a Place,
     boot: String,
     synced: Checkpoint,
+    noted: Instant,
     failure: Option<io::Error>,
 }
 
@@ -425,6 +430,7 @@ impl<'a> Progress<'a> {
             place,
             boot: boot_id(),
             synced: from,
+            noted: Instant::now(),
             failure: None,
         }
     }
@@ -432,7 +438,10 @@ impl<'a> Progress<'a> {
     fn note(&mut self, step: Step) {
         if step.synced {
             self.synced = step.written;
+        } else if self.noted.elapsed() < PAUSE {
+            return;
         }
+        self.noted = Instant::now();
         let state = State::Converting {
             boot: self.boot.clone(),
             written: step.written,

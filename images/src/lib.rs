@@ -24,6 +24,9 @@ mod convert;
 mod disk;
 mod error;
 mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hash_tree;
 mod inspection;
 mod integrity;

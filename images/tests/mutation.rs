@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use fixture::{qemu_img, qemu_io};
+use fixture::{qemu_img, qemu_io, writers};
 use lifeboat_images::{ImageError, allocated_map, inspect};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -42,11 +42,23 @@ fn originals() -> &'static Originals {
             fixture::look(&path).unwrap();
             (name, std::fs::read(&path).unwrap())
         });
-        Originals {
-            directory,
-            images: images.to_vec(),
-        }
+        let mut images = images.to_vec();
+        images.extend(written(directory.path()));
+        Originals { directory, images }
     })
+}
+
+/// Forms that are read here and not by QEMU.
+fn written(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    let disk = writers::disk(1);
+    writers::ewf(&folder.join("e.x"), &disk, 1);
+    let dirty = folder.join("dirty.vhdx");
+    qemu_img("create -q -f vhdx -o block_size=1M @ 4M", &dirty);
+    writers::dirty_vhdx(&dirty, &[(3 << 20, vec![5; 4096])], Some((2 << 20, 4096)));
+    std::fs::write(folder.join("p.raw.gz"), writers::pack("gz", &disk)).unwrap();
+    ["e.E01", "dirty.vhdx", "p.raw.gz"]
+        .map(|name| (name, std::fs::read(folder.join(name)).unwrap()))
+        .to_vec()
 }
 
 #[derive(Debug, Clone)]
@@ -129,7 +141,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
     #[test]
     fn a_damaged_image_is_taken_or_refused(
-        which in 0_usize..7,
+        which in 0_usize..10,
         damages in prop::collection::vec(damage(), 1..5),
     ) {
         let (_directory, path) = damaged(which, &damages);

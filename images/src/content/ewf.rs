@@ -14,7 +14,7 @@ use super::ewf_tables::{ChunkPlace, Tables};
 use super::{Content, by_blocks};
 use crate::confine::Part;
 use crate::error::{Refusal, RefusalKind};
-use crate::structure::{Fields, Source, plausible_size, unreadable};
+use crate::structure::{self, Fields, Source, plausible_size, unreadable};
 
 const SIGNATURE: &[u8] = b"EVF\x09\x0d\x0a\xff\x00";
 const FILE_HEADER: u64 = 13;
@@ -183,7 +183,7 @@ fn inflate(raw: &[u8], chunk: usize, unpacked: &mut Vec<u8>) -> Option<()> {
 
 fn plain(raw: &[u8], unpacked: &mut Vec<u8>) -> Option<()> {
     let (bytes, sum) = raw.split_last_chunk::<4>()?;
-    if simd_adler32::adler32(&bytes) != u32::from_le_bytes(*sum) {
+    if !structure::sums_agree(simd_adler32::adler32(&bytes), u32::from_le_bytes(*sum)) {
         return None;
     }
     unpacked.clear();
@@ -375,7 +375,7 @@ fn unread_sectors(source: &Source<'_>, section: &Section) -> Result<u64, Refusal
 /// Compares an Adler-32 that stands behind the bytes that it covers.
 pub(super) fn verify(fields: &Fields, from: usize, to: usize, what: &str) -> Result<(), Refusal> {
     let covered = fields.bytes(from, to - from);
-    if simd_adler32::adler32(&covered) == fields.le32(to) {
+    if structure::sums_agree(simd_adler32::adler32(&covered), fields.le32(to)) {
         return Ok(());
     }
     Err(Refusal::new(

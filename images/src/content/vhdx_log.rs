@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Refusal;
 use crate::structure::vhdx::{Headers, guid_at};
-use crate::structure::{Fields, Source};
+use crate::structure::{self, Fields, Source};
 
 /// Everything in the log has this unit.
 pub(super) const UNIT: u64 = 4096;
@@ -275,7 +275,7 @@ fn entry(log: &Log, headers: &Headers, at: u64) -> Option<Entry> {
 fn whole(log: &Log, at: u64, length: u64, sum: u32) -> bool {
     let mut bytes = log.read(at, length).0;
     bytes[4..8].fill(0);
-    crc32c::crc32c(&bytes) == sum
+    structure::sums_agree(crc32c::crc32c(&bytes), sum)
 }
 
 /// Every descriptor and every unit of data carries the sequence of its entry.

@@ -94,7 +94,7 @@ pub(crate) fn is_whole(block: &mut Fields) -> bool {
     if let Some(field) = block.0.get_mut(4..8) {
         field.fill(0);
     }
-    crc32c::crc32c(block.all()) == sum
+    super::sums_agree(crc32c::crc32c(block.all()), sum)
 }
 
 /// The file parameters of a disk that needs no parent.
