@@ -1,6 +1,7 @@
 //! What runs inside the micro-VM as its first and only process.
 
 mod disks;
+mod kernel_log;
 mod kit;
 mod lvm;
 #[cfg(feature = "host")]
@@ -9,6 +10,7 @@ mod mounts;
 mod output;
 mod raid;
 pub mod raid_superblock;
+mod root_search;
 pub mod superblock;
 mod tools;
 mod volumes;

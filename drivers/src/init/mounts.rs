@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::disks::Found;
+use super::kernel_log;
+use super::root_search::{self, RootPlace};
 use super::tools::Tools;
-use crate::guest::facts::operating_system;
 use crate::guest::identity::DeviceMap;
 use crate::guest::root::Root;
-use crate::partition_table;
 use crate::report::{Partition, Refusal};
-use crate::windows::report::WindowsRefusal;
 
 const GUEST: &str = "/guest";
 /// Nothing in a guest is run or used as a device.
@@ -57,7 +56,10 @@ pub(super) fn mount_guest(
     warnings: &mut Vec<String>,
 ) -> Result<Guest, Refusal> {
     let _ = fs::create_dir(GUEST);
-    let root = find_root(found, problems, tools)?;
+    let RootPlace {
+        index: root,
+        options,
+    } = root_search::find(found, problems, tools)?;
     let mut guest = Guest {
         root,
         mounts: Vec::new(),
@@ -65,7 +67,7 @@ pub(super) fn mount_guest(
     let partition = &found[root].partition;
     let target = PathBuf::from(GUEST);
     guest
-        .add(&found[root], target, "", tools, warnings)
+        .add(&found[root], target, &options, tools, warnings)
         .map_err(|error| Refusal::UnsupportedFilesystem {
             partition: name(partition),
             filesystem: partition.filesystem.clone().unwrap_or_default(),
@@ -107,6 +109,16 @@ impl Guest {
         Ok(())
     }
 
+    /// Mounts something for a look at it.
+    pub(super) fn probe(found: &Found, options: &str, tools: &Tools) -> io::Result<Self> {
+        let mut probe = Self {
+            root: 0,
+            mounts: Vec::new(),
+        };
+        probe.add(found, PathBuf::from(GUEST), options, tools, &mut Vec::new())?;
+        Ok(probe)
+    }
+
     fn add(
         &mut self,
         found: &Found,
@@ -125,9 +137,11 @@ impl Guest {
             options: options.to_owned(),
         };
         if let Err(error) = new.mount(HARMLESS | MsFlags::MS_RDONLY) {
+            let error = with_kernel_message(error, &new.device);
+            // A journal can only be replayed where it can be written.
             let without_replay = match kind {
-                "ext4" => "noload",
-                "xfs" => "norecovery",
+                "ext4" if !tools.writable() => "noload",
+                "xfs" if !tools.writable() => "norecovery",
                 _ => return Err(error),
             };
             new.options = [options, without_replay]
@@ -248,8 +262,18 @@ pub(super) fn name(partition: &Partition) -> String {
     }
 }
 
+/// The kernel tells its log, and nobody else, what it does not like.
+fn with_kernel_message(error: io::Error, device: &Path) -> io::Error {
+    let name = fs::canonicalize(device).unwrap_or_else(|_| device.to_owned());
+    let name = name.file_name().unwrap_or_default().to_string_lossy();
+    match kernel_log::last_about(&name) {
+        Some(message) => io::Error::new(error.kind(), format!("{error}: {message}")),
+        None => error,
+    }
+}
+
 /// The driver that mounts a filesystem.
-fn driver(partition: &Partition) -> Option<&'static str> {
+pub(super) fn driver(partition: &Partition) -> Option<&'static str> {
     match partition.filesystem.as_deref()? {
         "ext2" | "ext3" | "ext4" => Some("ext4"),
         "xfs" => Some("xfs"),
@@ -257,96 +281,6 @@ fn driver(partition: &Partition) -> Option<&'static str> {
         "vfat" => Some("vfat"),
         _ => None,
     }
-}
-
-pub(super) fn find_root(
-    found: &[Found],
-    problems: &[Refusal],
-    tools: &Tools,
-) -> Result<usize, Refusal> {
-    let mut roots = Vec::new();
-    let mut failed = None;
-    for (index, each) in found.iter().enumerate() {
-        match driver(&each.partition) {
-            None | Some("vfat") => continue,
-            Some(_) => {}
-        }
-        match looks_like_root(each, tools) {
-            Ok(true) => roots.push(index),
-            Ok(false) => {}
-            Err(error) => failed = Some((each, error)),
-        }
-    }
-    match (roots.as_slice(), failed) {
-        ([root], _) => Ok(*root),
-        ([], Some((each, error))) => Err(Refusal::UnsupportedFilesystem {
-            partition: name(&each.partition),
-            filesystem: each.partition.filesystem.clone().unwrap_or_default(),
-            detail: error.to_string(),
-        }),
-        ([], None) => Err(container_refusal(found, problems)),
-        (several, _) => {
-            let names: Vec<String> = several
-                .iter()
-                .map(|root| name(&found[*root].partition))
-                .collect();
-            Err(Refusal::SeveralRoots {
-                roots: names.join(", "),
-            })
-        }
-    }
-}
-
-fn looks_like_root(each: &Found, tools: &Tools) -> io::Result<bool> {
-    let mut probe = Guest {
-        root: 0,
-        mounts: Vec::new(),
-    };
-    probe.add(each, PathBuf::from(GUEST), "", tools, &mut Vec::new())?;
-    let verdict = probe.open().map(|root| {
-        operating_system(&root).is_some() && root.exists("etc") && root.exists("lib/modules")
-            || root.exists("etc/fstab") && root.exists("etc/os-release")
-    });
-    probe.unmount()?;
-    verdict
-}
-
-fn container_refusal(found: &[Found], problems: &[Refusal]) -> Refusal {
-    let holding = |kind: &str| {
-        let mut all = found.iter().map(|each| &each.partition);
-        all.find(|partition| partition.filesystem.as_deref() == Some(kind))
-            .map(name)
-    };
-    if let Some(partition) = holding("luks") {
-        return Refusal::Luks { partition };
-    }
-    if let Some(problem) = problems.first() {
-        return problem.clone();
-    }
-    if let Some(partition) = holding(partition_table::DYNAMIC) {
-        return WindowsRefusal::DynamicDisk { partition }.into();
-    }
-    if let Some(partition) = holding(partition_table::STORAGE_SPACES) {
-        return WindowsRefusal::StorageSpaces { partition }.into();
-    }
-    if let Some(partition) = holding("bitlocker") {
-        return Refusal::BitLocker { partition };
-    }
-    if let Some(partition) = holding("ntfs") {
-        return Refusal::NoRoot {
-            found: format!("{partition} holds NTFS without Windows"),
-        };
-    }
-    let kinds: Vec<&str> = found
-        .iter()
-        .filter_map(|each| each.partition.filesystem.as_deref())
-        .collect();
-    let found = if kinds.is_empty() {
-        "nothing known".to_owned()
-    } else {
-        kinds.join(", ")
-    };
-    Refusal::NoRoot { found }
 }
 
 /// The partition that the first field of an fstab line means.

@@ -9,7 +9,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::disks::{Attached, Found};
 use super::kit::KitError;
-use super::mounts::{self, name};
+use super::mounts::name;
+use super::root_search;
 use super::output::Output;
 use super::tools::Tools;
 use super::work::{Stop, step};
@@ -60,8 +61,8 @@ pub(super) fn find(
     let Some(root) = roots.first().copied() else {
         return Ok(None);
     };
-    if let Ok(linux) = mounts::find_root(found, &[], tools) {
-        roots.push(linux);
+    if let Ok(linux) = root_search::find(found, &[], tools) {
+        roots.push(linux.index);
     }
     if roots.len() > 1 {
         let names: Vec<String> = roots

@@ -5,6 +5,7 @@
 pub mod cpio;
 pub mod kmod_index;
 pub mod lz4_legacy;
+mod lzop;
 pub mod modules;
 pub mod scan;
 pub mod supplement;

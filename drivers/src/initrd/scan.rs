@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use serde::{Deserialize, Serialize};
 
 use super::cpio::{Entry, Kind, Reader};
-use super::{lz4_legacy, xz};
+use super::{lz4_legacy, lzop, xz};
 
 /// No initramfs unpacks to more than this.
 const LARGEST: u64 = 4 << 30;
@@ -38,6 +38,10 @@ pub enum Compressor {
     Zstd,
     /// LZ4 in its legacy container.
     Lz4,
+    /// bzip2.
+    Bzip2,
+    /// LZO in lzop's container.
+    Lzo,
 }
 
 impl Compressor {
@@ -50,6 +54,8 @@ impl Compressor {
             Self::Lzma => "lzma",
             Self::Zstd => "zstd",
             Self::Lz4 => "lz4",
+            Self::Bzip2 => "bzip2",
+            Self::Lzo => "lzo",
         }
     }
 }
@@ -221,8 +227,9 @@ fn recognise(magic: &[u8]) -> Result<Compressor, &'static str> {
         (&[0x28, 0xb5, 0x2f, 0xfd], Ok(Compressor::Zstd)),
         (&lz4_legacy::MAGIC, Ok(Compressor::Lz4)),
         (&[0x5d, 0, 0], Ok(Compressor::Lzma)),
-        (b"BZh", Err("compressed with bzip2")),
-        (&[0x89, b'L', b'Z', b'O'], Err("compressed with lzo")),
+        (b"BZh", Ok(Compressor::Bzip2)),
+        // As much of its magic as is looked at.
+        (&lzop::MAGIC[..6], Ok(Compressor::Lzo)),
         (
             &[0x04, 0x22, 0x4d, 0x18],
             Err("an LZ4 frame, which kernels do not unpack"),
@@ -256,6 +263,8 @@ fn read_segment(
             read_archives(decoder, contents)
         }
         Compressor::Lz4 => read_archives(lz4_legacy::Decoder::new(input), contents),
+        Compressor::Bzip2 => read_archives(bzip2::bufread::BzDecoder::new(input), contents),
+        Compressor::Lzo => read_archives(lzop::Decoder::new(input), contents),
     }
 }
 
@@ -415,13 +424,19 @@ mod tests {
             }
             Compressor::Zstd => zstd::encode_all(content, 1).unwrap(),
             Compressor::Lz4 => lz4_legacy::encode(content),
+            Compressor::Lzo => lzop::encode(content),
+            Compressor::Bzip2 => {
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), Default::default());
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            }
         }
     }
 
     #[test]
     fn early_archive_then_each_compressor_then_a_supplement() {
-        use Compressor::{Gzip, Lz4, Lzma, None, Xz, Zstd};
-        for compressor in [None, Gzip, Xz, Lzma, Zstd, Lz4] {
+        use Compressor::{Bzip2, Gzip, Lz4, Lzma, Lzo, None, Xz, Zstd};
+        for compressor in [None, Gzip, Xz, Lzma, Zstd, Lz4, Bzip2, Lzo] {
             let mut image = archive("kernel-x86-microcode", b"early");
             image.resize(1024, 0);
             image.extend(packed(compressor, &archive("conf/modules", b"ahci\n")));
@@ -461,19 +476,19 @@ mod tests {
 
     #[test]
     fn unsupported_formats_are_named() {
-        let error = scan(&b"BZh91AY"[..]).unwrap_err();
-        assert!(error.to_string().contains("bzip2"), "{error}");
+        let error = scan(&[0x04, 0x22, 0x4d, 0x18, 0, 0, 0][..]).unwrap_err();
+        assert!(error.to_string().contains("LZ4 frame"), "{error}");
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(
             bytes in proptest::collection::vec(any::<u8>(), 0..400),
-            kind in 0usize..7,
+            kind in 0usize..9,
         ) {
-            let magics: [&[u8]; 7] = [
+            let magics: [&[u8]; 9] = [
                 b"", b"070701", &[0x1f, 0x8b, 8, 0], &[0xfd, b'7', b'z', b'X', b'Z', 0],
-                &[0x28, 0xb5, 0x2f, 0xfd], &lz4_legacy::MAGIC, &[0x5d, 0, 0],
+                &[0x28, 0xb5, 0x2f, 0xfd], &lz4_legacy::MAGIC, &[0x5d, 0, 0], b"BZh9", &lzop::MAGIC,
             ];
             let _ = scan([magics[kind], &bytes].concat().as_slice());
         }
