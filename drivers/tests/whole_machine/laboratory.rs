@@ -94,6 +94,13 @@ impl Laboratory {
         }
     }
 
+    /// A directory that outlives the test.
+    pub fn cache_of(&self, what: &str) -> PathBuf {
+        let path = self.cache.with_file_name(what);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
     /// The captured disk of a guest, built when its recipe is new.
     pub fn guest(&self, kind: &str) -> PathBuf {
         let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/build-guest");

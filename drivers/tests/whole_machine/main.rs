@@ -9,6 +9,8 @@ mod boot;
 #[path = "../fake_guest/mod.rs"]
 mod fake_guest;
 mod laboratory;
+mod matrix;
+mod recipes;
 mod small;
 
 use std::collections::BTreeSet;
