@@ -105,9 +105,8 @@ fn start(
         .iter()
         .map(|each| each.device.to_string_lossy());
     let devices: Vec<_> = devices.collect();
-    let mut arguments = vec!["--assemble", "--run", "--no-degraded"];
+    let mut arguments = vec!["--assemble", "--run"];
     if present < needed {
-        arguments.pop();
         warnings.push(format!(
             "of the {needed} halves of the {} on {first} only {present} was given: the machine starts without the other",
             array.member.level_name()

@@ -101,6 +101,21 @@ impl Laboratory {
         path
     }
 
+    /// A program of the micro-VM's kit, on this host.
+    pub fn kit_program(&self, name: &str) -> Command {
+        let kit = self.scratch.path().join("kit");
+        if !kit.exists() {
+            let archive = File::open(self.kernel_dir.join("kit.tar")).unwrap();
+            tar::Archive::new(archive).unpack(&kit).unwrap();
+        }
+        let mut command = Command::new(kit.join("lib/ld-linux-x86-64.so.2"));
+        command
+            .arg("--library-path")
+            .arg(kit.join("lib"))
+            .arg(kit.join("bin").join(name));
+        command
+    }
+
     /// The captured disk of a guest, built when its recipe is new.
     pub fn guest(&self, kind: &str) -> PathBuf {
         let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/build-guest");

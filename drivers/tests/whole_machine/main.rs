@@ -12,6 +12,7 @@ mod laboratory;
 mod matrix;
 mod recipes;
 mod small;
+mod volumes;
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -1,7 +1,7 @@
 //! Made-up guests on real filesystems: layouts and refusals, without a boot.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,16 +15,18 @@ use crate::fake_guest::fill;
 use crate::laboratory::Laboratory;
 use crate::{hash, overlay_disk, request};
 
-const MIB: u64 = 1 << 20;
+pub const MIB: u64 = 1 << 20;
 
 /// What goes into a partition.
-enum Content<'a> {
+pub enum Content<'a> {
     Ext4(&'a Path),
+    /// The bytes of this file.
+    Bytes(&'a Path),
     Swap,
 }
 
 /// Writes a disk with a GPT; partition sizes are in MiB.
-fn disk(path: &Path, partitions: &[(u64, Content)]) {
+pub fn disk(path: &Path, partitions: &[(u64, Content)]) {
     let sizes: u64 = partitions.iter().map(|(size, _)| size).sum();
     File::create(path)
         .unwrap()
@@ -71,6 +73,11 @@ fn put(path: &Path, start: u64, size: u64, content: &Content) {
                 .status();
             assert!(made.unwrap().success());
         }
+        Content::Bytes(file) => {
+            let mut target = File::options().write(true).open(path).unwrap();
+            target.seek(SeekFrom::Start(start * MIB)).unwrap();
+            std::io::copy(&mut File::open(file).unwrap(), &mut target).unwrap();
+        }
         Content::Swap => {
             let file = File::options().write(true).open(path).unwrap();
             file.write_all_at(&[7; 16], start * MIB + 1036).unwrap();
@@ -80,7 +87,10 @@ fn put(path: &Path, start: u64, size: u64, content: &Content) {
     }
 }
 
-fn try_prepare(laboratory: &Laboratory, bases: &[PathBuf]) -> Result<PrepareReport, MicroVmError> {
+pub fn try_prepare(
+    laboratory: &Laboratory,
+    bases: &[PathBuf],
+) -> Result<PrepareReport, MicroVmError> {
     let overlays: Vec<PathBuf> = (0..bases.len())
         .map(|number| laboratory.overlay(&bases[number], &format!("overlay{number}")))
         .collect();
@@ -103,8 +113,12 @@ fn try_prepare(laboratory: &Laboratory, bases: &[PathBuf]) -> Result<PrepareRepo
     result
 }
 
-fn refusal(laboratory: &Laboratory, base: PathBuf) -> Refusal {
-    match try_prepare(laboratory, &[base]).unwrap_err() {
+pub fn refusal(laboratory: &Laboratory, base: PathBuf) -> Refusal {
+    refusal_of(laboratory, &[base])
+}
+
+pub fn refusal_of(laboratory: &Laboratory, bases: &[PathBuf]) -> Refusal {
+    match try_prepare(laboratory, bases).unwrap_err() {
         MicroVmError::Refused(refusal) => refusal,
         other => panic!("{other}"),
     }
