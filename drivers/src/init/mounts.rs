@@ -212,7 +212,40 @@ impl Guest {
                 warnings.push(format!("{wanted} of the guest cannot be mounted: {error}"));
             }
         }
+        self.mount_efi_system(&root, found, tools, warnings);
         Ok(())
+    }
+
+    /// Some guests mount it by what it is, without a line in fstab.
+    fn mount_efi_system(
+        &mut self,
+        root: &Root,
+        found: &[Found],
+        tools: &Tools,
+        warnings: &mut Vec<String>,
+    ) {
+        let disk = found[self.root].partition.disk;
+        let mut all = found.iter().filter(|each| each.partition.efi_system);
+        let Some(system) = all.find(|each| each.partition.disk == disk) else {
+            return;
+        };
+        if self
+            .mounts
+            .iter()
+            .any(|known| known.device == system.device)
+        {
+            return;
+        }
+        let mut places = ["boot/efi", "efi"].into_iter();
+        let place = places.find(|place| root.is_directory(place) && root.list(place).is_empty());
+        let Some(target) = place.and_then(|place| directory_inside(root, place)) else {
+            return;
+        };
+        if let Err(error) = self.add(system, target, "", tools, warnings) {
+            warnings.push(format!(
+                "the EFI system partition cannot be mounted: {error}"
+            ));
+        }
     }
 }
 

@@ -10,7 +10,9 @@ mod boot;
 mod fake_guest;
 mod laboratory;
 mod matrix;
+mod old_kernel;
 mod recipes;
+mod reversal;
 mod small;
 mod volumes;
 
@@ -157,6 +159,7 @@ fn prepared_guest_boots(kind: &str) {
         "a second injection changes nothing"
     );
 
+    reversal::check_reversible(&laboratory, &base, &overlay, &report.changes);
     let seen = Boot::on_virtio(&overlay, MAC).until(&["GUEST-DONE", "Kernel panic"]);
     check_booted(&seen);
     assert_eq!(hash(&base), before, "the captured volume is as it was");
