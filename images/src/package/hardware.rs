@@ -161,7 +161,7 @@ fn disk_files(
         }
     }
     // Stable: disks without places stay as they stand.
-    found.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
+    found.sort_by_key(|(rank, bus, place, _)| (*rank, *bus, *place));
     Ok(found.into_iter().map(|(.., file)| file).collect())
 }
 
