@@ -14,6 +14,7 @@ pub mod init;
 pub mod initrd;
 pub mod module_file;
 pub mod partition_table;
+pub mod refusal;
 pub mod report;
 pub mod windows;
 
@@ -22,6 +23,7 @@ pub use host::{
     Accelerator, Disk, Format, Layer, MicroVm, MicroVmError, inject, inspect, prepare,
     prepare_unless, undo,
 };
+pub use refusal::Refusal;
 pub use report::*;
 
 /// An I/O error with what was attempted.

@@ -9,7 +9,8 @@ use super::{images, installed};
 use crate::initrd::modules::{IndexTexts, ModuleTree};
 use crate::initrd::supplement::{generator, missing_modules, present_modules};
 use crate::initrd::{Compressor, InitrdContents, scan, scan_onto};
-use crate::report::{Generator, KernelReport, Refusal, Target};
+use crate::refusal::Refusal;
+use crate::report::{Generator, KernelReport, Target};
 
 /// Whether an initramfs can be given more than it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

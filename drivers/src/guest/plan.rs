@@ -9,7 +9,8 @@ use super::network::{Knowledge, links};
 use super::root::Root;
 use super::{rebuilds, room, supplements, volumes};
 use crate::initrd::supplement::MARKER;
-use crate::report::{Firmware, GuestReport, InjectRequest, Refusal};
+use crate::refusal::Refusal;
+use crate::report::{Firmware, GuestReport, InjectRequest};
 
 /// More is a filled directory.
 const MOST_MOUNT_UNITS: usize = 200;

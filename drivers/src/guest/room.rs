@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::plan::{Edit, Plan};
 use super::root::Root;
-use crate::report::Refusal;
+use crate::refusal::Refusal;
 
 /// Room that must be left on the root.
 const ROOM_ON_ROOT: u64 = 16 << 20;

@@ -13,7 +13,8 @@ use crate::initrd::supplement::{
     plan as plan_supplement, present_modules,
 };
 use crate::initrd::target::{Drivers, fallback};
-use crate::report::{InjectRequest, Refusal};
+use crate::refusal::Refusal;
+use crate::report::InjectRequest;
 
 /// Largest kernel module that is copied.
 const LARGEST_MODULE: u64 = 32 << 20;

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crate::report::{GuestReport, InjectRequest, Manifest, Outcome, PrepareReport, Refusal, Task};
+use crate::refusal::Refusal;
+use crate::report::{GuestReport, InjectRequest, Manifest, Outcome, PrepareReport, Task};
 
 /// Upper bound of what a guest can make the micro-VM write out.
 const OUTPUT_BYTES: u64 = 768 << 20;

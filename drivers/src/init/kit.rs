@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::report::Refusal;
+use crate::refusal::Refusal;
 use crate::{Described, describe};
 
 const DIRECTORY: &str = "/kit";

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::disks::{self, Found};
 use super::mounts::name;
 use super::tools::Tools;
-use crate::report::{Partition, Refusal};
+use crate::refusal::Refusal;
+use crate::report::Partition;
 
 /// Kinds of segments that only map sectors, so that reading and writing one
 /// changes nothing else.

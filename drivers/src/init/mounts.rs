@@ -12,7 +12,8 @@ use super::root_search::{self, RootPlace};
 use super::tools::Tools;
 use crate::guest::identity::DeviceMap;
 use crate::guest::root::Root;
-use crate::report::{Partition, Refusal};
+use crate::refusal::Refusal;
+use crate::report::Partition;
 
 const GUEST: &str = "/guest";
 /// Nothing in a guest is run or used as a device.

@@ -11,7 +11,8 @@ use super::disks::{self, Found};
 use super::mounts::name;
 use super::raid_superblock::{RaidMember, raid_uuid};
 use super::tools::Tools;
-use crate::report::{Partition, Refusal};
+use crate::refusal::Refusal;
+use crate::report::Partition;
 
 /// Devices that belong to one array.
 struct Array<'a> {

@@ -8,7 +8,7 @@ use super::tools::Tools;
 use crate::guest::facts::operating_system;
 use crate::guest::root::{EntryKind, Root};
 use crate::partition_table;
-use crate::report::Refusal;
+use crate::refusal::Refusal;
 use crate::windows::report::WindowsRefusal;
 
 /// How many directories of a btrfs filesystem are tried.

@@ -5,7 +5,7 @@ use super::disks::Found;
 use super::lvm::{self, Groups};
 use super::raid::{self, Arrays};
 use super::tools::Tools;
-use crate::report::Refusal;
+use crate::refusal::Refusal;
 
 /// What was put together and has to be let go.
 pub(super) struct Volumes {

@@ -17,8 +17,9 @@ use super::work::{Stop, step};
 use crate::describe;
 use crate::guest::extract::Limits;
 use crate::guest::root::Root;
+use crate::refusal::Refusal;
 use crate::report::{
-    Firmware, GuestReport, InjectRequest, OperatingSystem, Outcome, Refusal, RootFilesystem, Task,
+    Firmware, GuestReport, InjectRequest, OperatingSystem, Outcome, RootFilesystem, Task,
 };
 use crate::windows::apply::{Volumes, apply};
 use crate::windows::catalogue::{Catalogue, contents};

@@ -16,8 +16,9 @@ use crate::guest::plan;
 use crate::guest::root::Root;
 use crate::guest::verify::verify;
 use crate::guest::{boot_loader, facts};
+use crate::refusal::Refusal;
 use crate::report::{
-    Check, Firmware, GuestReport, InjectRequest, Manifest, Outcome, Refusal, RootFilesystem, Task,
+    Check, Firmware, GuestReport, InjectRequest, Manifest, Outcome, RootFilesystem, Task,
 };
 use crate::{Described, describe};
 

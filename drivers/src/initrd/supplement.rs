@@ -7,7 +7,8 @@ use super::lz4_legacy;
 use super::modules::{IndexTexts, ModuleTree, is_module, merged_index, module_name};
 use super::scan::{Compressor, InitrdContents};
 use super::target::{essential, wanted};
-use crate::report::{Generator, Refusal, Target};
+use crate::refusal::Refusal;
+use crate::report::{Generator, Target};
 
 /// Marks what Lifeboat added to a text file.
 pub const MARKER: &str = "# added by Lifeboat";

@@ -4,7 +4,7 @@ use lifeboat_hive::{EditError, Editor};
 
 use super::report::WindowsRefusal;
 use super::tree::WindowsTree;
-use crate::report::Refusal;
+use crate::refusal::Refusal;
 
 /// Larger than any hive that Windows loads.
 const LARGEST: u64 = 384 << 20;

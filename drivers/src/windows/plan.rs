@@ -13,7 +13,8 @@ use super::report::WindowsRefusal;
 use super::system::System;
 use super::tree::WindowsTree;
 use super::{firstboot, settings};
-use crate::report::{Bus, Fallback, InjectRequest, NicModel, Refusal};
+use crate::refusal::Refusal;
+use crate::report::{Bus, Fallback, InjectRequest, NicModel};
 
 /// Drivers for the rest of the virtual hardware.
 const REST: [&str; 11] = [

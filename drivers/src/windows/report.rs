@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Fallback, Refusal, offer};
+use crate::refusal::{Refusal, offer};
+use crate::report::Fallback;
 
 /// A Windows guest as it was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]

@@ -7,7 +7,8 @@ use super::network;
 use super::report::{WindowsRefusal, WindowsReport};
 use super::tree::WindowsTree;
 use crate::guest::root::EntryKind;
-use crate::report::{Interface, Refusal};
+use crate::refusal::Refusal;
+use crate::report::Interface;
 
 /// Enough of a program to see what it is built for.
 const PROGRAM: u64 = 64 << 20;

@@ -4,6 +4,7 @@
 
 mod directory;
 mod fixture;
+mod folder;
 mod ids;
 mod iso;
 #[path = "../whole_machine/laboratory.rs"]

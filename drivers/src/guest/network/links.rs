@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{Configured, Knowledge, normalised_mac};
-use crate::report::{NicIdentity, Refusal};
+use crate::refusal::Refusal;
+use crate::report::NicIdentity;
 
 /// `.link` files by name, and what could not be decided.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,203 @@
+//! Why a guest is not touched, and the other hardware that it may be offered.
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{Bus, Fallback, NicModel};
+use crate::windows::report::WindowsRefusal;
+
+pub(crate) fn offer(fallback: Option<&Fallback>) -> String {
+    let Some(fallback) = fallback else {
+        return ", and no other hardware that Lifeboat offers fits it either".to_owned();
+    };
+    let disk = match fallback.disk {
+        Bus::VirtioBlk => "virtio-blk",
+        Bus::VirtioScsi => "virtio-scsi",
+        Bus::Ahci => "AHCI",
+        Bus::Nvme => "NVMe",
+    };
+    let nic = match fallback.nic {
+        NicModel::Virtio => "virtio-net",
+        NicModel::E1000e => "e1000e",
+    };
+    format!("; it can boot with {disk} disks and {nic} cards instead")
+}
+
+impl Refusal {
+    /// Other virtual hardware on which the guest would boot, where there is any.
+    pub fn fallback(&self) -> Option<&Fallback> {
+        match self {
+            Self::NoVirtio { fallback, .. } | Self::UnifiedKernelImage { fallback, .. } => {
+                fallback.as_ref()
+            }
+            Self::Windows {
+                why:
+                    WindowsRefusal::NoDriver { fallback, .. }
+                    | WindowsRefusal::NoInboxDriver { fallback, .. },
+            } => fallback.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// Why a guest is not touched. Every refusal comes before the first write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+pub enum Refusal {
+    /// No filesystem holds an `os-release`.
+    #[error(
+        "no partition holds a Linux root filesystem (found: {found}); \
+         give all disks of the machine, in hardware order"
+    )]
+    NoRoot {
+        /// What the partitions hold instead.
+        found: String,
+    },
+    /// More than one system, and nothing says which.
+    #[error(
+        "several root filesystems were found ({roots}); Lifeboat does not guess which one is meant"
+    )]
+    SeveralRoots {
+        /// Where they are.
+        roots: String,
+    },
+    /// LUKS.
+    #[error("{partition} is encrypted with LUKS, and no key was given")]
+    Luks {
+        /// Which partition.
+        partition: String,
+    },
+    /// BitLocker.
+    #[error("{partition} is encrypted with BitLocker, and no key was given")]
+    BitLocker {
+        /// Which partition.
+        partition: String,
+    },
+    /// LVM.
+    #[error("{partition} is an LVM physical volume that cannot be used: {detail}")]
+    Lvm {
+        /// Which partition.
+        partition: String,
+        /// Why not.
+        detail: String,
+    },
+    /// Software RAID.
+    #[error("{partition} is part of a software RAID that cannot be used: {detail}")]
+    Raid {
+        /// Which partition.
+        partition: String,
+        /// Why not.
+        detail: String,
+    },
+    /// Windows.
+    #[error("{why}")]
+    Windows {
+        /// What stands against it.
+        why: WindowsRefusal,
+    },
+    /// A filesystem that cannot be mounted by the micro-VM.
+    #[error("{partition} holds {filesystem}, which the injector cannot mount ({detail})")]
+    UnsupportedFilesystem {
+        /// Which partition.
+        partition: String,
+        /// What it holds.
+        filesystem: String,
+        /// What the kernel said.
+        detail: String,
+    },
+    /// The micro-VM lacks its tools.
+    #[error(
+        "{partition} needs the micro-VM's storage tools, which its kernel directory lacks (kit.tar); \
+         run ./setup, which completes it"
+    )]
+    NoKit {
+        /// What needs them.
+        partition: String,
+    },
+    /// Files that matter lie on a filesystem that is not there.
+    #[error(
+        "{mount} of the guest is on {device}, which is on no disk that was given; give all disks of the machine, in hardware order"
+    )]
+    MissingFilesystem {
+        /// Where it belongs.
+        mount: String,
+        /// As the guest names it.
+        device: String,
+    },
+    /// No kernel with an initramfs.
+    #[error(
+        "no kernel was found: neither an initramfs (initrd.img-K, initramfs-K.img or initrd-K) nor vmlinuz-K in /boot, and no unified kernel image"
+    )]
+    NoKernel,
+    /// Kernels that need Xen's hypercalls.
+    #[error(
+        "the guest has only kernels that run on Xen alone (such as {version}); install an ordinary kernel before the capture"
+    )]
+    XenOnly {
+        /// One of them.
+        version: String,
+    },
+    /// An initramfs that cannot be understood.
+    #[error("{initrd} cannot be extended: {detail}")]
+    UnknownInitrd {
+        /// Its path.
+        initrd: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A kernel was built without a driver that the virtual hardware needs.
+    #[error(
+        "kernel {version} has no {module}, neither built in nor as a module{}",
+        offer(.fallback.as_ref())
+    )]
+    NoVirtio {
+        /// The kernel.
+        version: String,
+        /// What is missing.
+        module: String,
+        /// Other hardware that would do, if there is any.
+        fallback: Option<Fallback>,
+    },
+    /// Not enough room.
+    #[error("the filesystem holding {path} has {free} bytes free, {needed} are needed")]
+    NoSpace {
+        /// Where.
+        path: String,
+        /// How much is needed.
+        needed: u64,
+        /// How much there is.
+        free: u64,
+    },
+    /// Not an x86-64 system.
+    #[error("the guest is built for {architecture}, Lifeboat boots x86-64 only")]
+    ForeignArchitecture {
+        /// What they are built for.
+        architecture: String,
+    },
+    /// A memory image would be resumed with the drivers of the old hardware.
+    #[error(
+        "{partition} holds the memory of a hibernated machine, which cannot go on with other hardware; start the machine, shut it down and capture it again"
+    )]
+    Hibernated {
+        /// Which partition.
+        partition: String,
+    },
+    /// The same MAC twice.
+    #[error("the MAC address {mac} is given to more than one card")]
+    DuplicateMac {
+        /// Which.
+        mac: String,
+    },
+    /// A unified kernel image.
+    #[error(
+        "the unified kernel image {path} lacks {lacks} and cannot be changed, because it is signed as a whole{}",
+        offer(.fallback.as_ref())
+    )]
+    UnifiedKernelImage {
+        /// Its path.
+        path: String,
+        /// What is missing.
+        lacks: String,
+        /// Other hardware that would do, if there is any.
+        fallback: Option<Fallback>,
+    },
+}
