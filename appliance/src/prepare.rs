@@ -74,6 +74,9 @@ pub struct PreparedMachine {
     /// File that holds every change with its hashes, enough to undo it.
     #[serde(default)]
     pub manifest: PathBuf,
+    /// MAC addresses in the order in which the cards are best attached.
+    #[serde(default)]
+    pub card_order: Vec<String>,
 }
 
 impl PreparedMachine {

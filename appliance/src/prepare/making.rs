@@ -135,6 +135,7 @@ impl Preparation {
             warnings,
             hardware,
             manifest: self.place.join(MANIFEST),
+            card_order: report.guest.card_order,
         }
     }
 }

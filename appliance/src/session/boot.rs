@@ -171,7 +171,11 @@ fn domain_start(
         disks.push(DiskDescriptors { layers });
         specs.push(spec);
     }
-    let nics = machine.machine.nics.iter().zip(&machine.sockets);
+    let nic = |number: usize| NicSpec {
+        mac: machine.machine.nics[number].mac,
+        socket: &machine.sockets[number],
+        model: machine.nic_model(number),
+    };
     let xml = domain_xml(&DomainSpec {
         name: &machine.domain,
         accelerator: plan.verdict.accelerator,
@@ -184,14 +188,7 @@ fn domain_start(
         memory_mib: machine.machine.memory_mib,
         vcpus: machine.machine.vcpus,
         disks: specs,
-        nics: nics
-            .enumerate()
-            .map(|(number, (nic, socket))| NicSpec {
-                mac: nic.mac,
-                socket,
-                model: machine.nic_model(number),
-            })
-            .collect(),
+        nics: machine.attached_cards().into_iter().map(nic).collect(),
         console_log: &machine.console,
         nvram: &plan
             .run_dir

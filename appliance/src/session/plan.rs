@@ -87,13 +87,35 @@ pub struct MachinePlan {
     /// The hardware it boots on.
     #[serde(default)]
     pub hardware: Hardware,
+    /// MAC addresses in the order in which the cards are best attached.
+    #[serde(default)]
+    pub card_order: Vec<String>,
 }
 
 impl MachinePlan {
+    /// Its cards by number, in the order in which they are attached.
+    pub fn attached_cards(&self) -> Vec<usize> {
+        let macs = self.machine.nics.iter().map(|nic| nic.mac.to_string());
+        attach_order(&macs.collect::<Vec<_>>(), &self.card_order)
+    }
+
     /// The model of a card; sessions of earlier versions have virtio only.
     pub fn nic_model(&self, number: usize) -> NicModel {
         self.hardware.nics.get(number).copied().unwrap_or_default()
     }
+}
+
+/// A guest whose kernel counts its cards itself (`eth0`, `eth1`) gives each the name that it had
+/// when they are attached in that order. Cards that nothing is known of follow as the site file has
+/// them.
+fn attach_order(macs: &[String], known: &[String]) -> Vec<usize> {
+    let place = |number: &usize| {
+        let same = |mac: &String| mac.eq_ignore_ascii_case(&macs[*number]);
+        known.iter().position(same).unwrap_or(known.len())
+    };
+    let mut cards: Vec<usize> = (0..macs.len()).collect();
+    cards.sort_by_key(place);
+    cards
 }
 
 /// A gate and where it comes from.
@@ -346,6 +368,7 @@ fn machine_plan(
         expected_s: from.order.expected_s(&machine.name),
         inject_s: prepared.inject_s,
         hardware: prepared.hardware.clone(),
+        card_order: prepared.card_order.clone(),
         console: folder.join(format!("{}.log", machine.name)),
         machine,
     }
@@ -481,6 +504,22 @@ fn ports(plan: &MachinePlan) -> impl Iterator<Item = PortConfig> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cards_are_attached_as_the_guest_counted_them_and_unknown_ones_last() {
+        let macs = [
+            "52:54:00:00:00:01",
+            "52:54:00:00:00:02",
+            "52:54:00:00:00:0a",
+        ];
+        let macs = macs.map(str::to_owned);
+        let known = [
+            "52:54:00:00:00:0A".to_owned(),
+            "52:54:00:00:00:01".to_owned(),
+        ];
+        assert_eq!(attach_order(&macs, &known), [2, 0, 1]);
+        assert_eq!(attach_order(&macs, &[]), [0, 1, 2]);
+    }
 
     #[test]
     fn time_outs_are_learned_above_a_floor() {
