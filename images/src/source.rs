@@ -55,10 +55,10 @@ impl OpenImage {
     }
 
     fn open_parts(&mut self, path: &Path) -> Result<(), ImageError> {
-        let parts = segments::parts(self.container, path)?;
+        let parts = segments::parts(self.container, &first_of_parts(path)?)?;
         allow_descriptors(parts.len());
         for part in parts.iter().skip(1) {
-            self.files.push(OpenFile::open(part)?);
+            self.files.push(OpenFile::open_found(path, part, "part")?);
         }
         Ok(())
     }
@@ -92,8 +92,12 @@ impl OpenImage {
             if !plain {
                 return Err(other_question(path));
             }
+            if !belongs(&beside, &name) {
+                return Err(stranger(path, &beside, &name));
+            }
+            let place = beside.with_file_name(&name);
             self.files
-                .push(OpenFile::open_extent(path, &beside.with_file_name(&name))?);
+                .push(OpenFile::open_found(path, &place, "extent")?);
         }
         Ok(())
     }
@@ -174,42 +178,9 @@ impl OpenFile {
         })
     }
 
-    /// A file that an image names: an ordinary one in this folder, and nothing that leads out.
-    fn open_extent(image: &Path, path: &Path) -> Result<Self, ImageError> {
-        let name = printable(&path.file_name().unwrap_or_default().to_string_lossy());
-        let refuse = |kind, found: String, remedy: &str| {
-            ImageError::refused(image, Refusal::new(kind, found, remedy))
-        };
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let opened = File::options()
-            .read(true)
-            .custom_flags(flags.bits())
-            .open(path);
-        let file = opened.map_err(|error| match error.raw_os_error() {
-            Some(nix::libc::ENOENT) => refuse(
-                RefusalKind::SplitOverFiles,
-                format!("its extent `{name}` is missing"),
-                "copy all extents into the folder of the descriptor",
-            ),
-            Some(nix::libc::ELOOP) => refuse(
-                RefusalKind::SplitOverFiles,
-                format!("its extent `{name}` is a symbolic link"),
-                "put the extent itself beside the descriptor",
-            ),
-            _ => crate::format::open_failure(path, error),
-        })?;
-        let metadata = file
-            .metadata()
-            .map_err(ImageError::io("read the attributes of", path))?;
-        if !metadata.is_file() {
-            return Err(refuse(
-                RefusalKind::NotAFile,
-                format!("its extent `{name}` is no ordinary file"),
-                "put the extent itself beside the descriptor",
-            ));
-        }
-        let length = metadata.len();
-        Self::opened(path, file, length)
+    fn open_found(image: &Path, place: &Path, role: &str) -> Result<Self, ImageError> {
+        let (file, length) = open_found(image, place, role)?;
+        Self::opened(place, file, length)
     }
 
     /// Its own name, for messages and comparisons.
@@ -245,6 +216,96 @@ impl OpenFile {
         let hashed =
             hash(&self.file, self.length, reading).map_err(ImageError::io("read", &self.path))?;
         Ok(finished(hashed, trees)?.root())
+    }
+}
+
+/// Opens a file that `image`, or the name of `image`, led to, and gives its length. The operator
+/// named `image` and not this one, so it must be an ordinary file that leads nowhere else.
+pub(crate) fn open_found(
+    image: &Path,
+    place: &Path,
+    role: &str,
+) -> Result<(File, u64), ImageError> {
+    let name = printable(&place.file_name().unwrap_or_default().to_string_lossy());
+    let refuse = |kind, what: &str, remedy: &str| {
+        let found = format!("its {role} `{name}` {what}");
+        ImageError::refused(image, Refusal::new(kind, found, remedy))
+    };
+    let itself = format!("put the {role} itself beside it");
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let opened = File::options()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(place);
+    let split = RefusalKind::SplitOverFiles;
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(nix::libc::ENOENT) => {
+            let remedy = format!("copy every {role} into the folder of the first file");
+            refuse(split, "is missing", &remedy)
+        }
+        Some(nix::libc::ELOOP) => refuse(split, "is a symbolic link", &itself),
+        _ => crate::format::open_failure(place, error),
+    })?;
+    let metadata = file
+        .metadata()
+        .map_err(ImageError::io("read the attributes of", place))?;
+    if !metadata.is_file() {
+        return Err(refuse(
+            RefusalKind::NotAFile,
+            "is no ordinary file",
+            &itself,
+        ));
+    }
+    if metadata.len() == 0 {
+        return Err(refuse(RefusalKind::Empty, "is empty", "copy it again"));
+    }
+    Ok((file, metadata.len()))
+}
+
+/// Whether a file is named as all that write extents name them: `disk-flat.vmdk` or
+/// `disk-s001.vmdk` of `disk.vmdk`. A descriptor could name any other disk of the folder.
+fn belongs(descriptor: &Path, name: &str) -> bool {
+    let lower = |text: Option<&OsStr>| text.unwrap_or_default().to_string_lossy().to_lowercase();
+    let ending = lower(Path::new(name).extension());
+    let own_ending = lower(descriptor.extension());
+    let stem = format!("{}-", lower(descriptor.file_stem()));
+    // QEMU keeps the ending of the descriptor.
+    let is_ending = ending == "vmdk" || (!ending.is_empty() && ending == own_ending);
+    is_ending && name.to_lowercase().starts_with(&stem)
+}
+
+fn stranger(path: &Path, descriptor: &Path, name: &str) -> ImageError {
+    let stem = descriptor.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = printable(&stem);
+    let refusal = Refusal::new(
+        RefusalKind::SplitOverFiles,
+        format!(
+            "its extent `{}` does not look like a part of it",
+            printable(name)
+        ),
+        format!(
+            "if it is, name it `{stem}-flat.vmdk` or `{stem}-s001.vmdk` there and in the \
+             descriptor, or give the descriptor its first name back"
+        ),
+    );
+    ImageError::refused(path, refusal)
+}
+
+/// Where a link that the operator named leads to, if that has a number: the other parts lie there.
+fn first_of_parts(path: &Path) -> Result<PathBuf, ImageError> {
+    let real = std::fs::canonicalize(path).map_err(ImageError::io("resolve", path))?;
+    let is_the_same_kind = real.extension() == path.extension();
+    // The folder is resolved in any case, so that no link in it can change underway.
+    match (is_the_same_kind, path.parent(), path.file_name()) {
+        (false, Some(folder), Some(name)) => {
+            let folder = match folder.as_os_str().is_empty() {
+                true => Path::new("."),
+                false => folder,
+            };
+            let folder = std::fs::canonicalize(folder);
+            Ok(folder.map_err(ImageError::io("resolve", path))?.join(name))
+        }
+        _ => Ok(real),
     }
 }
 

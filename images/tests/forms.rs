@@ -463,17 +463,17 @@ fn extents_are_found_beside_the_descriptor_and_nowhere_else() {
     }
     write(&text.replace("parentCID=ffffffff", "parentCID=12345678"));
     assert_refused(&path, Kind::BackingFile, &["parent"]);
-    write(&text.replace("d-flat", "nowhere"));
-    assert_refused(&path, Kind::SplitOverFiles, &["nowhere", "missing"]);
-    symlink(&secret, made.path("link-flat.vmdk")).unwrap();
-    write(&text.replace("d-flat", "link-flat"));
+    write(&text.replace("d-flat", "d-nowhere"));
+    assert_refused(&path, Kind::SplitOverFiles, &["d-nowhere", "missing"]);
+    symlink(&secret, made.path("d-link.vmdk")).unwrap();
+    write(&text.replace("d-flat", "d-link"));
     assert_refused(&path, Kind::SplitOverFiles, &["symbolic link"]);
     // The control: the same name, and the file itself.
-    std::fs::remove_file(made.path("link-flat.vmdk")).unwrap();
-    std::fs::copy(&secret, made.path("link-flat.vmdk")).unwrap();
+    std::fs::remove_file(made.path("d-link.vmdk")).unwrap();
+    std::fs::copy(&secret, made.path("d-link.vmdk")).unwrap();
     same(&take_in(&path), &made.bytes);
-    fixture::set_length(&made.path("link-flat.vmdk"), 1 << 20);
-    assert_refused(&path, Kind::Truncated, &["link-flat.vmdk"]);
+    fixture::set_length(&made.path("d-link.vmdk"), 1 << 20);
+    assert_refused(&path, Kind::Truncated, &["d-link.vmdk"]);
     // A guest can write a descriptor into its own first sector.
     let raw = made.path("guest.raw");
     let mut bytes = made.bytes.clone();
@@ -489,11 +489,11 @@ fn an_extent_with_an_offset_is_converted() {
     let half = made.bytes.len() / 1024 * 512;
     let mut shifted = vec![9_u8; 1024];
     shifted.extend_from_slice(&made.bytes[half..]);
-    std::fs::write(made.path("a.bin"), &made.bytes[..half]).unwrap();
-    std::fs::write(made.path("b.bin"), shifted).unwrap();
+    std::fs::write(made.path("two-f001.vmdk"), &made.bytes[..half]).unwrap();
+    std::fs::write(made.path("two-f002.vmdk"), shifted).unwrap();
     let text = format!(
         "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType=\"custom\"\n\
-         RW {} FLAT \"a.bin\" 0\nRW {} FLAT \"b.bin\" 2\nRW 4 ZERO\n",
+         RW {} FLAT \"two-f001.vmdk\" 0\nRW {} FLAT \"two-f002.vmdk\" 2\nRW 4 ZERO\n",
         half / 512,
         (made.bytes.len() - half) / 512
     );

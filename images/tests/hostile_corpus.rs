@@ -100,10 +100,10 @@ impl Corpus {
             self.vmdk(number, reference);
             self.vhd(number, reference);
             self.vhdx(number, reference);
-        }
-        // A descriptor may name extents and disks that lie beside it.
-        for (number, reference) in self.references().iter().enumerate() {
             self.vmdk_extents(number, reference);
+        }
+        // A package may name any disk that lies beside it.
+        for (number, reference) in self.references().iter().enumerate() {
             self.ovf(number, reference);
         }
         self.links();
@@ -424,7 +424,7 @@ fn nothing_that_an_image_names_is_opened() {
         .filter_map(|line| Some(line.strip_prefix("BAIT ")?.split('\t').collect()))
         .collect();
     let with_any = corpus.references().len() + 1;
-    let expected = with_any * 6 + (with_any - 1) * 8 + 4;
+    let expected = with_any * 10 + (with_any - 1) * 4 + 4;
     assert_eq!(baits.len(), expected, "a bait was not looked at");
     let refusals = [
         RefusalKind::BackingFile,

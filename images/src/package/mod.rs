@@ -22,6 +22,7 @@ mod unpack;
 
 pub use unpack::{disk_files, require_manifest};
 
+use std::fs::File;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,7 @@ use crate::confine::{Answer, Confined, FileQuestion, LayerQuestion, Question, Ta
 use crate::error::{ImageError, Refusal, RefusalKind};
 use crate::format::{Container, open_source};
 use crate::inspection::Firmware;
-use crate::source::other_question;
+use crate::source::{open_found, other_question};
 
 /// What a package describes. Every string is bounded and printable; file names are plain names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,10 +109,16 @@ pub struct Member {
 /// lies at the names that it contains is not opened.
 pub fn read_package(confined: &Confined, path: &Path) -> Result<Package, ImageError> {
     let archive = is_archive(path)?;
-    let mut package = ask(confined, path, Task::Package { archive })?;
+    let mut package = ask(
+        confined,
+        path,
+        open_source(path)?,
+        Task::Package { archive },
+    )?;
     let manifest = path.with_extension("mf");
     if !archive && manifest.symlink_metadata().is_ok() {
-        package.digests = ask(confined, &manifest, Task::Manifest)?.digests;
+        let opened = open_found(path, &manifest, "manifest")?;
+        package.digests = ask(confined, &manifest, opened, Task::Manifest)?.digests;
     }
     Ok(package)
 }
@@ -137,8 +144,12 @@ fn is_archive(path: &Path) -> Result<bool, ImageError> {
     }
 }
 
-fn ask(confined: &Confined, path: &Path, task: Task) -> Result<Package, ImageError> {
-    let (file, length) = open_source(path)?;
+fn ask(
+    confined: &Confined,
+    path: &Path,
+    (file, length): (File, u64),
+    task: Task,
+) -> Result<Package, ImageError> {
     // The bytes are read as they are; what they mean is the child's to find out.
     let layer = LayerQuestion {
         container: Container::Raw,

@@ -10,6 +10,7 @@ use sha2::{Sha256, Sha512};
 use super::{Algorithm, Digest, Member, Package, is_archive, is_plain_file_name};
 use crate::error::{ImageError, Refusal, RefusalKind};
 use crate::format::open_source;
+use crate::source::open_found;
 
 const CHUNK: usize = 1 << 20;
 
@@ -55,7 +56,7 @@ type Bytes = io::Take<File>;
 fn find(path: &Path, package: &Package, name: &str) -> Result<(PathBuf, Bytes, u64), ImageError> {
     if !is_archive(path)? {
         let place = beside(path, name)?;
-        let (file, length) = open_source(&place)?;
+        let (file, length) = open_found(path, &place, "file")?;
         return Ok((place, file.take(length), length));
     }
     let member = package.members.iter().find(|member| member.name == name);
@@ -152,7 +153,7 @@ pub fn disk_files(
         for name in &machine.disks {
             files.push(match archive {
                 true => unpacked(path, package, name, folder, progress)?,
-                false => existing(beside(path, name)?)?,
+                false => existing(path, beside(path, name)?)?,
             });
         }
         machines.push(files);
@@ -160,8 +161,8 @@ pub fn disk_files(
     Ok(machines)
 }
 
-fn existing(place: PathBuf) -> Result<PathBuf, ImageError> {
-    open_source(&place)?;
+fn existing(path: &Path, place: PathBuf) -> Result<PathBuf, ImageError> {
+    open_found(path, &place, "disk")?;
     Ok(place)
 }
 
