@@ -17,9 +17,10 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,9 @@ const SLOWEST: u64 = 1 << 20;
 
 /// Work that may be lost when this process is killed; noting every step would cost more.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Between two looks at whether another import has ended.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bounds on what a captured file may unfold to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,7 +160,7 @@ impl Conversions {
         let folder =
             std::fs::canonicalize(&self.folder).map_err(ImageError::io("resolve", &self.folder))?;
         let place = Place::new(&folder, &work.key()?);
-        let _lock = place.lock()?;
+        let _lock = place.lock(work.reading.cancelled)?;
         if let Some(known) = place.complete(work)? {
             return Ok(known);
         }
@@ -288,17 +292,25 @@ impl Place {
     }
 
     /// Waits for another import of the same bytes, which then has done the work.
-    fn lock(&self) -> Result<Flock<File>, ImageError> {
-        let file = File::options()
+    fn lock(&self, cancelled: &AtomicBool) -> Result<Flock<File>, ImageError> {
+        let mut file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(0o600)
             .open(&self.lock)
             .map_err(ImageError::io("open", &self.lock))?;
-        Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, error)| io::Error::from(error))
-            .map_err(ImageError::io("lock", &self.lock))
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                Err((unlocked, Errno::EWOULDBLOCK | Errno::EINTR)) => file = unlocked,
+                Err((_, error)) => return Err(ImageError::io("lock", &self.lock)(error.into())),
+            }
+            if cancelled.load(Ordering::Relaxed) {
+                return Err(ImageError::Stopped);
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
     }
 
     fn state(&self) -> Option<State> {

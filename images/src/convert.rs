@@ -26,6 +26,8 @@ use crate::format::{Container, refuse_packed_image};
 const SLICE: usize = 1 << 20;
 /// Zeros are looked for in pieces of this size.
 const BLOCK: usize = 4096;
+/// Data of one sector counts as a whole block.
+const MOST_SPREAD: u64 = (BLOCK / 512) as u64;
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 /// Enough for every magic number that is looked for.
 const HEAD: usize = 0x8010;
@@ -38,9 +40,11 @@ pub(crate) struct Target<'a> {
     pub report: &'a mut dyn FnMut(Step) -> io::Result<()>,
 }
 
-/// Converts a disk with random access; gives its size.
+/// Converts a disk with random access, whose files have `taken` bytes together; gives its size.
 pub(crate) fn convert(
+    container: Container,
     disk: &dyn Content,
+    taken: u64,
     from: &Checkpoint,
     target: &mut Target<'_>,
 ) -> Result<u64, Refusal> {
@@ -55,12 +59,27 @@ pub(crate) fn convert(
             .last()
             .map_or(total, |(start, length)| start + *length as u64);
         pace.content += copy(disk, &slices, target.file)?;
+        match container {
+            Container::Ewf => target.check_ratio(pace.content, taken)?,
+            _ => check_unpacked(pace.content, taken)?,
+        }
         target.check_space()?;
         let restart = MemberStart::default();
         pace.step(target, (position, total), position, restart)?;
     }
     target.finish(total)?;
     Ok(total)
+}
+
+/// Where nothing is packed, every byte of the disk is one of the files.
+fn check_unpacked(content: u64, taken: u64) -> Result<(), Refusal> {
+    if content <= taken.saturating_mul(MOST_SPREAD) {
+        return Ok(());
+    }
+    Err(Refusal::damaged(format!(
+        "its {taken} bytes become more than {MOST_SPREAD} times as many, so some of them are \
+         used for several places of the disk"
+    )))
 }
 
 /// The next pieces of the disk that may hold data.
@@ -424,4 +443,18 @@ fn too_large(largest: u64) -> Refusal {
         format!("it unfolds to a disk of more than {largest} bytes"),
         "if you know that it is that large, raise `LIFEBOAT_LARGEST_DISK`",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_packed_does_not_grow() {
+        check_unpacked(8 * 512, 512).unwrap();
+        let refusal = check_unpacked(8 * 512 + 1, 512).unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::Damaged);
+        assert!(refusal.found.contains("512 bytes"), "{refusal:?}");
+        check_unpacked(u64::MAX, u64::MAX).unwrap();
+    }
 }

@@ -55,7 +55,12 @@ impl OpenImage {
     }
 
     fn open_parts(&mut self, path: &Path) -> Result<(), ImageError> {
-        let parts = segments::parts(self.container, &first_of_parts(path)?)?;
+        let parts = segments::parts(self.container, &first_of_parts(path)?);
+        let parts = parts.map_err(|error| match error {
+            // By the name that the operator knows.
+            ImageError::Refused { refusal, .. } => ImageError::refused(path, refusal),
+            other => other,
+        })?;
         allow_descriptors(parts.len());
         for part in parts.iter().skip(1) {
             self.files.push(OpenFile::open_found(path, part, "part")?);

@@ -246,7 +246,97 @@ fn bombs_are_refused_and_leave_nothing() {
 }
 
 #[test]
-fn room_is_needed_before_and_while() {
+fn packed_evidence_is_bounded() {
+    let place = fixture::scratch();
+    let converted = place.path().join("converted");
+    let path = writers::ewf(&place.path().join("e.x"), &vec![0x41; 24 << 20], 1);
+    let tight = ConversionLimits {
+        always: 1 << 20,
+        step: 1 << 20,
+        ratio: 3,
+        ..limits()
+    };
+    let error = quietly(&path, &converted, tight).unwrap_err();
+    fixture::assert_refusal(&error, &path, Kind::TooLarge, &["3 times"]);
+    assert!(entries(&converted, "part").is_empty() && entries(&converted, "raw").is_empty());
+    quietly(&path, &converted, limits()).unwrap();
+}
+
+#[test]
+fn waiting_for_another_import_can_be_stopped() {
+    let place = fixture::scratch();
+    let converted = place.path().join("converted");
+    let path = place.path().join("a.raw.gz");
+    std::fs::write(&path, writers::pack("gz", &disk(2))).unwrap();
+    quietly(&path, &converted, limits()).unwrap();
+    let lock = std::fs::File::open(&entries(&converted, "lock")[0]).unwrap();
+    let lock = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    let (ended, end) = std::sync::mpsc::channel();
+    let (image, folder) = (path.clone(), converted.clone());
+    std::thread::spawn(move || {
+        let stop = AtomicBool::new(false);
+        // Set when the source is hashed, before which nobody waits.
+        let hashed = |done: u64, all: u64| stop.store(done == all, Ordering::Relaxed);
+        let _ = ended.send(bring_in(&image, &folder, limits(), &hashed, &stop));
+    });
+    let stopped = end.recv_timeout(std::time::Duration::from_secs(60));
+    let error = stopped.expect("it waits for ever").unwrap_err();
+    assert!(matches!(error, ImageError::Stopped), "{error}");
+    drop(lock);
+    quietly(&path, &converted, limits()).unwrap();
+}
+
+/// A filesystem of its own, of so many bytes.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(bytes: usize) -> Option<Self> {
+        let place = fixture::scratch();
+        let size = format!("size={bytes},mode=755");
+        let none = Some("none");
+        let flags = nix::mount::MsFlags::empty();
+        match nix::mount::mount(none, place.path(), Some("tmpfs"), flags, Some(&*size)) {
+            Ok(()) => Some(Self(place)),
+            Err(error) => {
+                eprintln!("SKIPPED: a small filesystem needs root ({error})");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+#[test]
+fn a_disk_that_fills_while_converting_ends_it() {
+    let place = fixture::scratch();
+    let path = place.path().join("a.raw.gz");
+    std::fs::write(&path, writers::pack("gz", &disk(24))).unwrap();
+    // What a packed file unfolds to is not known before.
+    for (reserve, size) in [(4 << 20, 11 << 20), (0, 8 << 20)] {
+        let Some(small) = SmallDisk::mount(size) else {
+            return;
+        };
+        let converted = small.0.path().join("converted");
+        let limits = ConversionLimits {
+            reserve,
+            ..small_steps()
+        };
+        let error = quietly(&path, &converted, limits.clone()).unwrap_err();
+        fixture::assert_refusal(&error, &path, Kind::NoSpace, &["not enough room"]);
+        assert!(entries(&converted, "part").is_empty() && entries(&converted, "raw").is_empty());
+        // The control: the same where there is room.
+        let large = SmallDisk::mount(64 << 20).unwrap();
+        quietly(&path, &large.0.path().join("converted"), limits).unwrap();
+    }
+}
+
+#[test]
+fn room_is_needed_before() {
     let place = fixture::scratch();
     let converted = place.path().join("converted");
     let path = writers::split(&place.path().join("s.x"), &disk(5), 0, 3_000_320);

@@ -186,7 +186,9 @@ fn convert(
     } else {
         let chain = Chain::check(question, given)?;
         let disk = chain.content()?;
-        convert::convert(disk.as_ref(), from, &mut target)?
+        let files = question.layers.iter().flat_map(|layer| &layer.files);
+        let taken = files.map(|file| file.length).sum();
+        convert::convert(layer.container, disk.as_ref(), taken, from, &mut target)?
     };
     Ok(Answer::Converted(size))
 }

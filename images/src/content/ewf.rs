@@ -100,6 +100,7 @@ impl Ewf {
                 volume.chunks
             )));
         }
+        gathered.tables.refuse_shared()?;
         Ok(Self {
             files: parts.iter().map(Part::copy).collect::<Result<_, _>>()?,
             risks: risks(&gathered),

@@ -5,7 +5,7 @@
 
 use super::ewf::{Section, verify};
 use crate::error::Refusal;
-use crate::structure::Source;
+use crate::structure::{Source, first_overlap};
 
 const HEAD: u64 = 24;
 const PACKED: u32 = 1 << 31;
@@ -120,6 +120,20 @@ impl Tables {
     /// Chunks in all tables.
     pub(super) fn chunks(&self) -> u64 {
         self.chunks
+    }
+
+    /// Refuses tables over the same data.
+    pub(super) fn refuse_shared(&self) -> Result<(), Refusal> {
+        let ranges = self.tables.iter().filter_map(|table| {
+            let start = table.base.checked_add(table.offset(0)?)?;
+            Some((table.segment, start, table.end))
+        });
+        match first_overlap(ranges) {
+            None => Ok(()),
+            Some(_) => Err(Refusal::damaged(
+                "two of its tables lead to the same chunks",
+            )),
+        }
     }
 
     /// How often the second copy of a table had to be used.

@@ -7,11 +7,11 @@ use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
 use super::Content;
-use super::vmdk_extent::SparseExtent;
+use super::vmdk_extent::{MOST_GRAINS, SparseExtent};
 use crate::confine::Part;
 use crate::error::Refusal;
 use crate::structure::vmdk_descriptor::{Extent, ExtentKind};
-use crate::structure::{plausible_size, unreadable};
+use crate::structure::{first_overlap, plausible_size, unreadable};
 
 /// Pieces in the order of the disk.
 pub(crate) struct Joined {
@@ -48,9 +48,11 @@ impl Joined {
 
     /// The extents that the descriptor, the first of `files`, names.
     pub(crate) fn of_extents(extents: &[Extent], files: &[Part]) -> Result<Self, Refusal> {
+        refuse_shared(extents, files)?;
+        let mut room = MOST_GRAINS;
         let pieces = extents
             .iter()
-            .map(|extent| Ok((extent.bytes(), place(extent, files)?)));
+            .map(|extent| Ok((extent.bytes(), place(extent, files, &mut room)?)));
         Self::new(pieces.collect::<Result<_, Refusal>>()?)
     }
 
@@ -92,7 +94,29 @@ fn equal_but_the_last(parts: &[Part]) -> Result<(), Refusal> {
     }
 }
 
-fn place(extent: &Extent, files: &[Part]) -> Result<Place, Refusal> {
+/// No two extents lie over each other in one file; the tables of a sparse one need all of it.
+fn refuse_shared(extents: &[Extent], files: &[Part]) -> Result<(), Refusal> {
+    let ranges = extents.iter().filter_map(|extent| {
+        let file = extent.file?;
+        Some(match extent.kind {
+            ExtentKind::Flat => {
+                let end = extent.offset.saturating_add(extent.bytes());
+                (file, extent.offset, end)
+            }
+            ExtentKind::Sparse | ExtentKind::Zero => (file, 0, u64::MAX),
+        })
+    });
+    let Some((file, start, _)) = first_overlap(ranges) else {
+        return Ok(());
+    };
+    let name = files.get(file).map_or("", |part| &part.name);
+    Err(Refusal::damaged(format!(
+        "its descriptor uses the bytes from {start} on of `{}` twice",
+        crate::printable::printable(name)
+    )))
+}
+
+fn place(extent: &Extent, files: &[Part], room: &mut u64) -> Result<Place, Refusal> {
     let file = || {
         let number = extent.file.unwrap_or(usize::MAX);
         files
@@ -117,7 +141,7 @@ fn place(extent: &Extent, files: &[Part]) -> Result<Place, Refusal> {
             Ok(Place::Bytes { file, offset })
         }
         ExtentKind::Sparse => {
-            let sparse = SparseExtent::open(file()?, extent.bytes())?;
+            let sparse = SparseExtent::open(file()?, extent.bytes(), room)?;
             Ok(Place::Sparse(sparse))
         }
     }

@@ -8,7 +8,7 @@ use super::{Content, by_blocks};
 use crate::confine::Part;
 use crate::error::Refusal;
 use crate::structure::vhdx::{self, Bytes};
-use crate::structure::{Fields, Source, plausible_size, unreadable};
+use crate::structure::{Fields, Source, are_apart, plausible_size, unreadable};
 
 const MIB: u64 = 1 << 20;
 const PRESENT: u64 = 6;
@@ -118,9 +118,17 @@ fn blocks(bytes: &Replayed<'_>, size: u64, block: u64, sector: u64) -> Result<Ve
     }
     let table = bytes.bytes(region, entries * 8, "its block table")?;
     let entry = |block: u64| table.le64((block + block / ratio) as usize * 8);
-    (0..count)
+    let blocks: Vec<u64> = (0..count)
         .map(|index| place(bytes, entry(index), block))
-        .collect()
+        .collect::<Result<_, Refusal>>()?;
+    let used = blocks.iter().filter(|start| **start != 0);
+    let used = used.map(|start| u32::try_from(start / MIB).unwrap_or(u32::MAX));
+    if !are_apart(used.collect(), block / MIB) {
+        return Err(Refusal::damaged(
+            "two ranges of the disk share a block of data",
+        ));
+    }
+    Ok(blocks)
 }
 
 fn place(bytes: &Replayed<'_>, entry: u64, block: u64) -> Result<u64, Refusal> {

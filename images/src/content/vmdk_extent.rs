@@ -6,11 +6,11 @@ use std::os::unix::fs::FileExt;
 use super::by_blocks;
 use crate::confine::Part;
 use crate::error::{Refusal, RefusalKind};
-use crate::structure::unreadable;
 use crate::structure::vmdk::{self, Header, SECTOR};
+use crate::structure::{self, unreadable};
 
-/// Grains of all extents together: 4 TiB in grains of 64 KiB.
-const MOST_GRAINS: u64 = 64 << 20;
+/// Grains of all extents of a disk together: 4 TiB in grains of 64 KiB. Each takes 4 bytes of memory.
+pub(super) const MOST_GRAINS: u64 = 64 << 20;
 
 pub(super) struct SparseExtent {
     file: File,
@@ -21,8 +21,8 @@ pub(super) struct SparseExtent {
 }
 
 impl SparseExtent {
-    /// `length` is what the descriptor says of it, in bytes.
-    pub(super) fn open(part: &Part, length: u64) -> Result<Self, Refusal> {
+    /// `length` is what the descriptor says of it, in bytes; `room` the grains that there may still be.
+    pub(super) fn open(part: &Part, length: u64, room: &mut u64) -> Result<Self, Refusal> {
         let source = part.source();
         if source.read(0, 4, "its header")?.all() != b"KDMV" {
             return Err(Refusal::damaged(format!(
@@ -39,9 +39,10 @@ impl SparseExtent {
             )));
         }
         let grain_bytes = header.grain * SECTOR;
-        if header.capacity.div_ceil(header.grain) > MOST_GRAINS {
-            return Err(Refusal::absurd("one of its extents has too many grains"));
-        }
+        let count = header.capacity.div_ceil(header.grain);
+        *room = room.checked_sub(count).ok_or_else(|| {
+            Refusal::absurd(format!("its extents have more than {MOST_GRAINS} grains"))
+        })?;
         let grains = grains(&source, &header)?;
         Ok(Self {
             file: part.copy()?,
@@ -107,17 +108,19 @@ fn grains(source: &crate::structure::Source<'_>, header: &Header) -> Result<Vec<
         Ok(())
     })?;
     // A grain that is cut off at the end of the file would read as an error in the middle.
-    let whole = header.grain * SECTOR;
-    let last = header.capacity.saturating_sub(1) / header.grain;
-    for (index, sector) in grains.iter().enumerate().filter(|(_, sector)| **sector > 1) {
-        let length = if index as u64 == last {
-            (header.capacity - last * header.grain) * SECTOR
-        } else {
-            whole
-        };
-        if (index as u64) <= last {
-            source.require(u64::from(*sector) * SECTOR, length, "a grain of data")?;
-        }
+    for (index, sector) in (0..).zip(&grains).filter(|(_, sector)| **sector > 1) {
+        let start = u64::from(*sector) * SECTOR;
+        source.require(start, header.grain_bytes(index), "a grain of data")?;
+    }
+    let used: Vec<u32> = grains
+        .iter()
+        .copied()
+        .filter(|sector| *sector > 1)
+        .collect();
+    if !structure::are_apart(used, header.grain) {
+        return Err(Refusal::damaged(
+            "two ranges of the disk share a grain of data",
+        ));
     }
     Ok(grains)
 }

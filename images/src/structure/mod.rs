@@ -66,7 +66,11 @@ pub(crate) fn check(container: Container, parts: &[Part]) -> Result<Facts, Refus
         Container::Vpc => vpc::check(&source)?,
         Container::Vhdx => vhdx::check(&source)?,
         Container::Vdi => vdi::check(&source)?,
-        Container::SplitRaw => converted(&Joined::of_parts(parts)?, parts),
+        Container::SplitRaw => {
+            let mut facts = converted(&Joined::of_parts(parts)?, parts);
+            facts.risks.extend(maybe_more_parts(parts));
+            facts
+        }
         Container::Ewf => {
             let image = Ewf::open(parts)?;
             let mut facts = converted(&image, parts);
@@ -99,6 +103,18 @@ fn converted(disk: &dyn Content, parts: &[Part]) -> Facts {
         virtual_size: Some(disk.size()),
         serving: Serving::Converted,
         ..Facts::default()
+    }
+}
+
+/// Only a shorter part is surely the last one.
+fn maybe_more_parts(parts: &[Part]) -> Option<String> {
+    match parts {
+        [_] => Some("it has one part only; further parts may be missing".to_owned()),
+        [first, .., last] if first.length == last.length => Some(format!(
+            "the last of its {} parts is as long as the others; further parts may be missing",
+            parts.len()
+        )),
+        _ => None,
     }
 }
 
@@ -151,7 +167,8 @@ impl Source<'_> {
         match offset.checked_add(length) {
             Some(end) if end <= self.length => Ok(()),
             _ => Err(Refusal::truncated(format!(
-                "{what} should lie at byte {offset} but the file has only {} bytes",
+                "{what} should reach from byte {offset} over {length} bytes but the file has only {} \
+                 bytes",
                 self.length
             ))),
         }
@@ -203,6 +220,26 @@ impl Fields {
     pub(crate) fn all(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Whether ranges of `length` that begin at `starts` share nothing.
+pub(crate) fn are_apart(mut starts: Vec<u32>, length: u64) -> bool {
+    starts.sort_unstable();
+    starts
+        .windows(2)
+        .all(|pair| u64::from(pair[1] - pair[0]) >= length)
+}
+
+/// A range of bytes in one of the files of an image: file, first byte, first byte after it.
+pub(crate) type FileRange = (usize, u64, u64);
+
+/// The first range that lies over one before it in the same file. Ranges that lie over each other
+/// would let a small file become a disk of any size.
+pub(crate) fn first_overlap(ranges: impl Iterator<Item = FileRange>) -> Option<FileRange> {
+    let mut ranges: Vec<_> = ranges.filter(|(_, start, end)| start < end).collect();
+    ranges.sort_unstable();
+    let over = |pair: &&[FileRange]| pair[0].0 == pair[1].0 && pair[1].1 < pair[0].2;
+    ranges.windows(2).find(over).map(|pair| pair[1])
 }
 
 /// The refusal of an image that names another file, by what kind of name it is.

@@ -303,38 +303,64 @@ fn walk(source: &Source<'_>, header: &Header, visit: &mut dyn FnMut(u64)) -> Res
             return Err(Refusal::damaged("two ranges of the disk share an L2 table"));
         }
         let l2 = source.read(offset, header.cluster(), "an L2 table")?;
-        check_l2(source, header, &l2)?;
+        check_l2(source, header, &l2, index * header.l1_reach())?;
         visit(index);
     }
     Ok(())
 }
 
-fn check_l2(source: &Source<'_>, header: &Header, l2: &Fields) -> Result<(), Refusal> {
+/// `start` is the first byte of the disk that the table is for.
+fn check_l2(source: &Source<'_>, header: &Header, l2: &Fields, start: u64) -> Result<(), Refusal> {
     let step = header.l2_entry_bytes() as usize;
-    for entry in l2.all().chunks_exact(step) {
-        let Some(word) = entry.first_chunk::<8>() else {
+    for index in 0..l2.all().len() / step {
+        let word = l2.be64(index * step);
+        if word == 0 {
             continue;
-        };
-        let word = u64::from_be_bytes(*word);
-        if word != 0 {
-            check_cluster(source, header, word)?;
         }
+        let at = start.saturating_add(index as u64 * header.cluster());
+        // QEMU writes whole clusters. The end of the last one is not part of the disk.
+        let of_disk = header.size.saturating_sub(at).min(header.cluster());
+        let used = match header.features & EXTENDED_L2 {
+            0 => header.cluster(),
+            _ => used_subclusters(l2.be64(index * step + 8)) * header.cluster() / 32,
+        };
+        check_cluster(source, header, word, of_disk.min(used))?;
     }
     Ok(())
 }
 
-fn check_cluster(source: &Source<'_>, header: &Header, entry: u64) -> Result<(), Refusal> {
-    let offset = if entry & COMPRESSED != 0 {
-        entry & ((1 << (62 - (header.cluster_bits - 8))) - 1)
-    } else {
-        aligned(header, entry & OFFSET_MASK, "a cluster")?;
-        entry & OFFSET_MASK
-    };
-    // The last cluster of a file may be short: QEMU does not always fill it.
-    if offset == 0 {
-        return Ok(());
+/// Where subclusters have a state of their own, QEMU writes only those in use.
+fn used_subclusters(bitmap: u64) -> u64 {
+    u64::from(u32::BITS - (bitmap as u32).leading_zeros())
+}
+
+fn check_cluster(
+    source: &Source<'_>,
+    header: &Header,
+    entry: u64,
+    needed: u64,
+) -> Result<(), Refusal> {
+    if entry & COMPRESSED != 0 {
+        let (offset, length) = packed_cluster(header, entry);
+        return source.require(offset, length, "a packed cluster of data");
     }
-    source.require(offset, 1, "a cluster of data")
+    aligned(header, entry & OFFSET_MASK, "a cluster")?;
+    let reads_as_zeros = entry & 1 != 0 && header.features & EXTENDED_L2 == 0;
+    match entry & OFFSET_MASK {
+        0 => Ok(()),
+        offset if reads_as_zeros => source.require(offset, 1, "a cluster of data"),
+        offset => source.require(offset, needed, "a cluster of data"),
+    }
+}
+
+/// Where a packed cluster begins, and the bytes that it has at least: it says in which sector it
+/// ends and not where.
+fn packed_cluster(header: &Header, entry: u64) -> (u64, u64) {
+    let width = 62 - (header.cluster_bits - 8);
+    let offset = entry & ((1 << width) - 1);
+    let further = (entry & (COMPRESSED - 1)) >> width;
+    let last_sector = (offset & !511) + further * 512;
+    (offset, last_sector.max(offset) + 1 - offset)
 }
 
 fn plain_backing_name(header: &Header) -> Result<Option<String>, Refusal> {

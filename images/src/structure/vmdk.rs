@@ -15,7 +15,10 @@ const MOST_TABLES: u64 = 4 << 20;
 const LONGEST_DESCRIPTOR: u64 = 64 * 1024;
 /// Grains are compressed.
 pub(crate) const COMPRESSED: u32 = 1 << 16;
-const KNOWN_FLAGS: u32 = 0b111 | COMPRESSED | 1 << 17;
+/// Every grain begins with its place on the disk and its length.
+const MARKERS: u32 = 1 << 17;
+const MARKER: u64 = 12;
+const KNOWN_FLAGS: u32 = 0b111 | COMPRESSED | MARKERS;
 
 /// The header of a sparse extent; sizes and places in sectors.
 pub(crate) struct Header {
@@ -25,6 +28,14 @@ pub(crate) struct Header {
     descriptor: (u64, u64),
     pub table_entries: u64,
     pub directory: u64,
+}
+
+impl Header {
+    /// Bytes of a grain that belong to the disk: the last may be short.
+    pub(crate) fn grain_bytes(&self, number: u64) -> u64 {
+        let before = number.saturating_mul(self.grain);
+        self.capacity.saturating_sub(before).min(self.grain) * SECTOR
+    }
 }
 
 pub(super) fn check(source: &Source<'_>) -> Result<Facts, Refusal> {
@@ -41,9 +52,13 @@ pub(super) fn check(source: &Source<'_>) -> Result<Facts, Refusal> {
         DIRECTORY_AT_END => footer(source)?.directory,
         offset => offset,
     };
-    walk(source, &header, directory, &mut |_, table| {
-        check_table(source, &header, table)
+    let mut last_in_file = 0;
+    walk(source, &header, directory, &mut |index, table| {
+        let first = index * header.table_entries;
+        last_in_file = last_in_file.max(check_table(source, &header, first, table)?);
+        Ok(())
     })?;
+    check_packed(source, &header, last_in_file)?;
     Ok(Facts {
         variant: Some(variant),
         virtual_size: Some(header.capacity * SECTOR),
@@ -224,14 +239,38 @@ pub(crate) fn walk(
     Ok(())
 }
 
-fn check_table(source: &Source<'_>, header: &Header, table: &Fields) -> Result<(), Refusal> {
-    for index in 0..header.table_entries as usize {
-        let grain = u64::from(table.le32(index * 4));
-        if grain > 1 {
-            source.require(grain * SECTOR, 1, "a grain of data")?;
+/// Requires the grains of a table, of which `first` is the number of the first; gives the sector of
+/// the one that lies last in the file.
+fn check_table(
+    source: &Source<'_>,
+    header: &Header,
+    first: u64,
+    table: &Fields,
+) -> Result<u64, Refusal> {
+    let mut last_in_file = 0;
+    for index in 0..header.table_entries {
+        let sector = u64::from(table.le32(index as usize * 4));
+        if sector <= 1 {
+            continue;
         }
+        let length = match header.flags & COMPRESSED {
+            0 => header.grain_bytes(first + index),
+            _ => SECTOR,
+        };
+        source.require(sector * SECTOR, length, "a grain of data")?;
+        last_in_file = last_in_file.max(sector);
     }
-    Ok(())
+    Ok(last_in_file)
+}
+
+/// A packed grain says itself how long it is. A file that was cut off lost the end of the last one.
+fn check_packed(source: &Source<'_>, header: &Header, sector: u64) -> Result<(), Refusal> {
+    if sector == 0 || header.flags & COMPRESSED == 0 || header.flags & MARKERS == 0 {
+        return Ok(());
+    }
+    let what = "a packed grain of data";
+    let marker = source.read(sector * SECTOR, MARKER, what)?;
+    source.require(sector * SECTOR, MARKER + u64::from(marker.le32(8)), what)
 }
 
 /// The text of a descriptor that is a file of its own.

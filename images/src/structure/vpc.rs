@@ -212,6 +212,12 @@ pub(crate) fn table(source: &Source<'_>, blocks: &Blocks) -> Result<Vec<u32>, Re
     for entry in entries.iter().filter(|entry| **entry != u32::MAX) {
         source.require(u64::from(*entry) * SECTOR, length, "a block of data")?;
     }
+    let used = entries.iter().copied().filter(|entry| *entry != u32::MAX);
+    if !super::are_apart(used.collect(), length / SECTOR) {
+        return Err(Refusal::damaged(
+            "two ranges of the disk share a block of data",
+        ));
+    }
     Ok(entries)
 }
 
