@@ -14,6 +14,9 @@ use blake3::hazmat::{
 };
 
 const MAGIC: &[u8; 16] = b"lifeboat-tree-1\n";
+/// Endings of the files in the folder of the trees.
+const TREE: &str = "tree";
+const BEGUN: &str = "begun";
 const SMALLEST_PIECE: u64 = 1 << 20;
 /// Bound on the memory that a tree takes: 32 MiB.
 const MOST_PIECES: u64 = 1 << 20;
@@ -117,9 +120,7 @@ impl HashTree {
         let mut file = io::BufWriter::new(File::create(path)?);
         file.write_all(MAGIC)?;
         file.write_all(&self.length.to_le_bytes())?;
-        for piece in &self.pieces {
-            file.write_all(piece)?;
-        }
+        file.write_all(self.pieces.as_flattened())?;
         file.into_inner()?.sync_all()
     }
 
@@ -143,7 +144,69 @@ impl HashTree {
 }
 
 fn place(folder: &Path, root: &str) -> PathBuf {
-    folder.join(root).with_extension("tree")
+    folder.join(root).with_extension(TREE)
+}
+
+/// The first pieces of a file whose reading was stopped and that has no tree. Nothing proves them
+/// until the last one is there, so all that speaks for them is a checksum of their own.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Begun {
+    /// Ascending, without a gap.
+    pub pieces: Vec<ChainingValue>,
+}
+
+impl Begun {
+    /// Keeps them for the file that is meant to have this root; says whether that could be done.
+    pub(crate) fn save(&self, folder: &Path, root: &str) -> bool {
+        let bytes = self.pieces.as_flattened();
+        let sum = blake3::hash(bytes);
+        let whole = [sum.as_bytes(), bytes].concat();
+        let written = is_root(root)
+            && std::fs::create_dir_all(folder)
+                .and_then(|()| std::fs::write(begun(folder, root), whole))
+                .is_ok();
+        if !written {
+            Self::forget(folder, root);
+        }
+        written
+    }
+
+    /// What was kept of a file of `length` bytes; nothing if it is damaged.
+    pub(crate) fn load(folder: &Path, root: &str, length: u64) -> Self {
+        Self::read(folder, root, length).unwrap_or_default()
+    }
+
+    fn read(folder: &Path, root: &str, length: u64) -> Option<Self> {
+        let most = length.div_ceil(piece_size(length)) * 32;
+        let file = File::open(begun(folder, root))
+            .ok()
+            .filter(|_| is_root(root))?;
+        let mut bytes = Vec::new();
+        file.take(most + 33).read_to_end(&mut bytes).ok()?;
+        let (sum, pieces) = bytes.split_first_chunk::<32>()?;
+        let (whole, rest) = pieces.as_chunks::<32>();
+        let is_right = rest.is_empty() && pieces.len() as u64 <= most;
+        let pieces = (is_right && blake3::hash(pieces) == *sum).then(|| whole.to_vec());
+        pieces.map(|pieces| Self { pieces })
+    }
+
+    /// Forgets what was kept.
+    pub(crate) fn forget(folder: &Path, root: &str) {
+        if is_root(root) {
+            // Mostly there is nothing.
+            let _ = std::fs::remove_file(begun(folder, root));
+        }
+    }
+}
+
+fn begun(folder: &Path, root: &str) -> PathBuf {
+    folder.join(root).with_extension(BEGUN)
+}
+
+/// Which file, by its root, a file in the folder of the trees is about.
+pub fn root_of_tree(name: &str) -> Option<&str> {
+    let (root, ending) = name.split_once('.')?;
+    (ending == TREE || ending == BEGUN).then_some(root)
 }
 
 /// A root becomes a file name, so it is nothing but its digits.
@@ -251,6 +314,43 @@ mod tests {
         std::fs::write(&file, &whole).unwrap();
         assert_eq!(load(), Some(tree));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_begun_is_believed_only_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let length = 5_000_000;
+        let tree = tree_of(&bytes(length as usize));
+        let root = tree.root();
+        let first = Begun {
+            pieces: tree.pieces[..3].to_vec(),
+        };
+        let load = |length| Begun::load(folder.path(), &root, length);
+        assert_eq!(load(length), Begun::default());
+        assert!(first.save(folder.path(), &root));
+        assert_eq!(load(length), first);
+        assert_eq!(load(2 << 20), Begun::default());
+        assert!(!first.save(folder.path(), "../x"));
+        assert!(!first.save(Path::new("/dev/null/x"), &root));
+        let whole = std::fs::read(begun(folder.path(), &root)).unwrap();
+        for place in [0, 40, whole.len() - 1] {
+            let mut other = whole.clone();
+            other[place] ^= 1;
+            std::fs::write(begun(folder.path(), &root), other).unwrap();
+            assert_eq!(load(length), Begun::default(), "{place}");
+        }
+        Begun::forget(folder.path(), &root);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_files_of_a_tree_are_told_from_others() {
+        for name in ["aa.tree", "aa.begun"] {
+            assert_eq!(root_of_tree(name), Some("aa"));
+        }
+        for name in ["aa.7.part", "aa", "aa.tree.x", ""] {
+            assert_eq!(root_of_tree(name), None, "{name}");
+        }
     }
 
     proptest! {

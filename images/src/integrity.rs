@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use crate::hash_tree::{HashTree, PieceHasher, piece_size};
+use crate::hash_tree::{Begun, HashTree, PieceHasher, piece_size};
 use crate::inspection::Extent;
 
 /// Large enough that all cores get work, small enough that a stop is quick.
@@ -56,8 +56,8 @@ pub enum Effort {
 pub(crate) enum Hashed {
     /// Its tree.
     Done(HashTree),
-    /// The caller asked to stop.
-    Cancelled,
+    /// The caller asked to stop; what was read until then.
+    Cancelled(Begun),
 }
 
 /// What a comparison found.
@@ -71,12 +71,23 @@ pub(crate) struct Compared {
 
 /// The tree of the first `length` bytes of `file`. A file that is shorter is an error.
 pub(crate) fn hash(file: &File, length: u64, reading: &Reading<'_>) -> io::Result<Hashed> {
-    let mut pieces = Vec::new();
-    let mut reader = PieceReader::new(file, 0, length, reading);
-    for offset in piece_offsets(0, length) {
+    go_on_hashing(file, length, Begun::default(), reading)
+}
+
+/// The same after pieces that were read before.
+pub(crate) fn go_on_hashing(
+    file: &File,
+    length: u64,
+    begun: Begun,
+    reading: &Reading<'_>,
+) -> io::Result<Hashed> {
+    let mut pieces = begun.pieces;
+    let first = pieces.len() as u64;
+    let mut reader = PieceReader::new(file, first * piece_size(length), length, reading);
+    for offset in piece_offsets(first, length) {
         match reader.piece(offset)? {
             Some(piece) => pieces.push(piece),
-            None => return Ok(Hashed::Cancelled),
+            None => return Ok(Hashed::Cancelled(Begun { pieces })),
         }
     }
     let tree = HashTree::new(length, pieces);
@@ -210,7 +221,7 @@ mod tests {
         let never = AtomicBool::new(false);
         match hash(file.as_file(), length, &quiet(&never)).unwrap() {
             Hashed::Done(tree) => (file, tree),
-            Hashed::Cancelled => panic!("nobody asked to stop"),
+            Hashed::Cancelled(_) => panic!("nobody asked to stop"),
         }
     }
 

@@ -51,6 +51,7 @@ pub use confine::{Confined, Limits, Proof, Walls};
 pub use conversion::{ConversionLimits, Conversions};
 pub use error::{Changed, ImageError, Refusal, RefusalKind};
 pub use format::{Container, Format, identify};
+pub use hash_tree::root_of_tree;
 pub use inspection::{
     AllocatedMap, Backing, Extent, Filesystem, FilesystemKind, Firmware, Inspection, Partition,
     PartitionTable,

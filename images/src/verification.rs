@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::captured::{CapturedVolume, SourceFile};
 use crate::error::{Changed, ImageError};
-use crate::hash_tree::HashTree;
+use crate::hash_tree::{Begun, HashTree, piece_size};
 use crate::inspection::Extent;
-use crate::integrity::{Compared, Hashed, Reading, compare, hash};
+use crate::integrity::{Compared, Hashed, Reading, compare, go_on_hashing};
 
 /// How far a verification came, to go on from there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +57,9 @@ impl Verification {
 
 /// Reads every byte of the volume's sources, and of what was converted from them, beginning at
 /// `from`, and compares it with the trees in the folder `trees`. A tree that is not there, or is
-/// damaged itself, is made again from a file whose root is right; then `from` counts no more for
-/// that file.
+/// damaged itself, is made again from a file whose root is right. Until then what was read of the
+/// file is kept beside the trees; where that cannot be done, a stop of such a file says that it
+/// begins anew.
 ///
 /// A file that is missing or has another length is an error at once. One that was replaced or
 /// written to is compared all the same: a copy of the same bytes is the same volume.
@@ -111,7 +112,7 @@ fn compare_source(
     let length = source.file_size;
     let compared = match HashTree::load(trees, &source.blake3, length) {
         Some(tree) => compare(file, length, &tree, from, reading),
-        None => compare_root(source, file, trees, reading),
+        None => compare_root(source, file, trees, from, reading),
     };
     compared.map_err(ImageError::io("read", &source.path))
 }
@@ -120,23 +121,31 @@ fn compare_root(
     source: &SourceFile,
     file: &File,
     trees: &Path,
+    from: u64,
     reading: &Reading<'_>,
 ) -> std::io::Result<Compared> {
-    let whole = Extent {
-        start: 0,
-        length: source.file_size,
+    let (root, length) = (&source.blake3, source.file_size);
+    let begun = match from {
+        0 => Begun::default(),
+        _ => Begun::load(trees, root, length),
     };
-    Ok(match hash(file, source.file_size, reading)? {
-        Hashed::Cancelled => Compared {
-            stopped_at: Some(0),
+    let hashed = go_on_hashing(file, length, begun, reading)?;
+    if let Hashed::Cancelled(begun) = hashed {
+        let is_kept = begun.save(trees, root);
+        let reached = begun.pieces.len() as u64 * piece_size(length);
+        return Ok(Compared {
+            stopped_at: Some(if is_kept { reached } else { 0 }),
             ..Compared::default()
-        },
-        Hashed::Done(tree) if tree.root() == source.blake3 => {
+        });
+    }
+    Begun::forget(trees, root);
+    Ok(match hashed {
+        Hashed::Done(tree) if tree.root() == *root => {
             keep(&tree, trees);
             Compared::default()
         }
-        Hashed::Done(_) => Compared {
-            damaged: vec![whole],
+        _ => Compared {
+            damaged: vec![Extent { start: 0, length }],
             stopped_at: None,
         },
     })

@@ -310,6 +310,58 @@ fn a_verification_goes_on_where_it_was_stopped() {
     );
 }
 
+/// Reads in slices that end as soon as something was read; says how often it was stopped.
+fn in_slices(volume: &CapturedVolume, trees: &Path, most: usize) -> (usize, Verification) {
+    let mut position = Position::default();
+    for stops in 0..most {
+        let (stop, first) = (AtomicBool::new(false), Cell::new(None));
+        let progress = |done, _| {
+            let begin = first.get().unwrap_or(done);
+            first.set(Some(begin));
+            stop.store(done > begin, Ordering::Relaxed);
+        };
+        let reading = Reading {
+            progress: &progress,
+            cancelled: &stop,
+            effort: Effort::Medium,
+        };
+        let found = verify(volume, trees, position, &reading).unwrap();
+        match found.stopped_at {
+            Some(at) => position = at,
+            None => return (stops, found),
+        }
+    }
+    panic!("it reads for ever, and is at {position:?}");
+}
+
+#[test]
+fn a_file_without_a_tree_is_read_in_slices_to_its_end_and_has_one_then() {
+    let directory = fixture::scratch();
+    let image = directory.path().join("a.raw");
+    fixture::raw_disk(&image);
+    let volume = take_in(&image);
+    let trees = trees(&image);
+    let tree = trees.join(format!("{}.tree", volume.blake3));
+    let whole = std::fs::read(&tree).unwrap();
+    let rotten: Vec<u8> = whole.iter().map(|byte| byte ^ 1).collect();
+    for lost in [None, Some(rotten)] {
+        match lost {
+            None => std::fs::remove_file(&tree).unwrap(),
+            Some(bytes) => std::fs::write(&tree, bytes).unwrap(),
+        }
+        let (stops, found) = in_slices(&volume, &trees, 20);
+        assert!(stops >= 4 && found.damaged.is_empty(), "{stops} {found:?}");
+        assert_eq!(std::fs::read(&tree).unwrap(), whole);
+        assert_eq!(std::fs::read_dir(&trees).unwrap().count(), 1);
+    }
+
+    std::fs::remove_file(&tree).unwrap();
+    fixture::patch(&image, 5_000_000, b"bit rot");
+    let (_, found) = in_slices(&volume, &trees, 20);
+    assert_eq!(found.damaged[0].range.length, 8 << 20);
+    assert_eq!(std::fs::read_dir(&trees).unwrap().count(), 0);
+}
+
 #[test]
 fn an_import_can_be_stopped() {
     let directory = fixture::scratch();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lifeboat_images::{CapturedVolume, Changed, Damage, Effort, Extent, ImageError};
 
+use super::slices::SLICE;
 use super::{BeforeBoot, DamagedVolume, Job, Record, VolumeStatus, now_s};
 use crate::daemon::Appliance;
 use crate::events::Events;
@@ -105,6 +106,7 @@ impl Appliance {
         let job = Job {
             effort: Effort::Medium,
             resume,
+            slice: SLICE,
             stop: Arc::new(move || asked.is_ending() || abandoned.is_abandoned()),
             progress: Arc::new(move |done, total| heard.progress("verify", &subject, done, total)),
         };

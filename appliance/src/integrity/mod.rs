@@ -22,6 +22,8 @@
 mod before_boot;
 mod priority;
 mod record;
+#[cfg(test)]
+pub mod sample;
 mod schedule;
 mod slices;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lifeboat_images::{CapturedVolume, Effort};
 
+use super::slices::SLICE;
 use super::{Job, Record, now_s, words};
 use crate::daemon::Appliance;
 use crate::site::Site;
@@ -56,6 +57,7 @@ async fn look(appliance: &Appliance, every: Duration) -> anyhow::Result<bool> {
     let job = Job {
         effort: Effort::Background,
         resume: true,
+        slice: SLICE,
         stop: Arc::new(move || gives_way(&asked)),
         progress: Arc::new(|_, _| {}),
     };

@@ -16,7 +16,8 @@ use super::record::Pending;
 use super::{Record, VolumeStatus, now_s, priority};
 use crate::daemon::Appliance;
 
-const SLICE: Duration = Duration::from_secs(10);
+/// The usual time between two records.
+pub const SLICE: Duration = Duration::from_secs(10);
 
 type Asks = Arc<dyn Fn() -> bool + Send + Sync>;
 type Hears = Arc<dyn Fn(u64, u64) + Send + Sync>;
@@ -27,6 +28,8 @@ pub struct Job {
     pub effort: Effort,
     /// Go on where an unfinished reading stopped, rather than from the start.
     pub resume: bool,
+    /// How long until what was found is recorded.
+    pub slice: Duration,
     /// Asked often: is the reading to stop for now?
     pub stop: Asks,
     /// Hears the bytes done and the bytes in all.
@@ -48,9 +51,15 @@ impl Appliance {
             .take()
             .filter(|_| job.resume)
             .unwrap_or_default();
+        let mut slice = job.slice;
         loop {
-            let found = self.slice(volume, pending.position, job).await?;
+            let from = pending.position;
+            let found = self.slice(volume, from, job, slice).await?;
             let stopped_at = take_in(&mut record, &mut pending, found);
+            if stopped_at.is_some_and(|at| (at.file, at.byte) <= (from.file, from.byte)) {
+                // It would get nowhere for ever.
+                slice = Duration::MAX;
+            }
             record.pending = stopped_at.map(|_| pending.clone());
             self.store.put_verification(path, &record).await?;
             match stopped_at {
@@ -77,6 +86,7 @@ impl Appliance {
         volume: &CapturedVolume,
         from: Position,
         job: &Job,
+        slice: Duration,
     ) -> anyhow::Result<Result<Verification, ImageError>> {
         let (volume, trees) = (volume.clone(), self.host.trees_dir());
         let (effort, stop, progress) = (job.effort, job.stop.clone(), job.progress.clone());
@@ -88,7 +98,9 @@ impl Appliance {
                 if effort == Effort::Background {
                     priority::lower_of_this_thread();
                 }
-                let read = read_slice(&volume, &trees, from, effort, &stop, &progress);
+                let begin = Instant::now();
+                let pauses = move || begin.elapsed() > slice || stop();
+                let read = read_until(&pauses, &volume, &trees, from, effort, &progress);
                 // Nobody waits any more when the daemon ends.
                 drop(sender.send(read));
             })
@@ -99,18 +111,18 @@ impl Appliance {
     }
 }
 
-fn read_slice(
+fn read_until(
+    pauses: &dyn Fn() -> bool,
     volume: &CapturedVolume,
     trees: &Path,
     from: Position,
     effort: Effort,
-    stop: &Asks,
     hears: &Hears,
 ) -> Result<Verification, ImageError> {
-    let (begin, cancelled) = (Instant::now(), AtomicBool::new(false));
+    let cancelled = AtomicBool::new(false);
     let progress = |done, total| {
         hears(done, total);
-        if begin.elapsed() > SLICE || stop() {
+        if pauses() {
             cancelled.store(true, Ordering::Relaxed);
         }
     };
@@ -151,16 +163,96 @@ fn take_in(
 pub async fn remove_unused_trees(appliance: &Appliance) -> anyhow::Result<()> {
     let volumes = appliance.store.volumes().await?;
     let files = volumes.iter().flat_map(|(_, volume)| volume.files());
-    let used: HashSet<_> = files.map(|file| format!("{}.tree", file.blake3)).collect();
+    let used: HashSet<_> = files.map(|file| file.blake3.as_str()).collect();
     let entries = std::fs::read_dir(appliance.host.trees_dir());
     for entry in entries.into_iter().flatten().flatten() {
         let is_used = entry
             .file_name()
             .to_str()
-            .is_some_and(|name| used.contains(name));
+            .and_then(lifeboat_images::root_of_tree)
+            .is_some_and(|root| used.contains(root));
         if !is_used && let Err(error) = std::fs::remove_file(entry.path()) {
             tracing::warn!(%error, tree = %entry.path().display(), "an unused tree stays");
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Host;
+    use crate::integrity::{Settings, sample};
+
+    async fn read_in_no_time(appliance: &Appliance, volume: &CapturedVolume) -> VolumeStatus {
+        let job = Job {
+            effort: Effort::Medium,
+            resume: false,
+            // Shorter than any file takes.
+            slice: Duration::ZERO,
+            stop: Arc::new(|| false),
+            progress: Arc::new(|_, _| {}),
+        };
+        let reading = appliance.verify_volume(&volume.path, volume, &job);
+        let limit = Duration::from_secs(60);
+        let read = tokio::time::timeout(limit, reading).await;
+        read.expect("it reads for ever").unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_file_without_a_tree_ends_also_in_slices_too_short_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let appliance = Appliance::open(Host::new(folder.path()).unwrap(), Settings::default())
+            .await
+            .unwrap();
+        let volume = sample::volume(folder.path());
+        let trees = appliance.host.trees_dir();
+        let status = read_in_no_time(&appliance, &volume).await;
+        assert!(status.ok && status.verified_at.is_some(), "{status:?}");
+        let tree = trees.join(format!("{}.tree", volume.blake3));
+        assert!(tree.exists());
+
+        // Where no tree can be kept at all it ends too.
+        std::fs::remove_dir_all(&trees).unwrap();
+        std::fs::write(&trees, "in the way").unwrap();
+        assert!(read_in_no_time(&appliance, &volume).await.ok);
+        std::fs::remove_file(&trees).unwrap();
+
+        sample::rot(&volume, 3 << 20);
+        let status = read_in_no_time(&appliance, &volume).await;
+        assert!(!status.ok && status.damaged.len() == 1, "{status:?}");
+    }
+
+    #[tokio::test]
+    async fn trees_of_the_catalogue_stay_and_others_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let appliance = Appliance::open(Host::new(folder.path()).unwrap(), Settings::default())
+            .await
+            .unwrap();
+        let volume = sample::volume(folder.path());
+        appliance
+            .store
+            .put_volume(&volume.path, &volume)
+            .await
+            .unwrap();
+        let trees = appliance.host.trees_dir();
+        std::fs::create_dir_all(&trees).unwrap();
+        let name = |ending| format!("{}.{ending}", volume.blake3);
+        for file in [
+            name("tree"),
+            name("begun"),
+            name("7.part"),
+            "00.tree".into(),
+        ] {
+            std::fs::write(trees.join(file), "").unwrap();
+        }
+        remove_unused_trees(&appliance).await.unwrap();
+        let entries = std::fs::read_dir(&trees).unwrap().flatten();
+        let mut left: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(
+            left,
+            [name("begun"), name("tree")].map(std::ffi::OsString::from)
+        );
+    }
 }
