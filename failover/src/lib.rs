@@ -13,6 +13,7 @@
 //! | [`stores`] | steps 344-356: mounting, reading, recovering |
 //! | [`autopilot`] | process 400 |
 //! | [`autosync`] | process 500 |
+//! | [`health`] | observed ranges, tendencies, root causes |
 //! | [`safety`] | what may run beside what (612, 704) |
 //!
 //! `simulation/` plays [`authority`] through histories full of faults.
@@ -20,6 +21,7 @@
 pub mod authority;
 pub mod autopilot;
 pub mod autosync;
+pub mod health;
 pub mod lease;
 pub mod process;
 pub mod safety;
