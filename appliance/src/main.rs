@@ -9,6 +9,7 @@ mod daemon;
 mod events;
 mod firmware;
 mod hardware;
+mod failover;
 mod host;
 mod hypervisor;
 mod injection;

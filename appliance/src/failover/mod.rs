@@ -1,0 +1,3 @@
+//! Switch-over between two sites: what acts for the decisions of `lifeboat-failover`.
+
+pub mod names;
