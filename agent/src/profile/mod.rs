@@ -1,0 +1,1 @@
+//! The data file that says how one application is watched and moved.
