@@ -84,6 +84,13 @@ impl Agent {
             .is_some_and(|holder| holder.may_serve(now))
     }
 
+    /// Until when the application may serve; zero without a lease.
+    pub fn valid_until(&self) -> Moment {
+        self.holder
+            .as_ref()
+            .map_or(Moment::ZERO, Holder::valid_until)
+    }
+
     /// When [`Agent::tick`] wants to be called at the latest.
     pub fn wakes(&self) -> Moment {
         match &self.holder {
