@@ -8,6 +8,8 @@ mod action;
 mod check;
 mod error;
 mod parameter;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::collections::BTreeMap;

@@ -19,8 +19,8 @@ use super::log::Chain;
 use crate::profile::{Filled, Run, Step, ValueError, WaitEmpty};
 use crate::wire::Outcome;
 
-pub(crate) use service::is_running;
-pub(crate) use store::{Mount, mount_at, mounts};
+pub(crate) use service::{is_running, starts_at_boot};
+pub(crate) use store::{mount_at, mounts};
 
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
