@@ -2,9 +2,11 @@
 
 mod centre;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use centre::{Host, Manner, open, serving};
+use lifeboat_agent::ca::Ca;
 use lifeboat_agent::wire::{FromAgent, Outcome};
 use lifeboat_failover::process::Action;
 use nix::sys::signal::Signal;
@@ -61,13 +63,13 @@ async fn an_agent_that_restarts_within_its_lease_does_not_stop_the_application()
 
 #[tokio::test]
 async fn without_anybody_to_renew_it_the_agent_stops_the_application_and_takes_it_up_again_later() {
-    let (small, host) = serving(Manner::default()).await;
-    let kept = small.kept.lock().expect("unpoisoned").record();
-    let ca = Manner::default().ca;
-    drop((kept, ca));
+    let ca = Ca::make(SystemTime::now()).expect("a CA");
+    let manner = Manner { ca: Some(Arc::new(ca)), ..Manner::default() };
+    let (small, host) = serving(manner.clone()).await;
     let (book, port) = small.close().await;
     assert_in_time(host.wait(false).await);
-    drop((book, port));
+    let _small = open(Manner { port, book, first: false, ..manner }).await;
+    host.wait(true).await;
 }
 
 #[tokio::test]
