@@ -53,10 +53,18 @@ enum Command {
 #[derive(Args)]
 struct Folders {
     /// What survives a reboot.
-    #[arg(long, env = "LIFEBOAT_AGENT_STATE", default_value = "/var/lib/lifeboat-agent")]
+    #[arg(
+        long,
+        env = "LIFEBOAT_AGENT_STATE",
+        default_value = "/var/lib/lifeboat-agent"
+    )]
     state_dir: PathBuf,
     /// What does not.
-    #[arg(long, env = "LIFEBOAT_AGENT_RUN", default_value = "/run/lifeboat-agent")]
+    #[arg(
+        long,
+        env = "LIFEBOAT_AGENT_RUN",
+        default_value = "/run/lifeboat-agent"
+    )]
     run_dir: PathBuf,
 }
 
@@ -96,7 +104,12 @@ fn carry_out(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::CheckProfile { file } => {
             let text = std::fs::read_to_string(&file)?;
             let profile = Profile::parse(&file, &text)?;
-            println!("{}: {} (SHA-256 {})", profile.name, profile.title, Profile::hash(&text));
+            println!(
+                "{}: {} (SHA-256 {})",
+                profile.name,
+                profile.title,
+                Profile::hash(&text)
+            );
         }
         Command::Join {
             centre,

@@ -35,7 +35,9 @@ pub enum CaError {
     #[error("failed to read a certificate signing request")]
     Request(#[source] rcgen::Error),
     /// What was kept of the CA is damaged.
-    #[error("failed to read the kept CA: restore it from a backup, or every agent has to join again")]
+    #[error(
+        "failed to read the kept CA: restore it from a backup, or every agent has to join again"
+    )]
     Kept(#[source] rcgen::Error),
     /// Names, PEM.
     #[error("failed to prepare a certificate")]
@@ -112,7 +114,12 @@ impl Ca {
     }
 
     /// A certificate for the agent of `host`. Only the key is taken from the request.
-    pub fn certify(&self, host: &str, request: &str, now: SystemTime) -> Result<Certified, CaError> {
+    pub fn certify(
+        &self,
+        host: &str,
+        request: &str,
+        now: SystemTime,
+    ) -> Result<Certified, CaError> {
         let read = CertificateSigningRequestParams::from_pem(request).map_err(CaError::Request)?;
         let name = agent_name(host).map_err(CaError::Tls)?;
         let mut params = params(vec![name], host, now, self.life)?;

@@ -14,7 +14,9 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::authority::{Ca, CaError, KeyHash};
 use super::{Redeemed, Register};
-use crate::tls::{ConnectionError, Receiver, Sender, TlsError, certificate, host_of, provider, roots, split};
+use crate::tls::{
+    ConnectionError, Receiver, Sender, TlsError, certificate, host_of, provider, roots, split,
+};
 use crate::wire::{FromAgent, Hello, Join, PROTOCOL, Refusal, ToAgent, sha256};
 
 /// How long a guest may take to say who it is.
@@ -107,7 +109,9 @@ impl<R: Register> Reception<R> {
             .map_err(|_| ReceptionError::Slow)?
             .map_err(ReceptionError::Handshake)?;
         let shown = stream.get_ref().1.peer_certificates();
-        let shown = shown.and_then(|chain| chain.first()).map(|one| one.clone().into_owned());
+        let shown = shown
+            .and_then(|chain| chain.first())
+            .map(|one| one.clone().into_owned());
         let (mut sender, mut receiver) = split(stream);
         let first = receiver.receive(PATIENCE).await;
         let first: FromAgent = first.map_err(ReceptionError::Connection)?;
@@ -185,7 +189,10 @@ impl<R: Register> Reception<R> {
         let redeemed = self.register.redeem(join.secret.hash(), key, now).await;
         let refusal = match redeemed.map_err(register)? {
             Redeemed::Host(host) => {
-                return self.ca.certify(&host, &join.request, now).map_err(ReceptionError::Ca);
+                return self
+                    .ca
+                    .certify(&host, &join.request, now)
+                    .map_err(ReceptionError::Ca);
             }
             Redeemed::Unknown => Refusal::TokenUnknown,
             Redeemed::Expired => Refusal::TokenExpired,
@@ -240,10 +247,14 @@ fn same_protocol(agent: u32) -> Result<(), ReceptionError> {
 fn who(shown: &CertificateDer<'_>) -> Option<(String, KeyHash)> {
     let (_, parsed) = X509Certificate::from_der(shown).ok()?;
     let names = parsed.subject_alternative_name().ok()??;
-    let host = names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::DNSName(name) => host_of(name),
-        _ => None,
-    })?;
+    let host = names
+        .value
+        .general_names
+        .iter()
+        .find_map(|name| match name {
+            GeneralName::DNSName(name) => host_of(name),
+            _ => None,
+        })?;
     Some((host.to_owned(), sha256(parsed.public_key().raw)))
 }
 

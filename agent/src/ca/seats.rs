@@ -50,7 +50,11 @@ impl Seats {
 
     /// A connection ended. Nothing happens when the seat is a newer one's already.
     pub fn leave(&mut self, host: &str, connection: u64) {
-        if self.seats.get(host).is_some_and(|seat| seat.connection == connection) {
+        if self
+            .seats
+            .get(host)
+            .is_some_and(|seat| seat.connection == connection)
+        {
             self.seats.remove(host);
         }
     }
@@ -64,7 +68,10 @@ impl Seats {
     pub fn taken(&self, host: &str) -> Refusal {
         Refusal::HostTaken {
             host: host.to_owned(),
-            boot: self.seat(host).map(|seat| seat.boot.clone()).unwrap_or_default(),
+            boot: self
+                .seat(host)
+                .map(|seat| seat.boot.clone())
+                .unwrap_or_default(),
         }
     }
 }

@@ -163,7 +163,8 @@ pub struct Profile {
 impl Profile {
     /// Reads and checks the text of a profile; `file` is for errors.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ProfileError> {
-        let profile: Self = toml::from_str(text).map_err(|source| error::of_toml(file, text, &source))?;
+        let profile: Self =
+            toml::from_str(text).map_err(|source| error::of_toml(file, text, &source))?;
         validate::validate(&profile, file, text)?;
         Ok(profile)
     }
@@ -191,10 +192,22 @@ impl Profile {
             Role::Directory => vec![RemoveName, ReplicateDirectory, RemoveAddress, AddAddress],
             Role::Application => {
                 let mut required = vec![
-                    CloseEntrance, OpenEntrance, DismountStores, MountStores, StopServices,
-                    StartServices, DrainReplication, VerifyReplica, StopReplication,
-                    StartReplication, StartReplicationPaused, PauseReplication,
-                    ResumeReplication, CloseReceiver, OpenReceiver, EnsureStores,
+                    CloseEntrance,
+                    OpenEntrance,
+                    DismountStores,
+                    MountStores,
+                    StopServices,
+                    StartServices,
+                    DrainReplication,
+                    VerifyReplica,
+                    StopReplication,
+                    StartReplication,
+                    StartReplicationPaused,
+                    PauseReplication,
+                    ResumeReplication,
+                    CloseReceiver,
+                    OpenReceiver,
+                    EnsureStores,
                 ];
                 if self.identity == IdentityStrategy::Rename {
                     required.extend([Rename, Reboot, Join]);

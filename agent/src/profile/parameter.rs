@@ -95,14 +95,18 @@ impl Kind {
     fn fits(self, value: &str) -> bool {
         let name = |value: &str| {
             (1..=253).contains(&value.len())
-                && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+                && value
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
         };
         match self {
             Self::Text | Self::Secret => true,
             Self::Name => name(value),
             Self::Netbios => {
                 (1..=15).contains(&value.len())
-                    && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                    && value
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
             }
             Self::Path => value.starts_with('/') && value.split('/').all(|part| part != ".."),
             Self::Number => value.parse::<u64>().is_ok(),
@@ -159,12 +163,18 @@ pub fn fill(
         }
     }
     for (name, parameter) in &profile.parameter {
-        let value = sent.get(name).or(here.get(name)).or(parameter.default.as_ref());
+        let value = sent
+            .get(name)
+            .or(here.get(name))
+            .or(parameter.default.as_ref());
         let Some(value) = value else { continue };
-        parameter.kind.check(value).map_err(|why| ValueError::Wrong {
-            name: name.clone(),
-            why,
-        })?;
+        parameter
+            .kind
+            .check(value)
+            .map_err(|why| ValueError::Wrong {
+                name: name.clone(),
+                why,
+            })?;
         filled.insert(name.clone(), value.clone());
     }
     Ok(Filled(filled))
@@ -188,7 +198,10 @@ impl Filled {
 
     /// Puts values into every argument.
     pub fn all(&self, templates: &[String]) -> Result<Vec<String>, ValueError> {
-        templates.iter().map(|template| self.text(template)).collect()
+        templates
+            .iter()
+            .map(|template| self.text(template))
+            .collect()
     }
 }
 

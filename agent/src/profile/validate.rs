@@ -45,7 +45,10 @@ impl Judge<'_> {
         for (name, parameter) in &self.profile.parameter {
             let path = [key("parameter"), key(name)];
             if own_parameters().contains(&name.as_str()) {
-                return self.fault(&path, "the agent knows this one by itself: take another name");
+                return self.fault(
+                    &path,
+                    "the agent knows this one by itself: take another name",
+                );
             }
             let Some(default) = &parameter.default else {
                 continue;
@@ -61,7 +64,9 @@ impl Judge<'_> {
     fn services(&self) -> Result<(), ProfileError> {
         for (place, service) in self.profile.service.iter().enumerate() {
             let path = [key("service"), Piece::Place(place)];
-            self.once(&path, "service", place, |profile, place| &profile.service[place].name)?;
+            self.once(&path, "service", place, |profile, place| {
+                &profile.service[place].name
+            })?;
             let Service {
                 unit,
                 start,
@@ -72,7 +77,12 @@ impl Judge<'_> {
             let commands = [start, stop, status].into_iter().flatten().count();
             match (unit, commands) {
                 (Some(_), 0) | (None, 3) => {}
-                _ => return self.fault(&path, "a service has a `unit`, or all of `start`, `stop` and `status`"),
+                _ => {
+                    return self.fault(
+                        &path,
+                        "a service has a `unit`, or all of `start`, `stop` and `status`",
+                    );
+                }
             }
             for argv in [start, stop, status].into_iter().flatten() {
                 self.program(&path, argv)?;
@@ -84,11 +94,21 @@ impl Judge<'_> {
     fn stores(&self) -> Result<(), ProfileError> {
         for (place, store) in self.profile.store.iter().enumerate() {
             let path = [key("store"), Piece::Place(place)];
-            self.once(&path, "store", place, |profile, place| &profile.store[place].name)?;
+            self.once(&path, "store", place, |profile, place| {
+                &profile.store[place].name
+            })?;
             if store.device.is_some() != store.filesystem.is_some() {
-                return self.fault(&path, "a store has both `device` and `filesystem`, or neither");
+                return self.fault(
+                    &path,
+                    "a store has both `device` and `filesystem`, or neither",
+                );
             }
-            let commands = [&store.read_test, &store.soft_recovery, &store.hard_recovery, &store.refill];
+            let commands = [
+                &store.read_test,
+                &store.soft_recovery,
+                &store.hard_recovery,
+                &store.refill,
+            ];
             for argv in commands.into_iter().flatten() {
                 self.program(&path, argv)?;
             }
@@ -111,11 +131,17 @@ impl Judge<'_> {
     }
 
     fn actions(&self) -> Result<(), ProfileError> {
-        let missing = self.profile.required().into_iter().find(|one| !self.profile.action.contains_key(one));
+        let missing = self
+            .profile
+            .required()
+            .into_iter()
+            .find(|one| !self.profile.action.contains_key(one));
         if let Some(missing) = missing {
             let name = serde_json::to_value(missing).unwrap_or_default();
             let name = name.as_str().unwrap_or_default();
-            let what = format!("`[action.{name}]` is missing; where there is nothing to do write `steps = []` and `because`");
+            let what = format!(
+                "`[action.{name}]` is missing; where there is nothing to do write `steps = []` and `because`"
+            );
             return self.fault(&[key("action")], what);
         }
         for (action, steps) in &self.profile.action {
@@ -136,7 +162,9 @@ impl Judge<'_> {
         match step {
             Step::Run(run) => {
                 self.program(path, &run.argv)?;
-                run.unless.iter().try_for_each(|argv| self.program(path, argv))
+                run.unless
+                    .iter()
+                    .try_for_each(|argv| self.program(path, argv))
             }
             Step::WaitEmpty(wait) => self.program(path, &wait.argv),
             Step::Start(name) | Step::Stop(name) => match self.profile.service(name) {
@@ -169,7 +197,10 @@ impl Judge<'_> {
     fn fence(&self) -> Result<(), ProfileError> {
         let Some(fence) = &self.profile.fence else {
             return match self.profile.role {
-                Role::Application => self.fault(&[key("fence")], "`[fence]` is missing: an application that cannot be fenced is not moved"),
+                Role::Application => self.fault(
+                    &[key("fence")],
+                    "`[fence]` is missing: an application that cannot be fenced is not moved",
+                ),
                 Role::Directory => Ok(()),
             };
         };
@@ -177,13 +208,18 @@ impl Judge<'_> {
         if fence.commands.is_empty() {
             return self.fault(&path, "a fence needs at least one command");
         }
-        fence.commands.iter().try_for_each(|argv| self.program(&path, argv))
+        fence
+            .commands
+            .iter()
+            .try_for_each(|argv| self.program(&path, argv))
     }
 
     fn checks(&self) -> Result<(), ProfileError> {
         for (place, check) in self.profile.check.iter().enumerate() {
             let path = [key("check"), Piece::Place(place)];
-            self.once(&path, "check", place, |profile, place| &profile.check[place].name)?;
+            self.once(&path, "check", place, |profile, place| {
+                &profile.check[place].name
+            })?;
             if let super::Probe::Command { argv, .. } = &check.probe {
                 self.program(&path, argv)?;
             }
@@ -251,7 +287,9 @@ impl Judge<'_> {
                 continue;
             }
             match self.profile.parameter.get(name) {
-                None => return self.fault(path, format!("the profile declares no parameter `{name}`")),
+                None => {
+                    return self.fault(path, format!("the profile declares no parameter `{name}`"));
+                }
                 Some(one) if one.kind == Kind::Secret && !SECRET_PLACES.contains(&last) => {
                     return self.fault(path, format!("`{name}` is a secret: it may only stand in {SECRET_PLACES:?}, never in arguments that every user can see"));
                 }

@@ -28,7 +28,11 @@ pub(crate) fn boot_id() -> String {
     let id = read.unwrap_or_default().trim().to_owned();
     // Containers share the id of their host and still start anew.
     match std::fs::read_to_string("/proc/1/stat") {
-        Ok(stat) => match stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)) {
+        Ok(stat) => match stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().nth(19))
+        {
             Some(began) => format!("{id}-{began}"),
             None => id,
         },

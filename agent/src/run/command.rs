@@ -52,7 +52,11 @@ impl Output {
             &self.complained
         };
         let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        let line: String = line.chars().filter(|one| !one.is_control()).take(300).collect();
+        let line: String = line
+            .chars()
+            .filter(|one| !one.is_control())
+            .take(300)
+            .collect();
         match self.code {
             Some(0) => line,
             Some(code) => format!("exit code {code}: {line}"),
@@ -71,7 +75,9 @@ struct Group {
 impl Group {
     fn of(child: &Child, marks: Option<&Path>) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
-        let mark = id.zip(marks).map(|(id, folder)| folder.join(id.to_string()));
+        let mark = id
+            .zip(marks)
+            .map(|(id, folder)| folder.join(id.to_string()));
         if let Some(mark) = &mark {
             // Without a mark the watchdog cannot kill it; it stops the application all the same.
             let _ = std::fs::write(mark, "");
@@ -152,7 +158,10 @@ fn start(argv: &[String], input: bool) -> io::Result<Child> {
         .args(arguments)
         .current_dir("/")
         .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
         .env("LC_ALL", "C")
         .stdin(if input { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())

@@ -82,8 +82,8 @@ impl Config {
             return Ok(None);
         };
         let text = std::fs::read_to_string(path).map_err(|source| unreadable(path, source))?;
-        let profile = Profile::parse(path, &text)
-            .map_err(|error| ConfigError::Profile(Box::new(error)))?;
+        let profile =
+            Profile::parse(path, &text).map_err(|error| ConfigError::Profile(Box::new(error)))?;
         let hash = Profile::hash(&text);
         Ok(Some(Loaded { profile, hash }))
     }
@@ -133,7 +133,10 @@ impl Places {
     pub(crate) fn make(&self) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         for folder in [&self.state, &self.run, &self.groups()] {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)?;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use super::actions::Executor;
 use super::clock;
 use super::config::{Config, ConfigError, Loaded, Places};
 use super::event::{Event, Way};
+use super::inventory;
 use super::join::request;
 use super::keep::{self, KeepError};
 use super::lease::Lease;
@@ -28,7 +29,6 @@ use super::peer::Peers;
 use super::results::Results;
 use super::watch::Watch;
 use super::watchdog::{Leash, WatchdogError};
-use super::inventory;
 use crate::profile::{Fence, Filled, ValueError, fill};
 use crate::tls::Identity;
 use crate::wire::{
@@ -51,7 +51,9 @@ pub enum RunError {
     #[error("another agent runs with this state folder already")]
     Twice,
     /// It never joined.
-    #[error("this host has not joined a control centre yet: `lifeboat-agent join --centre HOST:PORT --token TOKEN`")]
+    #[error(
+        "this host has not joined a control centre yet: `lifeboat-agent join --centre HOST:PORT --token TOKEN`"
+    )]
     NotJoined,
     /// Kept state.
     #[error("failed to read the agent's state")]
@@ -60,7 +62,9 @@ pub enum RunError {
     #[error("failed to use the settings")]
     Config(#[source] ConfigError),
     /// Values for the fence.
-    #[error("failed to put the fence together: it has to work without the control centre, so its parameters are set in agent.toml")]
+    #[error(
+        "failed to put the fence together: it has to work without the control centre, so its parameters are set in agent.toml"
+    )]
     Fence(#[source] ValueError),
     /// The watchdog.
     #[error("failed to have a watchdog: without one this host must not serve")]
@@ -85,7 +89,11 @@ pub async fn run(places: Places, config: Config) -> Result<(), RunError> {
     let lock = std::fs::File::create(places.state.join("lock")).map_err(RunError::Places)?;
     let _lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| RunError::Twice)?;
     // Of an earlier start; numbers of processes are given out again.
-    for mark in std::fs::read_dir(places.groups()).into_iter().flatten().flatten() {
+    for mark in std::fs::read_dir(places.groups())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let _ = std::fs::remove_file(mark.path());
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
@@ -143,14 +151,20 @@ struct Engine {
 }
 
 impl Engine {
-    async fn start(places: Places, config: Config) -> Result<(Self, mpsc::Receiver<Event>), RunError> {
+    async fn start(
+        places: Places,
+        config: Config,
+    ) -> Result<(Self, mpsc::Receiver<Event>), RunError> {
         let identity: Identity = keep::read(&places.identity())
             .map_err(RunError::State)?
             .ok_or(RunError::NotJoined)?;
         let address: String = keep::read(&places.centre())
             .map_err(RunError::State)?
             .ok_or(RunError::NotJoined)?;
-        let loaded = config.load_profile().map_err(RunError::Config)?.map(Arc::new);
+        let loaded = config
+            .load_profile()
+            .map_err(RunError::Config)?
+            .map(Arc::new);
         let fence = own_fence(loaded.as_deref(), &config.parameters).map_err(RunError::Fence)?;
         let program = std::env::current_exe().map_err(RunError::Places)?;
         let mut leash = Leash::new(&places, program);
@@ -175,7 +189,10 @@ impl Engine {
                 name: loaded.profile.name.clone(),
                 hash: loaded.hash.clone(),
             }),
-            peer_port: listener.as_ref().and_then(|one| one.local_addr().ok()).map(|one| one.port()),
+            peer_port: listener
+                .as_ref()
+                .and_then(|one| one.local_addr().ok())
+                .map(|one| one.port()),
             lease: keep::read(&places.lease()).map_err(RunError::State)?,
         };
         let part: Option<Part> = keep::read(&places.part()).map_err(RunError::State)?;
@@ -306,13 +323,19 @@ impl Engine {
         self.report_every = welcome.report_every.max(Duration::from_millis(100));
         self.inventory_every = welcome.inventory_every.max(Duration::from_secs(1));
         self.next_report = self.next_report.min(Instant::now() + self.report_every);
-        self.next_inventory = self.next_inventory.min(Instant::now() + self.inventory_every);
+        self.next_inventory = self
+            .next_inventory
+            .min(Instant::now() + self.inventory_every);
         let Some(part) = welcome.part else { return };
-        if self.part.as_ref() == Some(&part) {
+        let lasting = without_first(&part);
+        if self.part.as_ref() == Some(&lasting) {
             return;
         }
-        let kept = keep::write(&self.places.part(), &part);
-        if let Err(error) = kept.map_err(RunError::State).and_then(|()| self.take_part(part)) {
+        let kept = keep::write(&self.places.part(), &lasting);
+        if let Err(error) = kept
+            .map_err(RunError::State)
+            .and_then(|()| self.take_part(part))
+        {
             tracing::error!(error = %Chain(&error), "the part in the application is not taken up");
         }
     }
@@ -362,7 +385,13 @@ impl Engine {
         }
         let serves = self.may_serve();
         let values = self.values(&Values::new()).unwrap_or_default();
-        self.watch.look(self.loaded.as_ref(), &values, serves, self.report_every, &self.events);
+        self.watch.look(
+            self.loaded.as_ref(),
+            &values,
+            serves,
+            self.report_every,
+            &self.events,
+        );
     }
 
     fn seen(&mut self, metrics: Vec<crate::wire::Metric>) {
@@ -388,13 +417,16 @@ impl Engine {
     }
 
     fn may_serve(&self) -> bool {
-        self.lease.as_ref().is_none_or(|lease| lease.may_serve(clock::now()))
+        self.lease
+            .as_ref()
+            .is_none_or(|lease| lease.may_serve(clock::now()))
     }
 
     fn count(&mut self) {
         if self.link.is_none() {
             // Soon after the link is back.
-            self.next_inventory = Instant::now() + Duration::from_secs(30).min(self.inventory_every);
+            self.next_inventory =
+                Instant::now() + Duration::from_secs(30).min(self.inventory_every);
             return;
         }
         let (loaded, events) = (self.loaded.clone(), self.events.clone());
@@ -408,7 +440,9 @@ impl Engine {
     /// Asks for a new certificate when half the life of the present one is over.
     fn renew(&mut self) {
         let identity = self.identity.borrow().clone();
-        let asked = self.renewal_asked.is_some_and(|at| at.elapsed() < Duration::from_secs(10));
+        let asked = self
+            .renewal_asked
+            .is_some_and(|at| at.elapsed() < Duration::from_secs(10));
         if clock::unix() < identity.renewal() || asked || self.link.is_none() {
             return;
         }
@@ -435,7 +469,9 @@ impl Engine {
                 self.renewal_asked = None;
                 self.identity.send_replace(Arc::new(identity));
             }
-            Err(error) => tracing::error!(error = %Chain(&error), "the new certificate is not kept"),
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "the new certificate is not kept")
+            }
         }
     }
 
@@ -468,6 +504,16 @@ impl Engine {
             asked_in,
         })
     }
+}
+
+/// A part without its first word on the lease, which counts once: an agent that lost its record
+/// must not find that word on its disk again.
+fn without_first(part: &Part) -> Part {
+    let mut part = part.clone();
+    if let Some(lease) = &mut part.lease {
+        lease.first = None;
+    }
+    part
 }
 
 /// The fence with this host's own values.

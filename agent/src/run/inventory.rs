@@ -30,12 +30,19 @@ pub(crate) async fn take(loaded: Option<&Loaded>, values: &Filled) -> Inventory 
         time: clock::unix(),
         ..Inventory::default()
     };
-    let wanted: Vec<String> = loaded.map(|loaded| loaded.profile.configuration.clone()).unwrap_or_default();
+    let wanted: Vec<String> = loaded
+        .map(|loaded| loaded.profile.configuration.clone())
+        .unwrap_or_default();
     match values.all(&wanted) {
         Ok(paths) => {
             let read = tokio::task::spawn_blocking(move || from_files(&paths)).await;
             match read {
-                Ok(read) => inventory = Inventory { time: inventory.time, ..read },
+                Ok(read) => {
+                    inventory = Inventory {
+                        time: inventory.time,
+                        ..read
+                    }
+                }
                 Err(error) => inventory.gaps.push(error.to_string()),
             }
         }
@@ -47,14 +54,20 @@ pub(crate) async fn take(loaded: Option<&Loaded>, values: &Filled) -> Inventory 
             Err(why) => inventory.gaps.push(why),
         }
     }
-    for service in loaded.map(|loaded| loaded.profile.service.iter()).into_iter().flatten() {
+    for service in loaded
+        .map(|loaded| loaded.profile.service.iter())
+        .into_iter()
+        .flatten()
+    {
         match is_running(service, values).await {
             Ok(running) => inventory.services.push(ServiceState {
                 name: service.name.clone(),
                 running,
                 starts_at_boot: starts_at_boot(service).await,
             }),
-            Err(why) => inventory.gaps.push(format!("service {}: {why}", service.name)),
+            Err(why) => inventory
+                .gaps
+                .push(format!("service {}: {why}", service.name)),
         }
     }
     inventory.packages.sort();
@@ -66,7 +79,10 @@ pub(crate) async fn take(loaded: Option<&Loaded>, values: &Filled) -> Inventory 
 fn from_files(configuration: &[String]) -> Inventory {
     let mut inventory = Inventory {
         system: system(),
-        kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
         ..Inventory::default()
     };
     if let Ok(status) = fs::read_to_string("/var/lib/dpkg/status") {
@@ -87,7 +103,9 @@ fn from_files(configuration: &[String]) -> Inventory {
 
 fn system() -> String {
     let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
     line.unwrap_or_default().trim_matches('"').to_owned()
 }
 
@@ -117,7 +135,10 @@ async fn rpm() -> Result<Vec<Package>, String> {
     let argv = ["/usr/bin/rpm", "-qa", "--qf", format].map(str::to_owned);
     let output = run(&argv, Given::looks(Duration::from_secs(60))).await;
     let output = output.map_err(|_| "packages: neither dpkg nor rpm is here".to_owned())?;
-    let lines = output.printed.lines().filter_map(|line| line.split_once(' '));
+    let lines = output
+        .printed
+        .lines()
+        .filter_map(|line| line.split_once(' '));
     Ok(lines
         .map(|(name, version)| Package {
             name: name.to_owned(),
@@ -174,7 +195,9 @@ fn hash(path: &Path) -> io::Result<String> {
 }
 
 fn volumes() -> io::Result<Vec<Volume>> {
-    let real = mounts()?.into_iter().filter(|mount| mount.device.starts_with('/'));
+    let real = mounts()?
+        .into_iter()
+        .filter(|mount| mount.device.starts_with('/'));
     let mut volumes: Vec<Volume> = real
         .map(|mount| Volume {
             mount_point: mount.point.display().to_string(),
@@ -219,7 +242,11 @@ fn listener(line: &str, protocol: &str, state: &str) -> Option<Listener> {
 
 /// Addresses stand there as words in the order of the processor's bytes.
 fn kernel_address(text: &str) -> Option<IpAddr> {
-    let word = |at: usize| u32::from_str_radix(text.get(at..at + 8)?, 16).ok().map(u32::to_le_bytes);
+    let word = |at: usize| {
+        u32::from_str_radix(text.get(at..at + 8)?, 16)
+            .ok()
+            .map(u32::to_le_bytes)
+    };
     match text.len() {
         8 => Some(IpAddr::V4(Ipv4Addr::from(word(0)?))),
         32 => {
@@ -240,14 +267,21 @@ mod tests {
     #[test]
     fn installed_packages_are_listed_and_removed_ones_are_not() {
         let status = "Package: dovecot-core\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1:2.3\nDescription: x\n y\n\nPackage: gone\nStatus: deinstall ok config-files\nArchitecture: amd64\nVersion: 1\n";
-        let expected = Package { name: "dovecot-core:amd64".to_owned(), version: "1:2.3".to_owned() };
+        let expected = Package {
+            name: "dovecot-core:amd64".to_owned(),
+            version: "1:2.3".to_owned(),
+        };
         assert_eq!(dpkg(status), [expected]);
     }
 
     #[test]
     fn listening_sockets_are_read_as_the_kernel_writes_them() {
         let line = "   0: 0100007F:0019 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0";
-        let expected = Listener { protocol: "tcp".to_owned(), address: "127.0.0.1".to_owned(), port: 25 };
+        let expected = Listener {
+            protocol: "tcp".to_owned(),
+            address: "127.0.0.1".to_owned(),
+            port: 25,
+        };
         assert_eq!(listener(line, "tcp", "0A"), Some(expected));
         assert_eq!(listener(&line.replace(" 0A ", " 01 "), "tcp", "0A"), None);
         let any = kernel_address("00000000000000000000000001000000");
@@ -259,13 +293,20 @@ mod tests {
     fn a_changed_file_has_another_hash_and_an_absent_one_has_none() {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("a.conf"), "one").expect("written");
-        let paths = [folder.path().display().to_string(), "/nonexistent/b.conf".to_owned()];
+        let paths = [
+            folder.path().display().to_string(),
+            "/nonexistent/b.conf".to_owned(),
+        ];
         let before = from_files(&paths).configuration;
         fs::write(folder.path().join("a.conf"), "two").expect("written");
         let after = from_files(&paths).configuration;
         assert_eq!((before.len(), after.len()), (2, 2));
         let (a, b) = (0, 1);
-        let order = if before[a].path.starts_with("/nonexistent") { (b, a) } else { (a, b) };
+        let order = if before[a].path.starts_with("/nonexistent") {
+            (b, a)
+        } else {
+            (a, b)
+        };
         assert_ne!(before[order.0].hash, after[order.0].hash);
         assert_eq!(after[order.1].hash, None);
     }

@@ -55,11 +55,16 @@ pub async fn join(places: &Places, address: &str, token: &Token) -> Result<Strin
     };
     let config = first_contact(token.ca).map_err(JoinError::Tls)?;
     let name = centre_server_name().map_err(JoinError::Tls)?;
-    let stream = connect(address, name, config).await.map_err(JoinError::Link)?;
+    let stream = connect(address, name, config)
+        .await
+        .map_err(JoinError::Link)?;
     let (mut sender, mut receiver) = split(stream);
     let sent = sender.send(&FromAgent::Join(join), PATIENCE).await;
     sent.map_err(JoinError::Broken)?;
-    let answer = receiver.receive(PATIENCE).await.map_err(JoinError::Broken)?;
+    let answer = receiver
+        .receive(PATIENCE)
+        .await
+        .map_err(JoinError::Broken)?;
     let certified = match answer {
         ToAgent::Joined(certified) => certified,
         ToAgent::Refused(refusal) => return Err(JoinError::Refused(refusal)),
@@ -83,7 +88,12 @@ pub async fn join(places: &Places, address: &str, token: &Token) -> Result<Strin
 fn forget_another_centre(places: &Places, new: &Identity) {
     let old: Option<Identity> = keep::read(&places.identity()).unwrap_or_default();
     if old.is_some_and(|old| old.certified.ca != new.certified.ca) {
-        for path in [places.lease(), places.part(), places.wanted(), places.results()] {
+        for path in [
+            places.lease(),
+            places.part(),
+            places.wanted(),
+            places.results(),
+        ] {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -104,5 +114,6 @@ fn own_key(places: &Places) -> Result<KeyPair, JoinError> {
 /// A certificate signing request for this key. The control centre takes nothing but the key.
 pub(crate) fn request(key: &KeyPair) -> Result<String, JoinError> {
     let made = CertificateParams::default().serialize_request(key);
-    made.and_then(|request| request.pem()).map_err(JoinError::Key)
+    made.and_then(|request| request.pem())
+        .map_err(JoinError::Key)
 }

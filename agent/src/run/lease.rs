@@ -179,7 +179,10 @@ impl Lease {
 
     /// Services run although they must not: the next stop is done again.
     pub(crate) fn seen_running(&mut self, now: Moment) {
-        if self.state == State::Stopped && !self.machine.may_serve(now) && self.record().serves.is_some() {
+        if self.state == State::Stopped
+            && !self.machine.may_serve(now)
+            && self.record().serves.is_some()
+        {
             self.state = State::Unknown;
             self.queue.push_back(Effect::StopServing);
         }
@@ -332,7 +335,10 @@ mod tests {
         assert!(!lease.fenced(true));
         let done = all(&mut lease, SECOND);
         let fenced = Do::Send(Party::Centre, Message::Fenced { epoch: Epoch(1) });
-        assert!(matches!(done[..], [Do::Keep(_), said] if said == fenced), "{done:?}");
+        assert!(
+            matches!(done[..], [Do::Keep(_), said] if said == fenced),
+            "{done:?}"
+        );
         assert!(!lease.wanted());
     }
 

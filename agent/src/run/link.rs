@@ -59,17 +59,19 @@ pub enum LinkError {
 /// What an alert of the other end means for the operator.
 pub(crate) fn hint(error: &std::io::Error) -> &'static str {
     use rustls::{AlertDescription as Alert, CertificateError, Error};
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>());
     match inner {
         Some(Error::AlertReceived(Alert::CertificateExpired)) => {
             ": this host's certificate has expired, join again with a new token"
         }
-        Some(Error::AlertReceived(Alert::UnknownCA | Alert::DecryptError | Alert::BadCertificate)) => {
-            ": this host's certificate comes from another control centre, join this one first"
-        }
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
-            ": the other end is not the control centre that this host joined"
-        }
+        Some(Error::AlertReceived(
+            Alert::UnknownCA | Alert::DecryptError | Alert::BadCertificate,
+        )) => ": this host's certificate comes from another control centre, join this one first",
+        Some(Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => ": the other end is not the control centre that this host joined",
         _ => "",
     }
 }
@@ -124,7 +126,12 @@ impl Link {
         patience.refresh();
         tracing::info!(address = %self.address, "linked to the control centre");
         let (outbox, mut out) = mpsc::channel(64);
-        if self.events.send(Event::LinkUp(welcome, outbox)).await.is_err() {
+        if self
+            .events
+            .send(Event::LinkUp(welcome, outbox))
+            .await
+            .is_err()
+        {
             return LinkError::Senseless;
         }
         let error = self.talk(&mut sender, &mut receiver, &mut out).await;

@@ -10,7 +10,9 @@ use tokio_rustls::TlsAcceptor;
 use super::event::{Event, Way};
 use super::link::connect;
 use super::session::{Follows, Patience, carry};
-use crate::tls::{Identity, Receiver, Sender, agent_server_name, belongs_to, dials, listens, split};
+use crate::tls::{
+    Identity, Receiver, Sender, agent_server_name, belongs_to, dials, listens, split,
+};
 use crate::wire::{FromPeer, Peer};
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -58,7 +60,9 @@ impl Peers {
                 let (sender, receiver) = split(stream);
                 self.talk(Way::Out, sender, receiver).await;
             }
-            Err(error) => tracing::debug!(error = %super::log::Chain(&error), "no link to the other agent"),
+            Err(error) => {
+                tracing::debug!(error = %super::log::Chain(&error), "no link to the other agent")
+            }
         }
     }
 
@@ -95,7 +99,11 @@ impl Peers {
         let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, handshake).await else {
             return;
         };
-        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let shown = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(|chain| chain.first());
         if !shown.is_some_and(|shown| belongs_to(shown, &peer.host)) {
             tracing::warn!(expected = %peer.host, "somebody else than the other agent came to its port");
             return;
@@ -121,6 +129,15 @@ impl Peers {
         };
         let alive = || FromPeer::Alive;
         let events = &self.events;
-        carry(&mut sender, &mut receiver, &mut out, silence, alive, events, heard).await;
+        carry(
+            &mut sender,
+            &mut receiver,
+            &mut out,
+            silence,
+            alive,
+            events,
+            heard,
+        )
+        .await;
     }
 }

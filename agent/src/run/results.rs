@@ -52,8 +52,15 @@ impl Results {
         match self.entries.iter().find(|one| one.id == id) {
             None => Known::New,
             Some(one) if one.action != action => Known::Other(one.action),
-            Some(Entry { outcome: None, boot, .. }) => Known::Begun(boot.clone()),
-            Some(Entry { outcome: Some(outcome), .. }) => Known::Ended(ActionResult {
+            Some(Entry {
+                outcome: None,
+                boot,
+                ..
+            }) => Known::Begun(boot.clone()),
+            Some(Entry {
+                outcome: Some(outcome),
+                ..
+            }) => Known::Ended(ActionResult {
                 id: id.to_owned(),
                 action,
                 outcome: outcome.clone(),
@@ -97,12 +104,21 @@ mod tests {
         assert_eq!(results.known("1", Action::Reboot), Known::New);
         results.begin("1", Action::Reboot, "boot").expect("kept");
         let mut results = Results::open(path.clone()).expect("readable");
-        assert_eq!(results.known("1", Action::Reboot), Known::Begun("boot".to_owned()));
-        assert_eq!(results.known("1", Action::Join), Known::Other(Action::Reboot));
+        assert_eq!(
+            results.known("1", Action::Reboot),
+            Known::Begun("boot".to_owned())
+        );
+        assert_eq!(
+            results.known("1", Action::Join),
+            Known::Other(Action::Reboot)
+        );
         let result = ActionResult {
             id: "1".to_owned(),
             action: Action::Reboot,
-            outcome: Outcome::Done { changed: true, evidence: Vec::new() },
+            outcome: Outcome::Done {
+                changed: true,
+                evidence: Vec::new(),
+            },
         };
         results.end(&result).expect("kept");
         let results = Results::open(path).expect("readable");
@@ -114,7 +130,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut results = Results::open(folder.path().join("results.json")).expect("nothing there");
         for number in 0..KEPT + 5 {
-            results.begin(&number.to_string(), Action::Join, "boot").expect("kept");
+            results
+                .begin(&number.to_string(), Action::Join, "boot")
+                .expect("kept");
         }
         assert_eq!(results.entries.len(), KEPT);
         assert_eq!(results.known("0", Action::Join), Known::New);

@@ -4,7 +4,9 @@ mod dialogue;
 mod host;
 mod icmp;
 mod login;
+#[cfg(feature = "snmp")]
 mod snmp;
+#[cfg(feature = "sql")]
 mod sql;
 mod stores;
 
@@ -54,7 +56,11 @@ impl Seen {
     }
 }
 
-fn metric(name: impl Into<String>, seen: Result<Seen, String>, good: impl Fn(f64) -> bool) -> Metric {
+fn metric(
+    name: impl Into<String>,
+    seen: Result<Seen, String>,
+    good: impl Fn(f64) -> bool,
+) -> Metric {
     let (value, unit, state, text) = match seen {
         Ok(seen) if good(seen.value) => (seen.value, seen.unit, Health::Good, seen.text),
         Ok(seen) => (seen.value, seen.unit, Health::Bad, seen.text),
@@ -112,20 +118,38 @@ impl Watch {
     ) {
         if let Some(offset) = self.offset {
             let seen = Ok(Seen::new(offset, "s"));
-            self.keep(vec![metric("host.clock-offset", seen, |offset| offset.abs() < 5.0)]);
+            self.keep(vec![metric("host.clock-offset", seen, |offset| {
+                offset.abs() < 5.0
+            })]);
         }
         self.begin("host", every, events, async { host::look() });
         let Some(loaded) = loaded else { return };
         let (one, all) = (loaded.clone(), values.clone());
-        self.begin("services", every.max(Duration::from_secs(10)), events, async move { services(&one, &all, serves).await });
+        self.begin(
+            "services",
+            every.max(Duration::from_secs(10)),
+            events,
+            async move { services(&one, &all, serves).await },
+        );
         let (one, all) = (loaded.clone(), values.clone());
-        self.begin("stores", every, events, async move { stores::look(one, all, serves).await });
+        self.begin("stores", every, events, async move {
+            stores::look(one, all, serves).await
+        });
         let (one, all) = (loaded.clone(), values.clone());
-        self.begin("replication", Duration::from_secs(30), events, async move { replication(&one, &all).await });
-        for check in loaded.profile.check.iter().filter(|one| one.when == When::Always || serves) {
+        self.begin("replication", Duration::from_secs(30), events, async move {
+            replication(&one, &all).await
+        });
+        for check in loaded
+            .profile
+            .check
+            .iter()
+            .filter(|one| one.when == When::Always || serves)
+        {
             let limit = Duration::from_secs(check.limit_s.into());
             let (one, all) = (check.clone(), values.clone());
-            self.begin(&check.name, limit * 2, events, async move { vec![look_at(&one, &all, limit).await] });
+            self.begin(&check.name, limit * 2, events, async move {
+                vec![look_at(&one, &all, limit).await]
+            });
         }
     }
 
@@ -143,7 +167,12 @@ impl Watch {
         }
         tokio::spawn(async move {
             let seen = tokio::time::timeout(limit, look).await;
-            let late = |_| vec![unknown(&name, format!("no answer within {} s", limit.as_secs()))];
+            let late = |_| {
+                vec![unknown(
+                    &name,
+                    format!("no answer within {} s", limit.as_secs()),
+                )]
+            };
             let seen = seen.unwrap_or_else(late);
             if let Ok(mut busy) = busy.lock() {
                 busy.remove(&name);
@@ -198,7 +227,9 @@ async fn replication(loaded: &Loaded, values: &Filled) -> Vec<Metric> {
 /// What a command prints, when it succeeds.
 async fn said(argv: &[String], values: &Filled, limit: Duration) -> Result<String, String> {
     let argv = values.all(argv).map_err(|error| error.to_string())?;
-    let output = run(&argv, Given::looks(limit)).await.map_err(|error| Chain(&error).to_string())?;
+    let output = run(&argv, Given::looks(limit))
+        .await
+        .map_err(|error| Chain(&error).to_string())?;
     match output.code {
         Some(0) => Ok(output.printed),
         _ => Err(output.line()),
@@ -208,9 +239,12 @@ async fn said(argv: &[String], values: &Filled, limit: Duration) -> Result<Strin
 async fn number(argv: &[String], unit: &str, values: &Filled) -> Result<Seen, String> {
     let text = said(argv, values, Duration::from_secs(20)).await?;
     let value = text.trim().parse::<f64>();
-    value
-        .map(|value| Seen::new(value, unit))
-        .map_err(|_| format!("`{}` is not a number", text.trim().chars().take(80).collect::<String>()))
+    value.map(|value| Seen::new(value, unit)).map_err(|_| {
+        format!(
+            "`{}` is not a number",
+            text.trim().chars().take(80).collect::<String>()
+        )
+    })
 }
 
 /// One check. Its value is judged by the range that the profile calls good.
@@ -220,7 +254,8 @@ async fn look_at(check: &Check, values: &Filled, limit: Duration) -> Metric {
         Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
     };
     let good = |value| {
-        check.good_from.is_none_or(|least| value >= least) && check.good_to.is_none_or(|most| value <= most)
+        check.good_from.is_none_or(|least| value >= least)
+            && check.good_to.is_none_or(|most| value <= most)
     };
     metric(&check.name, seen, good)
 }
@@ -233,9 +268,17 @@ async fn probe(probe: &Probe, values: &Filled) -> Result<Seen, String> {
         Probe::Pop3(access) => login::pop3(access, values).await?,
         Probe::Http(page) => login::http(page, values).await?,
         Probe::Tcp(access) => drop(dialogue::Dialogue::open(access, values).await?),
-        Probe::Ping(host) => icmp::ping(&values.text(host).map_err(|error| error.to_string())?).await?,
+        Probe::Ping(host) => {
+            icmp::ping(&values.text(host).map_err(|error| error.to_string())?).await?
+        }
+        #[cfg(feature = "sql")]
         Probe::Sql(question) => return sql::ask(question, values, begin).await,
+        #[cfg(feature = "snmp")]
         Probe::Snmp(question) => return snmp::ask(question, values).await,
+        #[cfg(not(feature = "sql"))]
+        Probe::Sql(_) => return Err("this agent was built without SQL".to_owned()),
+        #[cfg(not(feature = "snmp"))]
+        Probe::Snmp(_) => return Err("this agent was built without SNMP".to_owned()),
         Probe::Command { argv, unit } => return number(argv, unit, values).await,
     }
     Ok(Seen::new(begin.elapsed().as_secs_f64(), "s"))

@@ -74,7 +74,9 @@ pub fn watchdog(places: &Places) -> Result<(), WatchdogError> {
     hold_on();
     let hardware = fence.hardware.as_ref().and_then(|path| {
         let opened = std::fs::OpenOptions::new().write(true).open(path);
-        opened.inspect_err(|error| tracing::error!(path, %error, "no hardware watchdog")).ok()
+        opened
+            .inspect_err(|error| tracing::error!(path, %error, "no hardware watchdog"))
+            .ok()
     });
     let mut dog = Dog {
         places: places.clone(),
@@ -149,7 +151,9 @@ fn wait(
     }
     let timeout = match longest {
         // Up to the next millisecond, so that it does not wake just before the moment.
-        Some(time) => u16::try_from(time.as_millis() + 1).map_or(PollTimeout::MAX, PollTimeout::from),
+        Some(time) => {
+            u16::try_from(time.as_millis() + 1).map_or(PollTimeout::MAX, PollTimeout::from)
+        }
         None => PollTimeout::NONE,
     };
     match poll(&mut descriptors, timeout) {
@@ -185,8 +189,8 @@ struct Dog {
 
 impl Dog {
     fn sleep(&self) -> Option<Duration> {
-        let armed = (self.armed > Moment::ZERO)
-            .then(|| self.armed.saturating_sub(clock::now()).min(LOOK));
+        let armed =
+            (self.armed > Moment::ZERO).then(|| self.armed.saturating_sub(clock::now()).min(LOOK));
         match self.hardware {
             Some(_) => Some(armed.unwrap_or(LOOK)),
             None => armed,
@@ -258,7 +262,10 @@ impl Dog {
             },
             (Some("quit"), None) => {
                 // Without the letter a hardware watchdog would restart the host now.
-                let _ = self.hardware.as_mut().map(|hardware| hardware.write_all(b"V"));
+                let _ = self
+                    .hardware
+                    .as_mut()
+                    .map(|hardware| hardware.write_all(b"V"));
                 return Served::Quit;
             }
             _ => return Served::Left,
@@ -273,7 +280,10 @@ impl Dog {
 /// Commands of the agent that still run could start what is being stopped.
 pub(crate) fn kill_marked(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let group = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        let group = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok());
         if let Some(group) = group.filter(|group| *group > 1) {
             // It may have ended by itself.
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);

@@ -87,7 +87,10 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_be_bytes());
         let refused = decoder.next::<FromAgent>();
-        assert!(matches!(refused, Err(FrameError::TooLong(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(FrameError::TooLong(_))),
+            "{refused:?}"
+        );
     }
 
     #[test]

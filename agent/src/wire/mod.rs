@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use frame::{Decoder, FRAME_LIMIT, FrameError, encode};
 pub use inventory::{Configuration, Inventory, Listener, Package, ServiceState, Volume};
 pub use report::{Health, Metric, Report, Serving};
-pub(crate) use token::{hexadecimal, sha256};
 pub use token::{Secret, Token, TokenError};
+pub(crate) use token::{hexadecimal, sha256};
 
 /// The version of this protocol; both ends have to speak the same.
 pub const PROTOCOL: u32 = 1;
@@ -251,7 +251,9 @@ pub enum Outcome {
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
     /// The versions differ.
-    #[error("the control centre speaks protocol {centre}, this agent {agent}: install the agent that came with it")]
+    #[error(
+        "the control centre speaks protocol {centre}, this agent {agent}: install the agent that came with it"
+    )]
     Protocol {
         /// The control centre's.
         centre: u32,
@@ -268,13 +270,17 @@ pub enum Refusal {
     #[error("this token was used already: have a new one made, and find out who used it")]
     TokenUsed,
     /// A later join took the host's name over.
-    #[error("another agent joined as `{host}` since: its key counts now, join again if this is the right one")]
+    #[error(
+        "another agent joined as `{host}` since: its key counts now, join again if this is the right one"
+    )]
     Replaced {
         /// The host's name.
         host: String,
     },
     /// Two machines hold the same certificate, and the other one is alive.
-    #[error("an agent of `{host}` is connected already, from another boot ({boot}): one of the two is a copy of the other")]
+    #[error(
+        "an agent of `{host}` is connected already, from another boot ({boot}): one of the two is a copy of the other"
+    )]
     HostTaken {
         /// The host's name.
         host: String,

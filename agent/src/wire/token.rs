@@ -85,7 +85,11 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 fn from_hexadecimal(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text
         .chars()
-        .map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok()))
+        .map(|digit| {
+            digit
+                .to_digit(16)
+                .and_then(|value| u8::try_from(value).ok())
+        })
         .collect::<Option<_>>()?;
     let pairs = digits.chunks_exact(2);
     pairs

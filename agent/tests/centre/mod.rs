@@ -33,14 +33,21 @@ struct BookPages {
 impl Book {
     pub fn expect(&self, token: &Token, host: &str, until: SystemTime) {
         let mut pages = self.0.lock().expect("unpoisoned");
-        pages.tokens.insert(token.secret.hash(), (host.to_owned(), until, None));
+        pages
+            .tokens
+            .insert(token.secret.hash(), (host.to_owned(), until, None));
     }
 }
 
 impl Register for Book {
     type Error = Infallible;
 
-    async fn redeem(&self, token: [u8; 32], key: KeyHash, now: SystemTime) -> Result<Redeemed, Infallible> {
+    async fn redeem(
+        &self,
+        token: [u8; 32],
+        key: KeyHash,
+        now: SystemTime,
+    ) -> Result<Redeemed, Infallible> {
         let mut pages = self.0.lock().expect("unpoisoned");
         let Some((host, until, used)) = pages.tokens.get_mut(&token) else {
             return Ok(Redeemed::Unknown);
@@ -88,7 +95,10 @@ impl Default for Manner {
     fn default() -> Self {
         Self {
             certificates: DAY,
-            terms: Terms { length: Duration::from_secs(2), drift_permille: 5 },
+            terms: Terms {
+                length: Duration::from_secs(2),
+                drift_permille: 5,
+            },
             first: true,
             port: 0,
             ca: None,
@@ -99,16 +109,27 @@ impl Default for Manner {
 
 fn now() -> Duration {
     let text = std::fs::read_to_string("/proc/uptime").expect("readable");
-    let seconds = text.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+    let seconds = text
+        .split(' ')
+        .next()
+        .and_then(|word| word.parse().ok())
+        .expect("a number");
     Duration::from_secs_f64(seconds)
 }
 
 pub async fn open(manner: Manner) -> Small {
-    let stored = manner.ca.clone().unwrap_or_else(|| Arc::new(Ca::make(SystemTime::now()).expect("a CA")));
+    let stored = manner
+        .ca
+        .clone()
+        .unwrap_or_else(|| Arc::new(Ca::make(SystemTime::now()).expect("a CA")));
     let ca = Ca::load(&stored, manner.certificates).expect("the CA");
     let token = ca.token(std::array::from_fn(|_| fastrand::u8(..)));
     let book = manner.book.clone();
-    book.expect(&token, "mail-a", SystemTime::now() + Duration::from_secs(600));
+    book.expect(
+        &token,
+        "mail-a",
+        SystemTime::now() + Duration::from_secs(600),
+    );
     let reception = Arc::new(Reception::open(ca, book.clone(), SystemTime::now()).expect("open"));
     let listener = loop {
         match TcpListener::bind(("127.0.0.1", manner.port)).await {
@@ -127,11 +148,15 @@ pub async fn open(manner: Manner) -> Small {
         tokio::spawn(async move {
             let mut guests = tokio::task::JoinSet::new();
             loop {
-                let Ok((stream, _)) = listener.accept().await else { return };
+                let Ok((stream, _)) = listener.accept().await else {
+                    return;
+                };
                 let (reception, desks, centre) = (reception.clone(), desks.clone(), centre.clone());
                 let (tell, manner) = (tell.clone(), manner.clone());
                 guests.spawn(async move {
-                    let Ok(Arrival::Agent(guest)) = reception.meet(stream).await else { return };
+                    let Ok(Arrival::Agent(guest)) = reception.meet(stream).await else {
+                        return;
+                    };
                     serve(*guest, reception, desks, centre, tell, manner).await;
                 });
             }
@@ -147,7 +172,15 @@ pub async fn open(manner: Manner) -> Small {
             }
         })
     };
-    Small { address, book, token, heard, words, kept: centre, tasks: vec![accepting, saying] }
+    Small {
+        address,
+        book,
+        token,
+        heard,
+        words,
+        kept: centre,
+        tasks: vec![accepting, saying],
+    }
 }
 
 async fn serve(
@@ -158,7 +191,13 @@ async fn serve(
     tell: mpsc::UnboundedSender<(String, FromAgent)>,
     manner: Manner,
 ) {
-    let lifeboat_agent::ca::Guest { host, key, hello, mut sender, mut receiver } = guest;
+    let lifeboat_agent::ca::Guest {
+        host,
+        key,
+        hello,
+        mut sender,
+        mut receiver,
+    } = guest;
     let first = (manner.first && hello.lease.is_none()).then_some(AgentRecord {
         serves: Some(Epoch(1)),
         ..AgentRecord::default()
@@ -173,15 +212,26 @@ async fn serve(
             application: "ledger".to_owned(),
             side: Side::Primary,
             values: Values::new(),
-            lease: Some(LeasePart { terms: manner.terms, peer: None, first }),
+            lease: Some(LeasePart {
+                terms: manner.terms,
+                peer: None,
+                first,
+            }),
         }),
     };
     let limit = Duration::from_secs(5);
-    if sender.send(&ToAgent::Welcome(Box::new(welcome)), limit).await.is_err() {
+    if sender
+        .send(&ToAgent::Welcome(Box::new(welcome)), limit)
+        .await
+        .is_err()
+    {
         return;
     }
     let (desk, mut words) = mpsc::unbounded_channel();
-    desks.lock().expect("unpoisoned").insert(host.clone(), desk.clone());
+    desks
+        .lock()
+        .expect("unpoisoned")
+        .insert(host.clone(), desk.clone());
     loop {
         tokio::select! {
             word = words.recv() => {
@@ -235,13 +285,22 @@ impl Small {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("an agent speaks")
+        tokio::time::timeout(Duration::from_secs(60), wait)
+            .await
+            .expect("an agent speaks")
     }
 
     /// Asks for an action until its result is there.
     pub async fn act(&mut self, id: &str, action: Action) -> Outcome {
-        let request = ActionRequest { id: id.to_owned(), action, values: Values::new(), epoch: None };
-        let _ = self.words.send(("mail-a".to_owned(), ToAgent::Act(request)));
+        let request = ActionRequest {
+            id: id.to_owned(),
+            action,
+            values: Values::new(),
+            epoch: None,
+        };
+        let _ = self
+            .words
+            .send(("mail-a".to_owned(), ToAgent::Act(request)));
         self.hear(|word| match word {
             FromAgent::Result(result) if result.id == id => Some(result.outcome.clone()),
             _ => None,
@@ -272,7 +331,10 @@ impl Host {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("application"), APPLICATION).expect("written");
-        let host = Self { folder, agent: None };
+        let host = Self {
+            folder,
+            agent: None,
+        };
         host.write_profile();
         host
     }
@@ -298,15 +360,26 @@ steps = [{{ run = {{ argv = ["/bin/sleep", "1000"], within_s = 1 }} }}]
 "#
         );
         for action in [
-            "close-entrance", "open-entrance", "dismount-stores", "mount-stores", "verify-replica",
-            "stop-replication", "start-replication", "start-replication-paused", "pause-replication",
-            "resume-replication", "close-receiver", "open-receiver", "ensure-stores",
+            "close-entrance",
+            "open-entrance",
+            "dismount-stores",
+            "mount-stores",
+            "verify-replica",
+            "stop-replication",
+            "start-replication",
+            "start-replication-paused",
+            "pause-replication",
+            "resume-replication",
+            "close-receiver",
+            "open-receiver",
+            "ensure-stores",
         ] {
             profile += &format!("[action.{action}]\nsteps = []\nbecause = \"there is none\"\n");
         }
         std::fs::write(self.path("profile.toml"), profile).expect("written");
         let profile = self.path("profile.toml").display().to_string();
-        std::fs::write(self.path("agent.toml"), format!("profile = {profile:?}\n")).expect("written");
+        std::fs::write(self.path("agent.toml"), format!("profile = {profile:?}\n"))
+            .expect("written");
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -326,12 +399,17 @@ steps = [{{ run = {{ argv = ["/bin/sleep", "1000"], within_s = 1 }} }}]
     pub async fn join(&self, address: SocketAddr, token: &Token) -> Output {
         let (address, token) = (address.to_string(), token.to_string());
         let mut command = self.command(&["join", "--centre", &address, "--token", &token]);
-        tokio::task::spawn_blocking(move || command.output().expect("it runs")).await.expect("it ends")
+        tokio::task::spawn_blocking(move || command.output().expect("it runs"))
+            .await
+            .expect("it ends")
     }
 
     pub fn start_agent(&mut self) {
         let config = self.path("agent.toml").display().to_string();
-        let log = std::fs::File::options().append(true).create(true).open(self.path("agent.log"));
+        let log = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.path("agent.log"));
         let mut command = self.command(&["run", "--config", &config]);
         command.stderr(log.expect("a log"));
         self.agent = Some(command.spawn().expect("it starts"));
@@ -354,20 +432,29 @@ steps = [{{ run = {{ argv = ["/bin/sleep", "1000"], within_s = 1 }} }}]
     }
 
     pub fn application(&self, word: &str) -> bool {
-        let status = Command::new("/bin/sh").arg(self.path("application")).arg(word).status();
+        let status = Command::new("/bin/sh")
+            .arg(self.path("application"))
+            .arg(word)
+            .status();
         status.expect("it runs").success()
     }
 
     /// How often the application was stopped.
     pub fn stops(&self) -> usize {
-        std::fs::read_to_string(self.path("log")).unwrap_or_default().lines().count()
+        std::fs::read_to_string(self.path("log"))
+            .unwrap_or_default()
+            .lines()
+            .count()
     }
 
     pub async fn wait(&self, runs: bool) -> Duration {
         let begin = Instant::now();
         while self.application_runs() != runs {
             let log = self.log();
-            assert!(begin.elapsed() < Duration::from_secs(60), "it should run: {runs}\n{log}");
+            assert!(
+                begin.elapsed() < Duration::from_secs(60),
+                "it should run: {runs}\n{log}"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         begin.elapsed()
@@ -407,7 +494,11 @@ pub async fn serving(manner: Manner) -> (Small, Host) {
     let mut small = open(manner).await;
     let mut host = Host::new();
     let joined = host.join(small.address, &small.token).await;
-    assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
+    assert!(
+        joined.status.success(),
+        "{}",
+        String::from_utf8_lossy(&joined.stderr)
+    );
     host.start_agent();
     small
         .hear(|word| match word {
@@ -416,7 +507,11 @@ pub async fn serving(manner: Manner) -> (Small, Host) {
         })
         .await;
     let outcome = small.act("start", Action::StartServices).await;
-    assert!(matches!(outcome, Outcome::Done { changed: true, .. }), "{outcome:?} {}", host.log());
+    assert!(
+        matches!(outcome, Outcome::Done { changed: true, .. }),
+        "{outcome:?} {}",
+        host.log()
+    );
     assert!(host.application_runs());
     (small, host)
 }

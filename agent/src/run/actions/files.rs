@@ -43,7 +43,10 @@ pub(super) fn read_all(root: &Path, limit: Duration) -> io::Result<(u64, u64)> {
             if Instant::now() >= end {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long"));
             }
-            match file.read(&mut buffer).map_err(|error| named(path, &error))? {
+            match file
+                .read(&mut buffer)
+                .map_err(|error| named(path, &error))?
+            {
                 0 => break,
                 more => bytes += u64::try_from(more).unwrap_or_default(),
             }
@@ -64,7 +67,11 @@ impl Executor {
             .map_err(|error| Failed(error.to_string()))?
             .map_err(|error| Failed(format!("deleting {}: {error}", delete.ending)))?;
         let evidence = format!("{deleted} files that end in {} deleted", delete.ending);
-        Ok(if deleted > 0 { Did::changed(evidence) } else { Did::already(evidence) })
+        Ok(if deleted > 0 {
+            Did::changed(evidence)
+        } else {
+            Did::already(evidence)
+        })
     }
 }
 

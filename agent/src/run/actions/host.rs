@@ -14,8 +14,11 @@ const HOSTNAME: &str = "/etc/hostname";
 
 /// Sets the host's name now and for later boots.
 pub(super) fn rename(name: &str) -> Stepped {
-    Kind::Name.check(name).map_err(|why| Failed(format!("the host's new name {why}")))?;
-    let failed = |error: &dyn std::fmt::Display| Failed(format!("renaming the host to {name}: {error}"));
+    Kind::Name
+        .check(name)
+        .map_err(|why| Failed(format!("the host's new name {why}")))?;
+    let failed =
+        |error: &dyn std::fmt::Display| Failed(format!("renaming the host to {name}: {error}"));
     let now = gethostname().map_err(|error| failed(&error))?;
     let later = std::fs::read_to_string(HOSTNAME).unwrap_or_default();
     if now.to_str() == Some(name) && later.trim() == name {
@@ -24,7 +27,10 @@ pub(super) fn rename(name: &str) -> Stepped {
     let line = format!("{name}\n");
     keep::replace(Path::new(HOSTNAME), line.as_bytes()).map_err(|error| failed(&error))?;
     sethostname(name).map_err(|error| failed(&error))?;
-    Ok(Did::changed(format!("the host is called {name}, before {}", now.to_string_lossy())))
+    Ok(Did::changed(format!(
+        "the host is called {name}, before {}",
+        now.to_string_lossy()
+    )))
 }
 
 impl Executor {
@@ -38,7 +44,10 @@ impl Executor {
             let argv = ["/bin/systemctl", "reboot"].map(str::to_owned);
             let output = self.command(&argv, Duration::from_secs(60)).await?;
             if output.code != Some(0) {
-                return Err(Failed(format!("the host does not restart: {}", output.line())));
+                return Err(Failed(format!(
+                    "the host does not restart: {}",
+                    output.line()
+                )));
             }
         } else {
             rustix::fs::sync();
@@ -46,6 +55,8 @@ impl Executor {
                 .map_err(|error| Failed(format!("the host does not restart: {error}")))?;
         }
         tokio::time::sleep(Duration::from_secs(600)).await;
-        Err(Failed::new("the host was told to restart and still runs after 10 minutes"))
+        Err(Failed::new(
+            "the host was told to restart and still runs after 10 minutes",
+        ))
     }
 }

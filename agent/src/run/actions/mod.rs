@@ -152,10 +152,15 @@ impl Executor {
                 return Ok(Did::already(format!("{program}: not needed")));
             }
         }
-        let input = step.input.as_ref().map(|input| self.values.text(input)).transpose()?;
+        let input = step
+            .input
+            .as_ref()
+            .map(|input| self.values.text(input))
+            .transpose()?;
         let output = self.command_with(&argv, input.as_deref(), limit).await?;
         let evidence = format!("{program}: {}", output.line());
-        let says = |text: &String| output.printed.contains(text) || output.complained.contains(text);
+        let says =
+            |text: &String| output.printed.contains(text) || output.complained.contains(text);
         match output.code {
             Some(code) if step.already.contains(&code) => Ok(Did::already(evidence)),
             _ if step.already_says.as_ref().is_some_and(says) => Ok(Did::already(evidence)),
@@ -176,11 +181,18 @@ impl Executor {
             let empty = output.printed.trim().is_empty() && output.code == Some(0);
             if empty || wait.empty_says.as_ref().is_some_and(says) {
                 let evidence = format!("{} has nothing more to say", argv[0]);
-                return Ok(if waited { Did::changed(evidence) } else { Did::already(evidence) });
+                return Ok(if waited {
+                    Did::changed(evidence)
+                } else {
+                    Did::already(evidence)
+                });
             }
             if Instant::now() >= end {
                 let left = output.line();
-                return Err(Failed(format!("{} still says after {} s: {left}", argv[0], wait.within_s)));
+                return Err(Failed(format!(
+                    "{} still says after {} s: {left}",
+                    argv[0], wait.within_s
+                )));
             }
             waited = true;
             sleep(Duration::from_millis(100)).await;

@@ -39,19 +39,28 @@ impl Executor {
             return Ok(Did::already(format!("ports {wanted:?} are {what} already")));
         }
         let list: Vec<String> = todo.iter().map(u16::to_string).collect();
-        let change = format!("{TABLE}{verb} element inet lifeboat closed {{ {} }}\n", list.join(", "));
+        let change = format!(
+            "{TABLE}{verb} element inet lifeboat closed {{ {} }}\n",
+            list.join(", ")
+        );
         self.nft(&["-f", "-"], Some(&change)).await?;
         Ok(Did::changed(format!("ports {todo:?} are {what}")))
     }
 
     async fn closed(&self) -> Result<BTreeSet<u16>, Failed> {
         self.nft(&["-f", "-"], Some(TABLE)).await?;
-        let listed = self.nft(&["-j", "list", "set", "inet", "lifeboat", "closed"], None).await?;
+        let listed = self
+            .nft(&["-j", "list", "set", "inet", "lifeboat", "closed"], None)
+            .await?;
         elements(&listed).ok_or_else(|| Failed::new("nft listed its set in an unknown way"))
     }
 
     async fn nft(&self, words: &[&str], input: Option<&str>) -> Result<String, Failed> {
-        let argv: Vec<String> = [NFT].iter().chain(words).map(|word| (*word).to_owned()).collect();
+        let argv: Vec<String> = [NFT]
+            .iter()
+            .chain(words)
+            .map(|word| (*word).to_owned())
+            .collect();
         let output = self.command_with(&argv, input, LIMIT).await?;
         match output.code {
             Some(0) => Ok(output.printed),
@@ -63,12 +72,20 @@ impl Executor {
 /// The elements of a set in nft's JSON.
 fn elements(listed: &str) -> Option<BTreeSet<u16>> {
     let json: serde_json::Value = serde_json::from_str(listed).ok()?;
-    let set = json.get("nftables")?.as_array()?.iter().find_map(|one| one.get("set"))?;
+    let set = json
+        .get("nftables")?
+        .as_array()?
+        .iter()
+        .find_map(|one| one.get("set"))?;
     let Some(elements) = set.get("elem") else {
         return Some(BTreeSet::new());
     };
     let ports = elements.as_array()?.iter();
-    Some(ports.filter_map(|one| one.as_u64()?.try_into().ok()).collect())
+    Some(
+        ports
+            .filter_map(|one| one.as_u64()?.try_into().ok())
+            .collect(),
+    )
 }
 
 #[cfg(test)]

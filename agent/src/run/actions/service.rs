@@ -12,7 +12,11 @@ const SYSTEMCTL: &str = "/bin/systemctl";
 const STATUS: Duration = Duration::from_secs(10);
 
 fn systemctl(words: &[&str]) -> Vec<String> {
-    [SYSTEMCTL].iter().chain(words).map(|word| (*word).to_owned()).collect()
+    [SYSTEMCTL]
+        .iter()
+        .chain(words)
+        .map(|word| (*word).to_owned())
+        .collect()
 }
 
 fn status(service: &Service) -> Vec<String> {
@@ -24,7 +28,9 @@ fn status(service: &Service) -> Vec<String> {
 
 /// Whether a service runs.
 pub(crate) async fn is_running(service: &Service, values: &Filled) -> Result<bool, String> {
-    let argv = values.all(&status(service)).map_err(|error| error.to_string())?;
+    let argv = values
+        .all(&status(service))
+        .map_err(|error| error.to_string())?;
     let output = run(&argv, Given::looks(STATUS)).await;
     output
         .map(|output| output.code == Some(0))
@@ -72,7 +78,10 @@ impl Executor {
         while self.runs(service).await? != running {
             if Instant::now() >= end {
                 let name = &service.name;
-                return Err(Failed(format!("{name} was told so, but is not seen so after {} s", limit.as_secs())));
+                return Err(Failed(format!(
+                    "{name} was told so, but is not seen so after {} s",
+                    limit.as_secs()
+                )));
             }
             sleep(Duration::from_millis(50)).await;
         }

@@ -47,8 +47,15 @@ fn parse(line: &str) -> Option<Mount> {
 
 /// Spaces and the like are written in octal there.
 fn unescape(text: &str) -> String {
-    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    escapes.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    let escapes = [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ];
+    escapes
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 /// A store with this site's values.
@@ -81,18 +88,31 @@ impl Place {
         let options = (!self.options.is_empty()).then_some(self.options.as_str());
         let flags = match self.mounted()? {
             Some(mount) if mount.read_only => MsFlags::MS_REMOUNT,
-            Some(mount) => return Ok(Did::already(format!("{}: {} is mounted already", self.name, mount.device))),
+            Some(mount) => {
+                return Ok(Did::already(format!(
+                    "{}: {} is mounted already",
+                    self.name, mount.device
+                )));
+            }
             None => MsFlags::empty(),
         };
         std::fs::create_dir_all(&self.point).map_err(|error| self.failed("mount point", error))?;
-        mount(Some(device.as_str()), &self.point, Some(filesystem.as_str()), flags, options)
-            .map_err(|error| self.failed("mount", error.desc()))?;
+        mount(
+            Some(device.as_str()),
+            &self.point,
+            Some(filesystem.as_str()),
+            flags,
+            options,
+        )
+        .map_err(|error| self.failed("mount", error.desc()))?;
         Ok(Did::changed(format!("{}: {device} is mounted", self.name)))
     }
 
     fn remount_read_only(&self) -> Stepped {
         match self.mounted()? {
-            Some(mount) if mount.read_only => Ok(Did::already(format!("{}: read-only already", self.name))),
+            Some(mount) if mount.read_only => {
+                Ok(Did::already(format!("{}: read-only already", self.name)))
+            }
             None => Ok(Did::already(format!("{}: not mounted", self.name))),
             Some(_) => {
                 let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
@@ -115,10 +135,15 @@ impl Place {
             changed = true;
         }
         if self.guard {
-            guard(&self.point).map_err(|error| self.failed("guard of the bare mount point", error))?;
+            guard(&self.point)
+                .map_err(|error| self.failed("guard of the bare mount point", error))?;
         }
         let evidence = format!("{}: not mounted", self.name);
-        Ok(if changed { Did::changed(evidence) } else { Did::already(evidence) })
+        Ok(if changed {
+            Did::changed(evidence)
+        } else {
+            Did::already(evidence)
+        })
     }
 }
 
@@ -162,7 +187,12 @@ fn who_writes(point: &Path, error: nix::errno::Errno) -> String {
 fn uses(process: &Path, device: u64) -> bool {
     let on = |path: &Path| std::fs::metadata(path).is_ok_and(|meta| meta.dev() == device);
     let open = std::fs::read_dir(process.join("fd"));
-    on(&process.join("cwd")) || open.into_iter().flatten().flatten().any(|entry| on(&entry.path()))
+    on(&process.join("cwd"))
+        || open
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|entry| on(&entry.path()))
 }
 
 impl Executor {
@@ -184,7 +214,8 @@ impl Executor {
     /// Steps 344 to 356.
     pub(super) async fn ensure_store(&self, name: &str) -> Stepped {
         let (store, place) = self.place(name)?;
-        let (mut tried, mut course, mut changed, mut refill) = (Vec::new(), Vec::new(), false, false);
+        let (mut tried, mut course, mut changed, mut refill) =
+            (Vec::new(), Vec::new(), false, false);
         loop {
             let attempt = match next_attempt(&tried) {
                 NextAttempt::Do(attempt) => attempt,
@@ -192,7 +223,9 @@ impl Executor {
                     let evidence = course.join("; ");
                     return Ok(Did { changed, evidence });
                 }
-                NextAttempt::Lost => return Err(Failed(format!("{name} is lost: {}", course.join("; ")))),
+                NextAttempt::Lost => {
+                    return Err(Failed(format!("{name} is lost: {}", course.join("; "))));
+                }
             };
             let result = match attempt {
                 Attempt::Mount if refill => self.mount_and_refill(store, &place).await,
@@ -202,7 +235,10 @@ impl Executor {
                 Attempt::HardRecovery => self.recover(store, &place, Recovery::Hard).await,
             };
             refill |= attempt == Attempt::HardRecovery && result.is_ok();
-            tried.push(Tried { attempt, ok: result.is_ok() });
+            tried.push(Tried {
+                attempt,
+                ok: result.is_ok(),
+            });
             match result {
                 Ok(did) => {
                     changed |= did.changed;
@@ -220,7 +256,10 @@ impl Executor {
         };
         let output = self.command(&self.values.all(refill)?, place.limit).await?;
         match output.code {
-            Some(0) => Ok(Did::changed(format!("{}: filled up from the other copy", store.name))),
+            Some(0) => Ok(Did::changed(format!(
+                "{}: filled up from the other copy",
+                store.name
+            ))),
             _ => Err(place.failed("fill up", output.line())),
         }
     }
@@ -228,7 +267,11 @@ impl Executor {
     /// Every file is read to its end; then the application's own test has its say.
     async fn read(&self, store: &Store, place: &Place) -> Stepped {
         let least = match &store.files_at_least {
-            Some(text) => self.values.text(text)?.parse().map_err(|_| place.failed("files_at_least", "is not a number"))?,
+            Some(text) => self
+                .values
+                .text(text)?
+                .parse()
+                .map_err(|_| place.failed("files_at_least", "is not a number"))?,
             None => 0,
         };
         let (point, limit) = (place.point.clone(), place.limit);
@@ -237,7 +280,10 @@ impl Executor {
             .map_err(|error| place.failed("read", error))?
             .map_err(|error| place.failed("read", error))?;
         if count < least {
-            return Err(place.failed("read", format!("{count} files, {least} are expected at least")));
+            return Err(place.failed(
+                "read",
+                format!("{count} files, {least} are expected at least"),
+            ));
         }
         if let Some(test) = &store.read_test {
             let output = self.command(&self.values.all(test)?, place.limit).await?;
@@ -245,7 +291,10 @@ impl Executor {
                 return Err(place.failed("read test", output.line()));
             }
         }
-        Ok(Did::already(format!("{}: {count} files, {bytes} bytes read", store.name)))
+        Ok(Did::already(format!(
+            "{}: {count} files, {bytes} bytes read",
+            store.name
+        )))
     }
 
     async fn recover(&self, store: &Store, place: &Place, recovery: Recovery) -> Stepped {
@@ -267,16 +316,23 @@ impl Executor {
         let output = self.command(&argv, place.limit).await?;
         match output.code {
             // Bits of the exit code that mean "repaired".
-            Some(code) if code & !good == 0 => Ok(Did::changed(format!("{}: {what}: {}", store.name, output.line()))),
+            Some(code) if code & !good == 0 => Ok(Did::changed(format!(
+                "{}: {what}: {}",
+                store.name,
+                output.line()
+            ))),
             _ => Err(place.failed(what, output.line())),
         }
     }
 
     fn place(&self, name: &str) -> Result<(&Store, Place), Failed> {
         let store = self.loaded.profile.store(name);
-        let store = store.ok_or_else(|| Failed::new(format!("the profile has no store `{name}`")))?;
+        let store =
+            store.ok_or_else(|| Failed::new(format!("the profile has no store `{name}`")))?;
         let device = match (&store.device, &store.filesystem) {
-            (Some(device), Some(filesystem)) => Some((self.values.text(device)?, self.values.text(filesystem)?)),
+            (Some(device), Some(filesystem)) => {
+                Some((self.values.text(device)?, self.values.text(filesystem)?))
+            }
             _ => None,
         };
         let place = Place {

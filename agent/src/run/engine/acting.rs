@@ -23,12 +23,18 @@ pub(super) struct Running {
 impl Engine {
     pub(super) fn asked(&mut self, request: ActionRequest) {
         let waits = |one: &ActionRequest| one.id == request.id;
-        let same = self.acting.as_ref().is_some_and(|running| waits(&running.request));
+        let same = self
+            .acting
+            .as_ref()
+            .is_some_and(|running| waits(&running.request));
         if same || self.waiting.iter().any(waits) {
             return;
         }
         if let Known::Ended(result) = self.results.known(&request.id, request.action)
-            && !matches!(result.outcome, Outcome::Failed { .. } | Outcome::Refused { .. })
+            && !matches!(
+                result.outcome,
+                Outcome::Failed { .. } | Outcome::Refused { .. }
+            )
         {
             return self.say(FromAgent::Result(result));
         }
@@ -70,13 +76,18 @@ impl Engine {
             return Ok(());
         };
         if let Some(epoch) = request.epoch.filter(|epoch| *epoch < lease.newest()) {
-            return Err(format!("asked in {epoch}, but {} is known here", lease.newest()));
+            return Err(format!(
+                "asked in {epoch}, but {} is known here",
+                lease.newest()
+            ));
         }
         match request.action {
             EnsureStores | StartServices | OpenEntrance if !self.may_serve() => {
                 Err("this host has no lease: it must not serve".to_owned())
             }
-            EnsureStores | StartServices | OpenEntrance if !self.armed && lease.record().serves.is_some() => {
+            EnsureStores | StartServices | OpenEntrance
+                if !self.armed && lease.record().serves.is_some() =>
+            {
                 Err("the watchdog is not armed: without it this host must not serve".to_owned())
             }
             _ => Ok(()),
@@ -102,7 +113,10 @@ impl Engine {
             _ => self.boot.clone(),
         };
         if let Err(error) = self.results.begin(&request.id, request.action, &asked_in) {
-            self.refuse(request, format!("the request cannot be written down: {}", Chain(&error)));
+            self.refuse(
+                request,
+                format!("the request cannot be written down: {}", Chain(&error)),
+            );
             return self.act_next();
         }
         let executor = self.executor(&request.values, asked_in);
@@ -114,7 +128,11 @@ impl Engine {
                 Ok(executor) => executor.perform(action).await,
                 Err(reason) => Outcome::Refused { reason },
             };
-            let result = ActionResult { id, action, outcome };
+            let result = ActionResult {
+                id,
+                action,
+                outcome,
+            };
             let _ = events.send(Event::Acted(Box::new(result))).await;
         });
         let task = task.abort_handle();
@@ -123,10 +141,15 @@ impl Engine {
 
     pub(super) fn acted(&mut self, result: ActionResult) {
         // One that was broken off just before it ended was answered already.
-        if self.acting.take_if(|running| running.request.id == result.id).is_none() {
+        if self
+            .acting
+            .take_if(|running| running.request.id == result.id)
+            .is_none()
+        {
             return;
         }
-        if result.action == Action::StartServices && matches!(result.outcome, Outcome::Done { .. }) {
+        if result.action == Action::StartServices && matches!(result.outcome, Outcome::Done { .. })
+        {
             self.want(true);
         }
         self.answer(result);

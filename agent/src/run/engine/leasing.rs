@@ -27,9 +27,14 @@ const SECOND: Duration = Duration::from_secs(1);
 impl Engine {
     /// Takes up a part in an application, as the control centre said or as it was written down.
     pub(super) fn take_part(&mut self, part: Part) -> Result<(), RunError> {
-        let changed = self.part.as_ref().is_none_or(|old| old.side != part.side || old.lease != part.lease);
+        let lasting = super::without_first(&part);
+        let same = |old: &Part| old.side == lasting.side && old.lease == lasting.lease;
+        let changed = !self.part.as_ref().is_some_and(same);
         if let Some(lease) = part.lease.as_ref().filter(|_| changed) {
-            let silence = lease.terms.length.clamp(super::SHORTEST_SILENCE, super::DEFAULT_SILENCE);
+            let silence = lease
+                .terms
+                .length
+                .clamp(super::SHORTEST_SILENCE, super::DEFAULT_SILENCE);
             self.silence.send_replace(silence);
             self.peer.send_replace(lease.peer.clone());
             let begin = Begin {
@@ -39,7 +44,9 @@ impl Engine {
                     incarnation: self.incarnation,
                     armed_until: armed_until(&self.places),
                 },
-                wanted: keep::read(&self.places.wanted()).map_err(RunError::State)?.unwrap_or(false),
+                wanted: keep::read(&self.places.wanted())
+                    .map_err(RunError::State)?
+                    .unwrap_or(false),
             };
             self.armed = begin.start.armed_until > begin.start.now;
             let lease = Lease::begin(&part, lease, begin);
@@ -49,7 +56,7 @@ impl Engine {
         if part.lease.is_none() {
             self.lease = None;
         }
-        self.part = Some(part);
+        self.part = Some(lasting);
         Ok(())
     }
 
@@ -142,7 +149,11 @@ impl Engine {
         tokio::spawn(async move {
             let work = move || fence.as_ref().is_some_and(run_fence);
             let ok = tokio::task::spawn_blocking(work).await.unwrap_or(false);
-            let result = if ok { Ok(()) } else { Err("a fence command failed".to_owned()) };
+            let result = if ok {
+                Ok(())
+            } else {
+                Err("a fence command failed".to_owned())
+            };
             let _ = events.send(Event::Fenced(result)).await;
         });
     }
@@ -201,7 +212,11 @@ impl Engine {
 }
 
 async fn resume(executor: &crate::run::actions::Executor) -> Result<(), String> {
-    for action in [Action::EnsureStores, Action::StartServices, Action::OpenEntrance] {
+    for action in [
+        Action::EnsureStores,
+        Action::StartServices,
+        Action::OpenEntrance,
+    ] {
         match executor.perform(action).await {
             Outcome::Done { .. } => {}
             Outcome::Failed { reason, .. } | Outcome::Refused { reason } => return Err(reason),

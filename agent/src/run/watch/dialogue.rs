@@ -26,15 +26,21 @@ impl Dialogue {
     pub(super) async fn open(access: &Access, values: &Filled) -> Result<Self, String> {
         let fill = |text: &String| values.text(text).map_err(|error| error.to_string());
         let (host, port) = (fill(&access.host)?, fill(&access.port)?);
-        let port: u16 = port.parse().map_err(|_| format!("`{port}` is not a port"))?;
+        let port: u16 = port
+            .parse()
+            .map_err(|_| format!("`{port}` is not a port"))?;
         let tcp = TcpStream::connect((host.as_str(), port)).await;
         let tcp = tcp.map_err(|error| format!("{host} port {port}: {error}"))?;
         let stream: Box<dyn Stream> = match access.tls {
             Tls::None => Box::new(tcp),
             Tls::Wrapped => {
-                let trust = access.trust.as_ref().ok_or("with TLS the check has to say whom to `trust`")?;
+                let trust = access
+                    .trust
+                    .as_ref()
+                    .ok_or("with TLS the check has to say whom to `trust`")?;
                 let config = trusting(&fill(trust)?)?;
-                let name = ServerName::try_from(host.clone()).map_err(|_| format!("`{host}` is no name"))?;
+                let name = ServerName::try_from(host.clone())
+                    .map_err(|_| format!("`{host}` is no name"))?;
                 let wrapped = TlsConnector::from(config).connect(name, tcp).await;
                 Box::new(wrapped.map_err(|error| format!("TLS with {host}: {error}"))?)
             }
@@ -74,11 +80,14 @@ impl Dialogue {
 }
 
 fn trusting(file: &str) -> Result<Arc<rustls::ClientConfig>, String> {
-    let certificates = rustls::pki_types::CertificateDer::pem_file_iter(file).map_err(|error| format!("{file}: {error}"))?;
+    let certificates = rustls::pki_types::CertificateDer::pem_file_iter(file)
+        .map_err(|error| format!("{file}: {error}"))?;
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(certificates.flatten());
     let config = rustls::ClientConfig::builder_with_provider(crate::tls::provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+    Ok(Arc::new(
+        config.with_root_certificates(roots).with_no_client_auth(),
+    ))
 }

@@ -6,9 +6,17 @@ use crate::wire::Metric;
 
 pub(super) fn look() -> Vec<Metric> {
     let mut metrics = vec![one("host.load", load(), |_| true)];
-    metrics.push(one("host.memory-available", memory("MemAvailable:"), |_| true));
+    metrics.push(one(
+        "host.memory-available",
+        memory("MemAvailable:"),
+        |_| true,
+    ));
     metrics.push(one("host.memory", memory("MemTotal:"), |_| true));
-    metrics.push(one("host.up", Some(Seen::new(clock::now().as_secs_f64(), "s")), |_| true));
+    metrics.push(one(
+        "host.up",
+        Some(Seen::new(clock::now().as_secs_f64(), "s")),
+        |_| true,
+    ));
     metrics
 }
 

@@ -12,20 +12,27 @@ const ECHO_REPLY: u8 = 0;
 
 /// Waits for the answer to one echo; its time is bounded by the check.
 pub(super) async fn ping(host: &str) -> Result<(), String> {
-    let addresses = tokio::net::lookup_host((host, 0)).await.map_err(|error| format!("{host}: {error}"))?;
+    let addresses = tokio::net::lookup_host((host, 0))
+        .await
+        .map_err(|error| format!("{host}: {error}"))?;
     let address = addresses.into_iter().find_map(|one| match one.ip() {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     });
     let address = address.ok_or_else(|| format!("{host} has no IPv4 address"))?;
-    echo(address).await.map_err(|error| format!("{host}: {error}"))
+    echo(address)
+        .await
+        .map_err(|error| format!("{host}: {error}"))
 }
 
 async fn echo(address: Ipv4Addr) -> io::Result<()> {
     let to = SocketAddr::V4(SocketAddrV4::new(address, 0));
     let (socket, raw) = match Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4)) {
         Ok(socket) => (socket, false),
-        Err(_) => (Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?, true),
+        Err(_) => (
+            Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?,
+            true,
+        ),
     };
     socket.set_nonblocking(true)?;
     socket.connect(&to.into())?;
@@ -51,7 +58,11 @@ async fn echo(address: Ipv4Addr) -> io::Result<()> {
 
 fn request(sequence: u16, payload: u64) -> Vec<u8> {
     let mut packet = vec![ECHO, 0, 0, 0];
-    packet.extend(u16::try_from(std::process::id() & 0xffff).unwrap_or_default().to_be_bytes());
+    packet.extend(
+        u16::try_from(std::process::id() & 0xffff)
+            .unwrap_or_default()
+            .to_be_bytes(),
+    );
     packet.extend(sequence.to_be_bytes());
     packet.extend(payload.to_be_bytes());
     let sum = checksum(&packet).to_be_bytes();

@@ -16,7 +16,10 @@ fn who(access: &Access, values: &Filled) -> Result<Option<Who>, String> {
         return Ok(None);
     };
     let fill = |text: &String| values.text(text).map_err(|error| error.to_string());
-    let password = access.password.as_ref().ok_or("a user without a password")?;
+    let password = access
+        .password
+        .as_ref()
+        .ok_or("a user without a password")?;
     Ok(Some(Who {
         user: fill(user)?,
         password: fill(password)?,
@@ -29,7 +32,14 @@ fn needed(access: &Access, values: &Filled) -> Result<Who, String> {
 
 /// Never shows what was said: it may be a password.
 fn wrong(step: &str, answer: &str) -> String {
-    format!("{step}: {}", answer.chars().filter(|one| !one.is_control()).take(200).collect::<String>())
+    format!(
+        "{step}: {}",
+        answer
+            .chars()
+            .filter(|one| !one.is_control())
+            .take(200)
+            .collect::<String>()
+    )
 }
 
 /// Waits for the last line of an SMTP answer, and for its code.
@@ -65,11 +75,19 @@ pub(super) async fn smtp(access: &Access, values: &Filled) -> Result<(), String>
 fn quoted(text: &str) -> Result<String, String> {
     match text.contains(['\r', '\n', '\0']) {
         true => Err("user or password holds a line end".to_owned()),
-        false => Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))),
+        false => Ok(format!(
+            "\"{}\"",
+            text.replace('\\', "\\\\").replace('"', "\\\"")
+        )),
     }
 }
 
-async fn tagged(dialogue: &mut Dialogue, tag: &str, command: &str, step: &str) -> Result<(), String> {
+async fn tagged(
+    dialogue: &mut Dialogue,
+    tag: &str,
+    command: &str,
+    step: &str,
+) -> Result<(), String> {
     dialogue.say(&format!("{tag} {command}")).await?;
     for _ in 0..1000 {
         let line = dialogue.line().await?;
@@ -144,11 +162,19 @@ pub(super) async fn http(page: &Http, values: &Filled) -> Result<(), String> {
     };
     match parsed.code {
         Some(code) if code == page.status => {}
-        code => return Err(format!("status {}, expected {}", code.unwrap_or_default(), page.status)),
+        code => {
+            return Err(format!(
+                "status {}, expected {}",
+                code.unwrap_or_default(),
+                page.status
+            ));
+        }
     }
     let body = String::from_utf8_lossy(answer.get(begin..).unwrap_or_default());
     match &page.contains {
-        Some(text) if !body.contains(&fill(text)?) => Err("the page does not hold the expected text".to_owned()),
+        Some(text) if !body.contains(&fill(text)?) => {
+            Err("the page does not hold the expected text".to_owned())
+        }
         _ => Ok(()),
     }
 }
@@ -191,9 +217,21 @@ mod tests {
     #[tokio::test]
     async fn good_servers_are_good() {
         let values = Filled::default();
-        let access = server(&["220 hi\r\n", "250-one\r\n250 two\r\n", "235 in\r\n", "221 bye\r\n"]).await;
+        let access = server(&[
+            "220 hi\r\n",
+            "250-one\r\n250 two\r\n",
+            "235 in\r\n",
+            "221 bye\r\n",
+        ])
+        .await;
         assert_eq!(smtp(&access, &values).await, Ok(()));
-        let access = server(&["* OK hi\r\n", "a1 OK in\r\n", "* 3 EXISTS\r\na2 OK\r\n", "* BYE\r\na3 OK\r\n"]).await;
+        let access = server(&[
+            "* OK hi\r\n",
+            "a1 OK in\r\n",
+            "* 3 EXISTS\r\na2 OK\r\n",
+            "* BYE\r\na3 OK\r\n",
+        ])
+        .await;
         assert_eq!(imap(&access, &values).await, Ok(()));
         let access = server(&["+OK\r\n", "+OK\r\n", "+OK\r\n", "+OK 3 9\r\n", "+OK\r\n"]).await;
         assert_eq!(pop3(&access, &values).await, Ok(()));
@@ -211,7 +249,10 @@ mod tests {
         let values = Filled::default();
         let access = server(&["* OK hi\r\n", "a1 NO [AUTHENTICATIONFAILED] no\r\n"]).await;
         let refused = imap(&access, &values).await.expect_err("refused");
-        assert!(refused.contains("AUTHENTICATIONFAILED") && !refused.contains("cret"), "{refused}");
+        assert!(
+            refused.contains("AUTHENTICATIONFAILED") && !refused.contains("cret"),
+            "{refused}"
+        );
         let access = server(&["554 go away\r\n"]).await;
         assert!(smtp(&access, &values).await.is_err());
         let access = server(NOTHING).await;

@@ -14,14 +14,24 @@ pub(super) async fn ask(question: &Snmp, values: &Filled) -> Result<Seen, String
     let numbers = numbers.ok_or_else(|| format!("`{text}` is not an object identifier"))?;
     let oid = Oid::from(&numbers).map_err(|_| format!("`{text}` is not an object identifier"))?;
     let community = fill(&question.community)?;
-    let session = AsyncSession::new_v2c(format!("{host}:{port}"), community.as_bytes(), fastrand::i32(1..));
+    let session = AsyncSession::new_v2c(
+        format!("{host}:{port}"),
+        community.as_bytes(),
+        fastrand::i32(1..),
+    );
     let mut session = session.await.map_err(|error| format!("{host}: {error}"))?;
-    let mut answer = session.get(&oid).await.map_err(|error| format!("{host}: {error:?}"))?;
+    let mut answer = session
+        .get(&oid)
+        .await
+        .map_err(|error| format!("{host}: {error:?}"))?;
     let (_, value) = answer.varbinds.next().ok_or("an answer without a value")?;
     seen(&value, &question.unit).ok_or_else(|| format!("{host} has no value for {text}"))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counters need not be exact beyond 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counters need not be exact beyond 2^53"
+)]
 fn seen(value: &Value<'_>, unit: &str) -> Option<Seen> {
     Some(match value {
         Value::Integer(number) => Seen::new(*number as f64, unit),
@@ -31,7 +41,13 @@ fn seen(value: &Value<'_>, unit: &str) -> Option<Seen> {
         Value::OctetString(bytes) => Seen {
             value: 1.0,
             unit: "bool".to_owned(),
-            text: Some(String::from_utf8_lossy(bytes).chars().filter(|one| !one.is_control()).take(200).collect()),
+            text: Some(
+                String::from_utf8_lossy(bytes)
+                    .chars()
+                    .filter(|one| !one.is_control())
+                    .take(200)
+                    .collect(),
+            ),
         },
         _ => return None,
     })
@@ -56,7 +72,10 @@ mod tests {
             assert_eq!(answer[null..], [5, 0]);
             answer.truncate(null);
             answer.extend([0x43, 2, 0x01, 0xf4]);
-            let request = answer.iter().position(|byte| *byte == 0xa0).expect("a request");
+            let request = answer
+                .iter()
+                .position(|byte| *byte == 0xa0)
+                .expect("a request");
             answer[request] = 0xa2;
             let lengths = [1, request + 1];
             for at in lengths {
@@ -77,6 +96,9 @@ mod tests {
             oid: "1.3.6.1.2.1.1.3.0".to_owned(),
             unit: "count".to_owned(),
         };
-        assert_eq!(ask(&question, &Filled::default()).await, Ok(Seen::new(5.0, "s")));
+        assert_eq!(
+            ask(&question, &Filled::default()).await,
+            Ok(Seen::new(5.0, "s"))
+        );
     }
 }

@@ -18,7 +18,10 @@ pub(super) async fn ask(question: &Sql, values: &Filled, begin: Instant) -> Resu
     let mut config = Config::new();
     config
         .host(fill(&access.host)?)
-        .port(port.parse().map_err(|_| format!("`{port}` is not a port"))?)
+        .port(
+            port.parse()
+                .map_err(|_| format!("`{port}` is not a port"))?,
+        )
         .dbname(fill(&question.database)?)
         .application_name("lifeboat-agent");
     if let Some(user) = &access.user {

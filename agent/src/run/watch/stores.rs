@@ -12,7 +12,9 @@ use crate::wire::Metric;
 pub(super) async fn look(loaded: Arc<Loaded>, values: Filled, serves: bool) -> Vec<Metric> {
     let work = move || {
         let stores = loaded.profile.store.iter();
-        stores.flat_map(|store| one(store, &values, serves)).collect()
+        stores
+            .flat_map(|store| one(store, &values, serves))
+            .collect()
     };
     // A store that hangs holds up this thread, and nothing else.
     let looked = tokio::task::spawn_blocking(work).await;
@@ -20,7 +22,11 @@ pub(super) async fn look(loaded: Arc<Loaded>, values: Filled, serves: bool) -> V
 }
 
 fn flag(name: String, value: bool, good: bool) -> Metric {
-    metric(name, Ok(Seen::new(f64::from(u8::from(value)), "bool")), |_| good)
+    metric(
+        name,
+        Ok(Seen::new(f64::from(u8::from(value)), "bool")),
+        |_| good,
+    )
 }
 
 fn one(store: &Store, values: &Filled, serves: bool) -> Vec<Metric> {
@@ -34,7 +40,11 @@ fn one(store: &Store, values: &Filled, serves: bool) -> Vec<Metric> {
         match mount_at(Path::new(&point)) {
             Ok(Some(mount)) => {
                 metrics.push(flag(name("mounted"), true, true));
-                metrics.push(flag(name("read-only"), mount.read_only, !mount.read_only || !serves));
+                metrics.push(flag(
+                    name("read-only"),
+                    mount.read_only,
+                    !mount.read_only || !serves,
+                ));
             }
             // On the side that does not serve a store may well be unmounted.
             Ok(None) => return vec![flag(name("mounted"), false, !serves)],
@@ -45,7 +55,10 @@ fn one(store: &Store, values: &Filled, serves: bool) -> Vec<Metric> {
     metrics
 }
 
-#[expect(clippy::cast_precision_loss, reason = "space need not be exact to the byte")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "space need not be exact to the byte"
+)]
 fn space(point: &str, name: impl Fn(&str) -> String) -> Vec<Metric> {
     let stat = match rustix::fs::statvfs(point) {
         Ok(stat) => stat,
@@ -58,6 +71,8 @@ fn space(point: &str, name: impl Fn(&str) -> String) -> Vec<Metric> {
         metric(name("free"), Ok(bytes(stat.f_bavail)), |free| free > 0.0),
         metric(name("inodes"), Ok(count(stat.f_files)), |_| true),
         // Some filesystems make them as they need them, and count none.
-        metric(name("inodes-free"), Ok(count(stat.f_favail)), |free| free > 0.0 || stat.f_files == 0),
+        metric(name("inodes-free"), Ok(count(stat.f_favail)), |free| {
+            free > 0.0 || stat.f_files == 0
+        }),
     ]
 }
