@@ -9,7 +9,6 @@ mod daemon;
 mod events;
 mod firmware;
 mod hardware;
-mod failover;
 mod host;
 mod hypervisor;
 mod injection;
