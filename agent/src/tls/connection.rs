@@ -89,7 +89,7 @@ impl<S: AsyncRead> Receiver<S> {
 
     async fn whole<T: DeserializeOwned>(&mut self) -> Result<T, ConnectionError> {
         loop {
-            if let Some(message) = self.decoder.next().map_err(ConnectionError::Frame)? {
+            if let Some(message) = self.decoder.take().map_err(ConnectionError::Frame)? {
                 return Ok(message);
             }
             let read = self.stream.read(&mut self.buffer).await;

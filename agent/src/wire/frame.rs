@@ -50,7 +50,7 @@ impl Decoder {
     }
 
     /// The next message, when all of it is there. After an error the connection is worth nothing.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let Some(head) = self.bytes.first_chunk::<HEAD>() else {
             return Ok(None);
         };
@@ -86,7 +86,7 @@ mod tests {
     fn a_length_beyond_the_limit_is_refused_before_its_bytes_arrive() {
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_be_bytes());
-        let refused = decoder.next::<FromAgent>();
+        let refused = decoder.take::<FromAgent>();
         assert!(
             matches!(refused, Err(FrameError::TooLong(_))),
             "{refused:?}"
@@ -109,7 +109,7 @@ mod tests {
             let (mut decoder, mut heard) = (Decoder::default(), Vec::new());
             for piece in bytes.chunks(cut) {
                 decoder.push(piece);
-                while let Some(one) = decoder.next::<FromAgent>().expect("well-formed") {
+                while let Some(one) = decoder.take::<FromAgent>().expect("well-formed") {
                     heard.push(one);
                 }
             }
@@ -121,7 +121,7 @@ mod tests {
         fn any_bytes_end_in_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
-            while let Ok(Some(_)) = decoder.next::<ToAgent>() {}
+            while let Ok(Some(_)) = decoder.take::<ToAgent>() {}
             prop_assert!(decoder.bytes.len() <= bytes.len());
         }
     }

@@ -156,7 +156,7 @@ fn guard(point: &Path) -> io::Result<()> {
     if flags.is_ok_and(immutable) {
         return Ok(());
     }
-    std::fs::set_permissions(point, std::fs::Permissions::from_mode(0))?;
+    std::fs::set_permissions(point, std::fs::Permissions::from_mode(0o0))?;
     // Some filesystems know no such flag: then closed permissions have to do.
     if let Ok(flags) = flags {
         ioctl_setflags(&folder, flags | IFlags::IMMUTABLE)?;
