@@ -2,6 +2,8 @@
 //! them, and the host is looked at with its own tools, never with the product's
 //! code, so that a fault in the product cannot hide itself.
 
+pub mod bed;
+
 mod appliance;
 mod command;
 mod daemon;

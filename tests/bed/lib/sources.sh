@@ -25,3 +25,5 @@ source "$BED/lib/hosts.sh"
 source "$BED/lib/beds.sh"
 # shellcheck source=provision.sh
 source "$BED/lib/provision.sh"
+# shellcheck source=damage.sh
+source "$BED/lib/damage.sh"

@@ -1,0 +1,173 @@
+//! Faults: each is seen to hurt, and to be over afterwards.
+
+use std::time::{Duration, Instant};
+
+use lifeboat_tests::bed::{Bed, Damage, Direction, Host, Protocol, Site};
+use lifeboat_tests::eventually;
+
+use crate::services::SOON;
+
+/// What `timeout` says when time is over.
+const TIMED_OUT: Option<i32> = Some(124);
+
+fn connect(host: &Host<'_>, address: &str, port: u16) -> Option<i32> {
+    let words = format!("timeout 2 bash -c '</dev/tcp/{address}/{port}'");
+    host.ask(&["bash", "-c", &words]).status.code()
+}
+
+pub fn a_black_hole_swallows_everything(bed: &Bed) {
+    let (centre, inside, mail) = (bed.host("centre"), bed.host("dc-a"), "10.61.1.20");
+    assert_eq!(connect(&centre, mail, 25), Some(0));
+    bed.cut(Site::A, Direction::Both);
+    // No answer at all, not even a refusal: that is what costs time-outs.
+    assert_eq!(connect(&centre, mail, 25), TIMED_OUT);
+    assert_eq!(connect(&centre, mail, 9), TIMED_OUT);
+    assert_eq!(connect(&inside, "10.62.1.10", 389), TIMED_OUT);
+    // The controls: the site lives inside, and the others see each other.
+    assert_eq!(connect(&inside, mail, 25), Some(0));
+    assert_eq!(connect(&centre, "10.62.1.10", 389), Some(0));
+    bed.heal(Site::A);
+    assert_eq!(connect(&centre, mail, 25), Some(0));
+    // A stopped service refuses at once.
+    assert_eq!(connect(&centre, mail, 9), Some(1));
+}
+
+pub fn a_line_can_fail_one_way(bed: &Bed) {
+    let (centre, mail) = (bed.host("centre"), bed.host("mail-a"));
+    // New packets of this kind that arrived at the mail host.
+    let arrived = || -> u64 {
+        let text = mail.read("/proc/1/net/snmp");
+        let line = text.lines().rfind(|line| line.starts_with("Udp:")).unwrap();
+        line.split(' ').nth(2).unwrap().parse().unwrap()
+    };
+    let send = || {
+        let begin = arrived();
+        let words = "for one in 1 2 3 4 5; do echo >/dev/udp/10.61.1.20/9; done";
+        centre.run(&["bash", "-c", words]);
+        arrived() - begin
+    };
+    bed.cut(Site::A, Direction::Out);
+    assert_eq!(connect(&centre, "10.61.1.20", 25), TIMED_OUT);
+    assert!(send() >= 5, "what goes to the site arrives");
+    bed.cut(Site::A, Direction::In);
+    assert_eq!(connect(&centre, "10.61.1.20", 25), TIMED_OUT);
+    assert!(send() < 5, "what goes to the site vanishes");
+    bed.heal(Site::A);
+    assert!(send() >= 5);
+}
+
+pub fn a_narrow_line_is_slow(bed: &Bed) {
+    let (from, to) = (bed.host("mail-a"), bed.host("mail-b"));
+    let copy = || {
+        to.shell("svc rsyncd status");
+        let begin = Instant::now();
+        from.shell(
+            "head -c 200000 /dev/urandom >/root/bulk
+             rsync --whole-file /root/bulk rsync://10.62.1.20/mail/.bulk",
+        );
+        begin.elapsed()
+    };
+    let wide = copy();
+    bed.narrow(Site::A, 256);
+    let narrow = copy();
+    bed.widen(Site::A);
+    let again = copy();
+    to.shell("rm -f /srv/mail/.bulk");
+    // 200,000 bytes at 256 kbit a second.
+    assert!(narrow > Duration::from_secs(5), "{narrow:?}");
+    assert!(
+        wide < narrow / 2 && again < narrow / 2,
+        "{wide:?} {narrow:?} {again:?}"
+    );
+}
+
+pub fn a_slow_directory_slows_log_ins(bed: &Bed) {
+    let mail = bed.host("mail-a");
+    let directory = bed.host("dc-a");
+    // Five questions that only the directory server answers.
+    let ask = || {
+        let begin = Instant::now();
+        mail.shell("for one in 1 2 3 4 5; do dig +tries=1 +time=9 @10.61.1.10 mail.ad.bed.example >/dev/null; done");
+        begin.elapsed()
+    };
+    let before = ask();
+    let slowed = directory.slow(0.9);
+    let during = ask();
+    drop(slowed);
+    let after = ask();
+    assert!(
+        during > before * 2 && during > after * 2,
+        "{before:?} {during:?} {after:?}"
+    );
+    directory.pause();
+    let asked = mail.ask(&[
+        "dig",
+        "+tries=1",
+        "+time=2",
+        "@10.61.1.10",
+        "mail.ad.bed.example",
+    ]);
+    directory.resume();
+    assert!(!asked.status.success());
+    mail.run(&["wbinfo", "--ping-dc"]);
+}
+
+pub fn one_name_server_is_enough(bed: &Bed) {
+    let sender = bed.sender();
+    bed.host("ns1").kill();
+    assert!(bed.name_server(2).point("web", "192.0.2.7").is_ok());
+    sender.send(20);
+    sender.count().expect_whole();
+    bed.host("ns1").start();
+    bed.name_server(1).point("web", "192.0.2.7").unwrap();
+}
+
+pub fn a_store_breaks_in_four_ways(bed: &Bed) {
+    let (host, peer) = bed.mail_hosts();
+    let sender = bed.sender();
+    let all = sender.count();
+    all.expect_whole();
+    crate::services::mail_is_copied_to_the_other_site(bed);
+    // Nothing may be copied while the store is broken.
+    host.shell("svc lsyncd stop; svc postfix stop; svc dovecot stop; store umount");
+
+    host.damage(Damage::Superblock);
+    assert!(!host.ask(&["store", "mount"]).status.success());
+    host.shell("e2fsck -fy /dev/store >/dev/null || [ $? -lt 4 ]; store mount; svc dovecot start");
+    sender.count().expect_whole();
+
+    host.damage(Damage::Locks);
+    let begin = Instant::now();
+    assert!(sender.log_in(Protocol::Imap, "user01").is_err());
+    assert!(begin.elapsed() > Duration::from_secs(1), "it hangs");
+    host.shell("svc dovecot stop; find /srv/mail -name '*.lock' -delete; svc dovecot start");
+    sender.count().expect_whole();
+
+    host.damage(Damage::Indexes);
+    host.shell("for one in 01 02 03; do doveadm force-resync -u user$one INBOX; done");
+    sender.count().expect_whole();
+
+    host.shell("svc dovecot stop; store umount");
+    host.damage(Damage::Directories);
+    host.shell("fsck -p /dev/store; store mount; svc dovecot start");
+    let ledger = sender.count_at(&host.address());
+    assert_eq!(
+        ledger.lost.len() as u64,
+        all.accepted,
+        "mounted, checked, and all gone"
+    );
+    host.shell("svc dovecot stop; store umount; e2fsck -fy /dev/store >/dev/null || [ $? -lt 4 ]; store mount");
+    refill(&host, &peer);
+    host.shell("svc dovecot start; svc postfix start; svc lsyncd start");
+    eventually("a log-in", SOON, || {
+        sender.log_in(Protocol::Imap, "user01").ok()
+    });
+    sender.count().expect_whole();
+}
+
+/// From the other site's copy: what hard recovery could not save.
+fn refill(host: &Host<'_>, peer: &Host<'_>) {
+    host.shell("svc rsyncd start");
+    peer.run(&["replicate-once"]);
+    host.shell("svc rsyncd stop");
+}
