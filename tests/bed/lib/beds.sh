@@ -32,6 +32,9 @@ new_bed() {
 # an owner from its first moment but one: that moment is left to it.
 remove_orphans() {
     local folder
+    # Two that start at once would remove the same one.
+    exec 8>"$BEDS/.lock"
+    flock 8
     for folder in "$BEDS"/*/; do
         [[ -d $folder ]] || continue
         if [[ -e ${folder}owner ]]; then
@@ -40,8 +43,9 @@ remove_orphans() {
         else
             [[ -n $(find "$folder" -maxdepth 0 -mmin +1) ]] || continue
         fi
-        (remove_bed "$(basename "$folder")")
+        (remove_bed "$(basename "$folder")") || progress "bed $(basename "$folder") could not be removed"
     done
+    exec 8>&-
 }
 
 remove_bed() {

@@ -5,7 +5,8 @@
 #   directories  the blocks of all mail folders are zeroes: the store mounts, a
 #                quick check is content, and the mail is gone (store unmounted)
 #   superblock   it does not mount at all (store unmounted)
-#   locks        locks of a dead server lie in every mailbox: log-ins hang (mounted)
+#   locks        locks of a dead server lie in every mailbox: who gives a new
+#                message its number hangs (mounted)
 #   indexes      Dovecot's own files are rubbish (mounted)
 damage_store() {
     # shellcheck disable=SC2153 # use_bed sets it

@@ -54,10 +54,15 @@ provision_mail() {
 
 # After a join, both must work out whom they replicate with.
 replicate_directories() {
-    step dc-a samba-tool drs kcc dc-a.ad.bed.example -P
-    step dc-b samba-tool drs kcc dc-b.ad.bed.example -P
+    local place
+    for place in dc-a dc-b; do await 60 "$place to work out its partners" knows_partners "$place"; done
     step dc-b replicate-from dc-a
     step dc-a replicate-from dc-b
+}
+
+# A server that has only just started cannot do it yet.
+knows_partners() {
+    in_host "$1" samba-tool drs kcc "$1.ad.bed.example" -P >>"$(host_folder "$1")/steps" 2>&1
 }
 
 add_addresses() {
@@ -116,6 +121,7 @@ keep_ready() {
 
 begin_from_ready() {
     local ready=$1 place
+    touch "$ready/used"
     for place in "$ready"/hosts/*; do
         place=${place##*/}
         mkdir -p "$(host_folder "$place")"/{root,work,upper}
@@ -126,3 +132,13 @@ begin_from_ready() {
 }
 
 ready_is_fresh() { [[ -d $1 && -z $(find "$1" -maxdepth 0 -mtime +"$KEPT_DAYS") ]]; }
+
+# Those of earlier recipes that no bed has begun from for a day, or stands on.
+remove_old_ready() {
+    local used ready
+    for used in "$CACHE"/ready-*/used; do
+        ready=${used%/used}
+        [[ -n $(find "$used" -mmin +1440 2>/dev/null) ]] || continue
+        readlink "$BEDS"/*/hosts/*/lower | grep -qF "$ready/" || rm -rf --one-file-system "$ready"
+    done
+}

@@ -57,7 +57,8 @@ pub enum Damage {
     Directories,
     /// It cannot be mounted. For an unmounted store.
     Superblock,
-    /// Locks of a dead server lie in every mailbox. For a mounted store.
+    /// Locks of a dead server lie in every mailbox: a log-in hangs where new mail lies. For a
+    /// mounted store.
     Locks,
     /// Dovecot's indexes are rubbish. For a mounted store.
     Indexes,
@@ -106,7 +107,7 @@ impl Bed {
 }
 
 /// Of which a slowed host is paused for a share.
-const PERIOD: Duration = Duration::from_millis(500);
+const PERIOD: Duration = Duration::from_secs(2);
 
 /// A host that runs only part of the time, as long as this lives.
 #[derive(Debug)]
