@@ -88,7 +88,7 @@ start_host() {
 
 await_host() {
     local place=$1
-    await "${BED_BOOT_SECONDS:-90}" "the start of $place: $(tail -n 3 "$(host_folder "$place")/console" 2>/dev/null)" host_is_up "$place"
+    await "${BED_BOOT_SECONDS:-300}" "the start of $place: $(tail -n 3 "$(host_folder "$place")/console" 2>/dev/null)" host_is_up "$place"
 }
 
 host_is_up() {
