@@ -58,7 +58,6 @@ make_store() {
     case $fs in
     ext4) in_base mkfs.ext4 -q -F "$image" ;;
     xfs) in_base mkfs.xfs -q "$image" ;;
-    btrfs) in_base mkfs.btrfs -q "$image" ;;
     *) wrong_use "no such filesystem for a store: '$fs'" ;;
     esac
 }
