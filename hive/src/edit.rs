@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::check;
 use crate::format::{BASE, Hive, Key, u16_at, u32_at};
-use crate::replay::{self, Replay};
+use crate::replay::{self, Demand, Replay};
 
 mod cells;
 mod lists;
@@ -100,13 +100,13 @@ pub struct Editor {
 }
 
 impl Editor {
-    /// Takes a hive and the logs beside it, in any sequence; applies the logs and checks the whole
-    /// structure.
+    /// Takes a hive and the logs beside it, in any sequence, empty ones too; applies the logs and
+    /// checks the whole structure. A hive with pending changes needs both of its logs.
     pub fn open(mut bytes: Vec<u8>, logs: &[Vec<u8>]) -> Result<Self, EditError> {
         if bytes.get(..4) != Some(b"regf") || bytes.len() < BASE {
             return Err(EditError::NotAHive);
         }
-        let is_replayed = match replay::apply(&mut bytes, logs) {
+        let is_replayed = match replay::apply(&mut bytes, logs, Demand::Whole) {
             Replay::Clean => false,
             Replay::Entries(last) => {
                 put(&mut bytes, 40, &last.bins.to_le_bytes());

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use thiserror::Error;
 
-use crate::replay::{self, Replay};
+use crate::replay::{self, Demand, Replay};
 
 pub(crate) const BASE: usize = 4096;
 const MAX_SUBKEYS: usize = 1_000_000;
@@ -63,7 +63,7 @@ impl Hive {
         if bytes.get(..4) != Some(b"regf") {
             return Err(HiveError::NotAHive);
         }
-        let is_torn = replay::apply(&mut bytes, logs) == Replay::Missing;
+        let is_torn = replay::apply(&mut bytes, logs, Demand::Some) == Replay::Missing;
         let hive = Self::of(bytes, is_torn);
         hive.root().ok_or(HiveError::NoRoot)?;
         Ok(hive)

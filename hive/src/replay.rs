@@ -32,33 +32,51 @@ pub(crate) struct Last {
     pub bins: u32,
 }
 
+/// How much of what the logs should hold must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// All of it: the hive will be written.
+    Whole,
+    /// Whatever there is: the hive is only read.
+    Some,
+}
+
 /// Brings a hive up to date as far as its logs allow.
-pub(crate) fn apply(hive: &mut Vec<u8>, logs: &[Vec<u8>]) -> Replay {
+pub(crate) fn apply(hive: &mut Vec<u8>, logs: &[Vec<u8>], demand: Demand) -> Replay {
     let is_sound = base_is_sound(hive);
     if is_sound && u32_at(hive, 4) == u32_at(hive, 8) {
         return Replay::Clean;
     }
+    let are_all = are_all_there(logs);
     let mut logs: Vec<&[u8]> = logs
         .iter()
         .map(Vec::as_slice)
         .filter(|log| base_is_sound(log))
         .collect();
     logs.sort_by_key(|log| u32_at(log, 4));
+    let entries: Vec<Vec<Entry<'_>>> = logs.iter().map(|log| entries(log)).collect();
+    let chain = match demand {
+        Demand::Whole if are_all => whole_chain(hive, &logs, &entries, is_sound),
+        Demand::Whole => None,
+        Demand::Some => any_chain(hive, &logs, &entries, is_sound),
+    };
     if !is_sound {
         restore_base(hive, &logs);
     }
-    let least = if is_sound {
-        u32_at(hive, 8).unwrap_or(0)
-    } else {
-        0
-    };
-    if let Some(last) = replay_entries(hive, &logs, least) {
+    if let Some(last) = put_all(hive, &chain.unwrap_or_default(), demand) {
         return Replay::Entries(last);
     }
     match replay_bitmap(hive, &logs) {
         0 => Replay::Missing,
         _ => Replay::Sectors,
     }
+}
+
+/// Windows keeps two of the newer logs and goes from one to the other: the sequence numbers of one
+/// do not tell that changes in the other are lost. One that is not in use is empty.
+fn are_all_there(logs: &[Vec<u8>]) -> bool {
+    let is_unused = |log: &[u8]| log.iter().take(SECTOR).all(|byte| *byte == 0);
+    logs.len() > 1 && logs.iter().all(|log| is_unused(log) || base_is_sound(log))
 }
 
 /// Whether logs are of the format before Windows 8.1, which is read but not written after.
@@ -90,6 +108,10 @@ pub(crate) fn base_is_sound(bytes: &[u8]) -> bool {
 fn restore_base(hive: &mut [u8], logs: &[&[u8]]) {
     if let (Some(log), Some(head)) = (logs.last(), hive.get_mut(..SECTOR)) {
         head.copy_from_slice(&log[..SECTOR]);
+        // The type of the file: the copy says that it is a log.
+        head[28..32].fill(0);
+        let sum = checksum(head);
+        head[508..SECTOR].copy_from_slice(&sum.to_le_bytes());
     }
 }
 
@@ -99,25 +121,94 @@ struct Entry<'a> {
     pages: Vec<(usize, &'a [u8])>,
 }
 
-/// Entries of all logs that follow each other without a gap, oldest first.
-fn replay_entries(hive: &mut Vec<u8>, logs: &[&[u8]], least: u32) -> Option<Last> {
-    let mut last: Option<Last> = None;
+/// Entries of one log up to the first that is not whole.
+fn entries(log: &[u8]) -> Vec<Entry<'_>> {
+    let mut found = Vec::new();
+    let mut at = SECTOR;
+    while let Some((entry, next)) = entry(log, at) {
+        found.push(entry);
+        at = next;
+    }
+    found
+}
+
+/// Entries of all logs that follow each other without a gap from a sequence number on; what lies
+/// before it was written to the hive long ago.
+fn chain<'e, 'l>(logs: &'e [Vec<Entry<'l>>], first: u32) -> Vec<&'e Entry<'l>> {
+    let mut chain = Vec::new();
+    let mut expected = Some(first);
     for log in logs {
-        let mut at = SECTOR;
-        while let Some((entry, next)) = entry(log, at) {
-            at = next;
-            if entry.sequence < least {
-                continue;
-            }
-            let follows = last.is_none_or(|last| entry.sequence == last.sequence.wrapping_add(1));
-            if !follows || !put(hive, &entry) {
+        for entry in log {
+            if expected == Some(entry.sequence) {
+                expected = entry.sequence.checked_add(1);
+                chain.push(entry);
+            } else if expected.is_none_or(|expected| entry.sequence > expected) {
                 break;
             }
-            last = Some(Last {
-                sequence: entry.sequence,
-                bins: entry.bins as u32,
-            });
         }
+    }
+    chain
+}
+
+/// All that is not in the hive yet. The first entry bears the hive's secondary sequence number,
+/// the last leads to its primary one or beyond, and no log goes on after it. A hive whose base
+/// block is torn says nothing: there the oldest log counts that leads to the end without a gap;
+/// entries hold whole pages, so that what was written before may be written again.
+fn whole_chain<'e, 'l>(
+    hive: &[u8],
+    logs: &[&[u8]],
+    entries: &'e [Vec<Entry<'l>>],
+    is_sound: bool,
+) -> Option<Vec<&'e Entry<'l>>> {
+    let (beginnings, primary) = match is_sound {
+        true => (vec![u32_at(hive, 8)?], u32_at(hive, 4)?),
+        false => (logs.iter().filter_map(|log| u32_at(log, 8)).collect(), 0),
+    };
+    let chains = beginnings.into_iter().map(|first| chain(entries, first));
+    let newest = logs.iter().flat_map(|log| sequences(log)).max();
+    chains.into_iter().find(|chain| {
+        let last = chain.last().map(|entry| entry.sequence);
+        last >= newest && last.is_some_and(|last| last.saturating_add(1) >= primary)
+    })
+}
+
+/// What follows the first entry that there is.
+fn any_chain<'e, 'l>(
+    hive: &[u8],
+    logs: &[&[u8]],
+    entries: &'e [Vec<Entry<'l>>],
+    is_sound: bool,
+) -> Option<Vec<&'e Entry<'l>>> {
+    if !is_sound && let Some(chain) = whole_chain(hive, logs, entries, is_sound) {
+        return Some(chain);
+    }
+    let base = if is_sound { hive } else { logs.last()? };
+    let least = u32_at(base, 8)?;
+    let sequences = entries.iter().flatten().map(|entry| entry.sequence);
+    let first = sequences.filter(|sequence| *sequence >= least).min()?;
+    Some(chain(entries, first))
+}
+
+/// Sequence numbers of all entries whose head is whole, those behind a damaged one too.
+fn sequences(log: &[u8]) -> impl Iterator<Item = u32> {
+    let heads = log.chunks(SECTOR).skip(1);
+    let heads = heads.filter(|head| head.starts_with(b"HvLE"));
+    let whole = heads.filter(|head| {
+        head.get(..32).map(hash) == u64_at(head, 32).filter(|_| head.len() >= ENTRY_HEAD)
+    });
+    whole.filter_map(|head| u32_at(head, 12))
+}
+
+fn put_all(hive: &mut Vec<u8>, chain: &[&Entry<'_>], demand: Demand) -> Option<Last> {
+    let mut last = None;
+    for entry in chain {
+        if !put(hive, entry) {
+            return last.filter(|_| demand == Demand::Some);
+        }
+        last = Some(Last {
+            sequence: entry.sequence,
+            bins: entry.bins as u32,
+        });
     }
     last
 }

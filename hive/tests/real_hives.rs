@@ -71,6 +71,91 @@ fn logs_bring_a_dirty_hive_to_what_windows_made_of_it() {
     assert_eq!(Editor::open(hive, &[]).unwrap_err(), EditError::LogsMissing);
 }
 
+fn with_sum(mut bytes: Vec<u8>) -> Vec<u8> {
+    let words = bytes[..508].chunks_exact(4);
+    let sum = words.fold(0, |sum, word| {
+        sum ^ u32::from_le_bytes(word.try_into().unwrap())
+    });
+    bytes[508..512].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+/// Windows wrote one entry into the first log, then three into the second.
+#[test]
+fn a_hive_whose_logs_are_not_all_there_is_not_edited() {
+    let Some((hive, logs)) = dirty() else { return };
+    let [first, second] = <[Vec<u8>; 2]>::try_from(logs).unwrap();
+    let third_entry = 512 + 7_680 + 24_576;
+    let damaged = |at: usize| {
+        let mut log = second.clone();
+        log[at] ^= 1;
+        log
+    };
+    // Two more changes were begun than the logs hold.
+    let mut ahead = hive.clone();
+    ahead[4..8].copy_from_slice(&8u32.to_le_bytes());
+    let ahead = with_sum(ahead);
+    let refused = [
+        ("the first alone", hive.as_slice(), vec![first.clone()]),
+        ("the second alone", &hive, vec![second.clone()]),
+        ("the first empty", &hive, vec![vec![], second.clone()]),
+        ("a hole", &hive, vec![first.clone(), damaged(8_192 + 100)]),
+        ("a damaged log", &hive, vec![first.clone(), damaged(508)]),
+        ("too short", &ahead, vec![first.clone(), second.clone()]),
+        (
+            "a hole at the start",
+            &hive,
+            vec![first.clone(), damaged(700)],
+        ),
+    ];
+    for (what, hive, logs) in refused {
+        let verdict = Editor::open(hive.to_vec(), &logs).map(|_| ());
+        assert_eq!(verdict, Err(EditError::LogsMissing), "{what}");
+        assert!(!tree(&Hive::open(hive.to_vec(), &logs).unwrap()).is_empty());
+    }
+    // The last entry was being written when the machine lost its power.
+    let torn = [first.clone(), damaged(third_entry + 10)];
+    assert!(Editor::open(hive.clone(), &torn).is_ok());
+    // One change only: the other log was never used.
+    assert!(Editor::open(hive, &[first, vec![]]).is_ok());
+}
+
+#[test]
+fn a_torn_base_block_comes_from_the_logs() {
+    let (Some((mut hive, logs)), Some(expected)) =
+        (dirty(), data("NewDirtyHive1_RecoveredHive_Windows10"))
+    else {
+        return;
+    };
+    hive[100..512].fill(0xaa);
+    for alone in &logs {
+        let verdict = Editor::open(hive.clone(), std::slice::from_ref(alone));
+        assert_eq!(verdict.map(|_| ()), Err(EditError::LogsMissing));
+    }
+    let clean = Editor::open(hive.clone(), &logs).unwrap().finish();
+    assert_eq!(clean[..48], expected[..48], "sequence numbers, type, size");
+    let expected = tree(&Hive::open(expected, &[]).unwrap());
+    assert_eq!(tree(&Hive::open(clean, &[]).unwrap()), expected);
+    assert_eq!(tree(&Hive::open(hive.clone(), &logs).unwrap()), expected);
+    // Entries from before the log's base block are of no account, and do not hide a gap.
+    let [mut first, second] = <[Vec<u8>; 2]>::try_from(logs).unwrap();
+    for at in [4, 8] {
+        first[at..at + 4].copy_from_slice(&1u32.to_le_bytes());
+    }
+    let first = with_sum(first);
+    let mut stale = second.clone();
+    for at in [4, 8] {
+        stale[at..at + 4].copy_from_slice(&5u32.to_le_bytes());
+    }
+    let stale = with_sum(stale);
+    let last = Editor::open(hive.clone(), &[vec![], stale])
+        .unwrap()
+        .finish();
+    assert_ne!(tree(&Hive::open(last, &[]).unwrap()), expected);
+    let newer = Editor::open(hive, &[first, second]).unwrap().finish();
+    assert!(!Hive::open(newer, &[]).unwrap().is_torn);
+}
+
 #[test]
 fn clean_and_dirty_with_logs_end_equal() {
     let Some((hive, logs)) = dirty() else { return };
@@ -94,12 +179,7 @@ fn clean_and_dirty_with_logs_end_equal() {
 /// switched off leaves them: some real samples were copied from running machines.
 fn as_if_clean(mut hive: Vec<u8>) -> Vec<u8> {
     hive.copy_within(4..8, 8);
-    let words = hive[..508].chunks_exact(4);
-    let sum = words.fold(0, |sum, word| {
-        sum ^ u32::from_le_bytes(word.try_into().unwrap())
-    });
-    hive[508..512].copy_from_slice(&sum.to_le_bytes());
-    hive
+    with_sum(hive)
 }
 
 /// Adds below keys that exist, where lists are long, and changes one value.

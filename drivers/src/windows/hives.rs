@@ -8,6 +8,7 @@ use crate::refusal::Refusal;
 
 /// Larger than any hive that Windows loads.
 const LARGEST: u64 = 384 << 20;
+/// Where there are the other two, the first is empty and of no use.
 const LOGS: [&str; 3] = [".LOG", ".LOG1", ".LOG2"];
 
 /// One hive, its logs applied.
@@ -80,9 +81,14 @@ pub fn open_hive(tree: &WindowsTree, path: &str) -> Result<Option<GuestHive>, Re
         let Some(log) = tree.find(&format!("{path}{end}")) else {
             continue;
         };
-        contents.extend(tree.root().read(&log, LARGEST).map_err(unreadable)?);
+        if end == LOGS[1] || end == LOGS[2] {
+            contents.retain(|(end, _)| *end != LOGS[0]);
+        }
+        let content = tree.root().read(&log, LARGEST).map_err(unreadable)?;
+        contents.extend(content.map(|content| (end, content)));
         logs.push(log);
     }
+    let contents: Vec<Vec<u8>> = contents.into_iter().map(|(_, content)| content).collect();
     let editor = Editor::open(bytes, &contents).map_err(|error| refusal(&path, &error))?;
     Ok(Some(GuestHive { path, logs, editor }))
 }

@@ -331,6 +331,13 @@ fn a_clean_guest_and_a_dirty_one_with_its_logs_end_equal() {
         "{why}"
     );
     std::fs::write(config.join("SYSTEM.LOG1"), &log).unwrap();
+    // The other log may have held more; the empty one without a number is none of the two.
+    std::fs::remove_file(config.join("SYSTEM.LOG2")).unwrap();
+    std::fs::write(config.join("SYSTEM.LOG"), b"").unwrap();
+    let why = dirty.plan(&virtio()).map(|_| ()).unwrap_err().to_string();
+    assert!(why.contains("transaction logs do not hold"), "{why}");
+    std::fs::remove_file(config.join("SYSTEM.LOG")).unwrap();
+    std::fs::write(config.join("SYSTEM.LOG2"), b"").unwrap();
     let (system, ..) = dirty.inject(&virtio());
     assert_eq!(system.report.replayed, ["Windows/System32/config/SYSTEM"]);
     clean.inject(&virtio());
