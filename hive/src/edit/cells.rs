@@ -54,6 +54,11 @@ impl Editor {
     /// Lets a cell go.
     pub(super) fn release(&mut self, at: u32) -> Result<(), EditError> {
         let length = self.hive.cell(at).ok_or(damaged(at, "a cell"))?.len();
+        // Behind the last bin a new one is put: nothing there may be used again.
+        let end = u32_at(&self.hive.bytes, 40).unwrap_or(0) as usize;
+        if at as usize + 4 + length > end {
+            return Err(damaged(at, "a cell behind the last bin"));
+        }
         self.mark_free(at, length as u32 + 4);
         self.is_changed = true;
         Ok(())

@@ -201,6 +201,31 @@ fn a_dirty_hive_needs_its_logs() {
     );
 }
 
+#[test]
+fn a_list_behind_the_last_bin_is_not_used_again() {
+    let mut bytes = edit(smallest(), |editor| {
+        editor.set("a", "v", kind::NUMBER, &[0; 4]).unwrap();
+    });
+    let end = u32_at(&bytes, 40).unwrap();
+    let hive = Hive::open(bytes.clone(), &[]).unwrap();
+    let key = hive.root().unwrap().at("a").unwrap();
+    let place = key.node.as_ptr() as usize - hive.bytes.as_ptr() as usize;
+    let list = u32_at(key.node, 40).unwrap();
+    let value = hive.cell(list).unwrap()[..4].to_vec();
+    put(&mut bytes, place + 40, &(end + 40_960).to_le_bytes());
+    let beyond = BASE + end as usize + 40_960;
+    bytes.resize(beyond + 12_000, 0);
+    put(&mut bytes, beyond, &(-12_000_i32).to_le_bytes());
+    put(&mut bytes, beyond + 4, &value);
+    set_sequence(&mut bytes, 3);
+    let mut editor = Editor::open(bytes, &[]).unwrap();
+    let verdict = editor.remove_value("a", "v");
+    assert!(
+        matches!(verdict, Err(EditError::Damaged { .. })),
+        "{verdict:?}"
+    );
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Set(u8, u8, Vec<u8>),
