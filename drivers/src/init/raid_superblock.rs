@@ -96,7 +96,8 @@ fn version_0(bytes: &[u8]) -> Option<RaidMember> {
         set: words.concat().try_into().ok()?,
         level: word(bytes, 28)? as i32,
         disks: word(bytes, 40)?,
-        name: word(bytes, 48)?.to_string(),
+        // What it was called when it was made: md_minor of mdp_superblock_s.
+        name: word(bytes, 44)?.to_string(),
     })
 }
 
@@ -150,7 +151,9 @@ mod tests {
     fn the_old_metadata() {
         let mut tail = vec![0; TAIL as usize];
         let mut words = [0u32; 16];
-        (words[0], words[5], words[7], words[10], words[12]) = (MAGIC, 0x0102_0304, 1, 2, 3);
+        // Words 4 to 12: gvalid, set, ctime, level, size, disks, RAID disks, minor, not persistent.
+        words[4..13].copy_from_slice(&[0, 0x0102_0304, 0, 1, 0, 2, 2, 3, 0]);
+        words[0] = MAGIC;
         (words[13], words[14], words[15]) = (0x0506_0708, 0x090a_0b0c, 0x0d0e_0f10);
         for (place, word) in tail[OLD_PLACE as usize..].chunks_mut(4).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
