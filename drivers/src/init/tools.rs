@@ -28,6 +28,26 @@ impl<'a> Tools<'a> {
 
     /// Whether the guest's disks may be written later.
     pub(super) fn writable(&self) -> bool {
-        self.task.inject.is_some()
+        self.task.inject.is_some() || self.task.undo.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_the_guest_may_write() {
+        let task = |inject: &str, undo: &str| -> Task {
+            let text = format!(
+                r#"{{"disks": 1, "inject": {inject}, "undo": {undo}, "machine_folder": false,
+                    "modules": [], "filesystems": {{}}, "kit": false, "output_bytes": 1}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let manifest = serde_json::to_string(&crate::report::Manifest::default()).unwrap();
+        let writable = |task: &Task| Tools::new(task, Kit::on(None)).writable();
+        assert!(writable(&task("null", &manifest)));
+        assert!(!writable(&task("null", "null")));
     }
 }
