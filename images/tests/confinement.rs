@@ -27,6 +27,10 @@ fn a_confined_child_can_do_nothing() {
     assert!(TcpStream::connect(address).is_ok());
     let memory = usize::try_from(fixture::confined().limits().memory).unwrap();
     assert!(Vec::<u8>::new().try_reserve_exact(memory).is_ok());
+    let nowhere = Command::new("/nowhere").spawn().unwrap_err();
+    assert_eq!(nowhere.kind(), std::io::ErrorKind::NotFound);
+    let itself = nix::unistd::Pid::from_raw(0);
+    assert!(nix::unistd::setpgid(itself, itself).is_ok());
 
     let proof = fixture::confined()
         .prove(&readable, &writable, address)
@@ -35,6 +39,8 @@ fn a_confined_child_can_do_nothing() {
     assert!(!proof.wrote_a_file, "{proof:?}");
     assert!(!proof.connected, "{proof:?}");
     assert!(!proof.exceeded_memory, "{proof:?}");
+    assert!(!proof.started_a_process, "{proof:?}");
+    assert!(!proof.left_its_group, "{proof:?}");
     assert!(proof.walls.unprivileged, "{proof:?}");
     if nix::unistd::geteuid().is_root() {
         assert!(proof.walls.network_namespace, "{proof:?}");

@@ -81,7 +81,7 @@ fn answer(question: &Question, files: Vec<OwnedFd>) -> Answer {
     };
     let done = match &question.task {
         Task::Extents => extents(&given),
-        Task::Inspect => inspect(question, &given),
+        Task::Inspect => inspect(question, &given, &walls),
         Task::Map => map(question, &given),
         Task::Convert { from, limits } => convert(question, &given, from, limits),
         Task::Package { archive } => package(&given, *archive),
@@ -134,7 +134,7 @@ fn extents(given: &Given) -> Result<Answer, Refusal> {
     Ok(Answer::Extents(descriptor.files))
 }
 
-fn inspect(question: &Question, given: &Given) -> Result<Answer, Refusal> {
+fn inspect(question: &Question, given: &Given, walls: &Walls) -> Result<Answer, Refusal> {
     let chain = Chain::check(question, given)?;
     if chain.needs_qemu() && !question.with_qemu {
         return Ok(Answer::NeedsQemu);
@@ -154,6 +154,7 @@ fn inspect(question: &Question, given: &Given) -> Result<Answer, Refusal> {
     }
     let layout = partitions::layout(disk.as_mut())?;
     risks.extend(layout.risks);
+    risks.extend(walls.gaps());
     Ok(Answer::Inspected(Findings {
         serving: chain.serving(),
         variant: facts.variant.clone(),
@@ -247,6 +248,7 @@ fn text(file: &File, longest: u64) -> Result<Vec<u8>, Refusal> {
 
 fn prove(attempts: &Attempts, walls: Walls, question: &Question) -> Proof {
     let timeout = std::time::Duration::from_secs(1);
+    let nobody_else = nix::unistd::Pid::from_raw(0);
     let too_much = usize::try_from(question.limits.memory).unwrap_or(usize::MAX);
     Proof {
         walls,
@@ -254,5 +256,10 @@ fn prove(attempts: &Attempts, walls: Walls, question: &Question) -> Proof {
         wrote_a_file: File::create(&attempts.write).is_ok(),
         connected: std::net::TcpStream::connect_timeout(&attempts.connect, timeout).is_ok(),
         exceeded_memory: Vec::<u8>::new().try_reserve_exact(too_much).is_ok(),
+        // There is no such program, which is found out by a new process only.
+        started_a_process: std::process::Command::new("/nowhere")
+            .spawn()
+            .map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |_| true),
+        left_its_group: nix::unistd::setpgid(nobody_else, nobody_else).is_ok(),
     }
 }

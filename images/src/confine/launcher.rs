@@ -136,7 +136,7 @@ impl Confined {
         if heard.stopped {
             return Err(ImageError::Stopped);
         }
-        match self.judge(path, heard, status)? {
+        match judge(path, heard, status, &question.limits)? {
             Answer::Refused(refusal) => Err(ImageError::refused(path, refusal)),
             Answer::NoWalls(reason) => Err(confinement(path, reason)),
             answer => Ok(answer),
@@ -167,26 +167,6 @@ impl Confined {
             return format!("the program `{program}` is missing; build it with `./setup`");
         }
         format!("the program `{program}` cannot be run ({error})")
-    }
-
-    fn judge(&self, path: &Path, heard: Heard, status: ExitStatus) -> Result<Answer, ImageError> {
-        if heard.answer.len() > self.limits.answer {
-            return Err(died(path, "talked without end".to_owned()));
-        }
-        if heard.late {
-            let seconds = self.limits.wall_seconds;
-            return Err(died(path, format!("was not done after {seconds} s")));
-        }
-        if !status.success() {
-            tracing::debug!(
-                path = %path.display(),
-                complaint = printable_bytes(&heard.complaint),
-                "confined reader died"
-            );
-            return Err(died(path, last_words(status)));
-        }
-        serde_json::from_slice(&heard.answer)
-            .map_err(|_| died(path, "gave no readable answer".to_owned()))
     }
 
     /// Reads both pipes until they close, the time is over, the answer is too long or the watcher
@@ -318,6 +298,32 @@ impl Drop for ProcessGroup {
     }
 }
 
+/// `limits` are those of the question.
+fn judge(
+    path: &Path,
+    heard: Heard,
+    status: ExitStatus,
+    limits: &Limits,
+) -> Result<Answer, ImageError> {
+    if heard.answer.len() > limits.answer {
+        return Err(died(path, "talked without end".to_owned()));
+    }
+    if heard.late {
+        let seconds = limits.wall_seconds;
+        return Err(died(path, format!("was not done after {seconds} s")));
+    }
+    if !status.success() {
+        tracing::debug!(
+            path = %path.display(),
+            complaint = printable_bytes(&heard.complaint),
+            "confined reader died"
+        );
+        return Err(died(path, last_words(status)));
+    }
+    serde_json::from_slice(&heard.answer)
+        .map_err(|_| died(path, "gave no readable answer".to_owned()))
+}
+
 fn last_words(status: ExitStatus) -> String {
     match (
         status.code(),
@@ -350,6 +356,22 @@ fn confinement(path: &Path, reason: String) -> ImageError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_the_question_counts() {
+        let reader = Confined::new("/bin/sh", ["-c", "exec sleep 1000"]);
+        let question = Question {
+            task: Task::Inspect,
+            layers: Vec::new(),
+            with_qemu: false,
+            limits: Limits {
+                wall_seconds: 1,
+                ..Limits::default()
+            },
+        };
+        let error = reader.ask(Path::new("/x"), &[], &question).unwrap_err();
+        assert!(error.to_string().contains("after 1 s"), "{error}");
+    }
 
     #[test]
     fn a_missing_reader_is_named_with_what_to_do() {

@@ -15,6 +15,8 @@
 //! A child that dies, hangs or talks too much is an answer as well: the image is refused.
 
 #[cfg(feature = "reader")]
+mod calls;
+#[cfg(feature = "reader")]
 mod chain;
 #[cfg(feature = "reader")]
 mod child;
@@ -180,6 +182,10 @@ pub struct Proof {
     pub connected: bool,
     /// It allocated more memory than it was given.
     pub exceeded_memory: bool,
+    /// It started another process.
+    pub started_a_process: bool,
+    /// It left the group of processes that is killed with it.
+    pub left_its_group: bool,
 }
 
 /// Which walls stand around a child.
@@ -195,6 +201,23 @@ pub struct Walls {
     pub group: u32,
     /// It holds no privilege over the host.
     pub unprivileged: bool,
+}
+
+impl Walls {
+    /// What this host lacks, one sentence each.
+    #[cfg(feature = "reader")]
+    pub(crate) fn gaps(&self) -> Vec<String> {
+        let network = "this user may not make network namespaces on this host, so that the reader \
+                       of this image was not cut off from the network by one";
+        let files = "this kernel offers no Landlock, so that the reader of this image was kept \
+                     from files by its user only";
+        let gaps = [
+            (!self.network_namespace, network),
+            (self.landlock == Landlock::No, files),
+        ];
+        let open = gaps.into_iter().filter(|(is_open, _)| *is_open);
+        open.map(|(_, gap)| gap.to_owned()).collect()
+    }
 }
 
 /// How far Landlock is enforced.

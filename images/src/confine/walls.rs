@@ -14,7 +14,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
 
-use super::{Landlock, Limits, Walls};
+use super::{Landlock, Limits, Walls, calls};
 
 /// What the child has to reach beyond its open descriptors.
 pub(super) enum Needs<'a> {
@@ -29,6 +29,8 @@ pub(super) enum Needs<'a> {
 const NOBODY: u32 = 65_534;
 /// An image may have 900 files, and its readers hold a second descriptor of each.
 const MOST_DESCRIPTORS: u64 = 2048;
+
+const ACTIVE_MODULES: &str = "/sys/kernel/security/lsm";
 
 /// Where programs and their libraries lie.
 const PROGRAMS: [&str; 6] = [
@@ -45,7 +47,7 @@ const READ_ONLY_FILES: [&str; 2] = ["/etc/ld.so.cache", "/dev/urandom"];
 /// files of the host.
 pub(super) fn raise(limits: &Limits, needs: &Needs<'_>) -> Result<Walls, String> {
     let root = geteuid().is_root();
-    let network_namespace = leave_network(root);
+    let network_namespace = leave_network(root)?;
     limit(limits, needs).map_err(|error| format!("setting resource limits failed ({error})"))?;
     let unprivileged = if root {
         drop_root(needs).map_err(|error| format!("dropping root failed ({error})"))?
@@ -56,6 +58,8 @@ pub(super) fn raise(limits: &Limits, needs: &Needs<'_>) -> Result<Walls, String>
     // Changing the user clears it, so it comes late.
     prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
         .map_err(|error| format!("following the parent's death failed ({error})"))?;
+    // Behind Landlock it cannot be read any more.
+    let modules = std::fs::read_to_string(ACTIVE_MODULES).unwrap_or_default();
     let landlock = restrict_files(needs).map_err(|error| format!("Landlock failed ({error})"))?;
     let walls = Walls {
         network_namespace,
@@ -64,11 +68,20 @@ pub(super) fn raise(limits: &Limits, needs: &Needs<'_>) -> Result<Walls, String>
         group: getegid().as_raw(),
         unprivileged,
     };
-    sufficient(&walls)?;
+    sufficient(&walls, &modules)?;
+    calls::forbid(matches!(needs, Needs::Qemu(_)))?;
     Ok(walls)
 }
 
-fn sufficient(walls: &Walls) -> Result<(), String> {
+/// `modules` are the security modules of this kernel, as far as it tells them.
+fn sufficient(walls: &Walls, modules: &str) -> Result<(), String> {
+    if walls.landlock == Landlock::No && modules.split(',').any(|name| name.trim() == "landlock") {
+        return Err(
+            "this kernel has Landlock but did not let the reader use it; allow the calls \
+             `landlock_*` in the container or service that runs Lifeboat"
+                .to_owned(),
+        );
+    }
     let own_user = (walls.user, walls.group) == (NOBODY, NOBODY);
     if !walls.unprivileged || (walls.landlock == Landlock::No && !own_user) {
         return Err(
@@ -80,15 +93,23 @@ fn sufficient(walls: &Walls) -> Result<(), String> {
     Ok(())
 }
 
-/// Root leaves directly; others need a user namespace, which some hosts forbid.
-fn leave_network(root: bool) -> bool {
+/// Root leaves directly, and always; others need a user namespace, which some hosts forbid. Gives
+/// whether it did.
+fn leave_network(root: bool) -> Result<bool, String> {
     let private = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
     let flags = if root {
         private
     } else {
         private | CloneFlags::CLONE_NEWUSER
     };
-    unshare(flags).is_ok()
+    match unshare(flags) {
+        Ok(()) => Ok(true),
+        Err(error) if root => Err(format!(
+            "leaving the network failed ({error}); let root make network namespaces \
+             (`CAP_SYS_ADMIN`, no filter of `unshare`)"
+        )),
+        Err(_) => Ok(false),
+    }
 }
 
 fn limit(limits: &Limits, needs: &Needs<'_>) -> nix::Result<()> {
@@ -184,4 +205,40 @@ fn restrict_files(needs: &Needs<'_>) -> Result<Landlock, landlock::RulesetError>
         RulesetStatus::PartiallyEnforced => Landlock::Partly,
         RulesetStatus::NotEnforced => Landlock::No,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(landlock: Landlock, user: u32, modules: &str, expected: Result<usize, &str>) {
+        let walls = Walls {
+            network_namespace: user == NOBODY,
+            landlock,
+            user,
+            group: user,
+            unprivileged: true,
+        };
+        match (sufficient(&walls, modules), expected) {
+            (Ok(()), Ok(gaps)) => assert_eq!(walls.gaps().len(), gaps, "{walls:?}"),
+            (Err(reason), Err(words)) => assert!(reason.contains(words), "{reason}"),
+            (found, _) => panic!("{walls:?}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn landlock_is_done_without_only_where_there_is_none() {
+        check(Landlock::Fully, NOBODY, "lockdown,landlock", Ok(0));
+        check(Landlock::Partly, 1000, "lockdown,landlock", Ok(1));
+        check(Landlock::No, NOBODY, "lockdown,yama", Ok(1));
+        check(Landlock::No, NOBODY, "", Ok(1));
+        check(
+            Landlock::No,
+            NOBODY,
+            "lockdown,landlock",
+            Err("did not let"),
+        );
+        check(Landlock::No, 1000, "lockdown", Err("no Landlock"));
+    }
 }
