@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::captured::{CapturedVolume, ServedLayer, SourceFile, content_hash};
 use crate::confine::{Answer, Confined, Findings, Limits, Question, Serving, Task};
 use crate::conversion::{Conversions, Work};
-use crate::error::ImageError;
+use crate::error::{Changed, ImageError};
 use crate::format::{Container, Format};
 use crate::inspection::{AllocatedMap, Inspection};
 use crate::integrity::{Effort, Reading};
@@ -89,14 +89,19 @@ pub fn import(
     sources
         .iter()
         .try_for_each(|source| source.open().map(drop))?;
-    Ok(CapturedVolume {
+    let volume = CapturedVolume {
         path: sources[0].path.clone(),
         format: container,
         virtual_size: findings.virtual_size,
         blake3: content_hash(&sources),
         sources,
         served,
-    })
+    };
+    // A modification time can be set back.
+    if let Some(file) = volume.files().find(|file| !file.is_untouched()) {
+        return Err(file.changed(Changed::Modified));
+    }
+    Ok(volume)
 }
 
 struct Import<'a> {

@@ -245,6 +245,27 @@ fn bombs_are_refused_and_leave_nothing() {
     fixture::assert_refusal(&error, &split, Kind::TooLarge, &["8388608"]);
 }
 
+/// Changes a source when its conversion begins, and sets its time back.
+#[test]
+fn a_source_that_changes_meanwhile_is_noticed() {
+    let place = fixture::scratch();
+    let path = writers::split(&place.path().join("s.x"), &disk(5), 0, 3_000_320);
+    let converted = place.path().join("converted");
+    let change = |_, _| {
+        if entries(&converted, "part").is_empty() {
+            return;
+        }
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        let before = file.metadata().unwrap().modified().unwrap();
+        fixture::patch(&path, 1_000_000, b"written to");
+        file.set_modified(before).unwrap();
+    };
+    let go_on = AtomicBool::new(false);
+    let error = bring_in(&path, &converted, small_steps(), &change, &go_on).unwrap_err();
+    assert!(matches!(error, ImageError::Changed { .. }), "{error}");
+    quietly(&path, &converted, small_steps()).unwrap();
+}
+
 #[test]
 fn packed_evidence_is_bounded() {
     let place = fixture::scratch();

@@ -161,12 +161,38 @@ fn disks_of_an_archive_become_files_once() {
     fixture::set_length(&folder.join("a.raw"), 5);
     unpack();
     assert_eq!(folder.join("a.raw").metadata().unwrap().len(), 8 << 20);
+    // The same length is not the same bytes.
+    fixture::patch(&folder.join("a.raw"), 4 << 20, b"other");
+    unpack();
+    let (is, was) = (folder.join("a.raw"), bench.path("a.raw"));
+    assert!(std::fs::read(is).unwrap() == std::fs::read(was).unwrap());
     // A link that took the place of a file is replaced, not followed.
     std::fs::remove_file(folder.join("a.raw")).unwrap();
     std::os::unix::fs::symlink(bench.path("a.raw"), folder.join("a.raw")).unwrap();
     unpack();
     assert!(folder.join("a.raw").symlink_metadata().unwrap().is_file());
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+}
+
+#[test]
+fn a_disk_that_the_manifest_leaves_out_is_told() {
+    let bench = Bench::new("sha256sum", "SHA256");
+    let descriptor = bench.path("x.ovf");
+    let warned = |path: &Path| {
+        let warnings = checked(path).unwrap().warnings;
+        let about = |word: &str| warnings.iter().any(|warning| warning.contains(word));
+        assert!(!about("a.raw"), "{warnings:?}");
+        about("does not list the disk `b.raw`")
+    };
+    assert!(!warned(&descriptor));
+    let manifest = std::fs::read_to_string(bench.path("x.mf")).unwrap();
+    let without = manifest.lines().filter(|line| !line.contains("b.raw"));
+    let without: Vec<_> = without.collect();
+    std::fs::write(bench.path("x.mf"), without.join("\n") + "\n").unwrap();
+    assert!(warned(&descriptor));
+    assert!(warned(&bench.ova(&["x.ovf", "x.mf", "a.raw", "b.raw"])));
+    std::fs::remove_file(bench.path("x.mf")).unwrap();
+    assert!(!warned(&descriptor));
 }
 
 #[test]

@@ -116,11 +116,29 @@ pub fn read_package(confined: &Confined, path: &Path) -> Result<Package, ImageEr
         Task::Package { archive },
     )?;
     let manifest = path.with_extension("mf");
-    if !archive && manifest.symlink_metadata().is_ok() {
+    let is_beside = !archive && manifest.symlink_metadata().is_ok();
+    if is_beside {
         let opened = open_found(path, &manifest, "manifest")?;
         package.digests = ask(confined, &manifest, opened, Task::Manifest)?.digests;
     }
+    if is_beside || !package.digests.is_empty() {
+        let unlisted = package.unlisted();
+        package.warnings.extend(unlisted);
+    }
     Ok(package)
+}
+
+impl Package {
+    fn unlisted(&self) -> Vec<String> {
+        let disks = self.machines.iter().flat_map(|machine| &machine.disks);
+        let listed = |disk: &String| self.digests.iter().any(|digest| digest.file == *disk);
+        let unlisted = disks.filter(|disk| !listed(disk));
+        unlisted
+            .map(|disk| {
+                format!("its manifest does not list the disk `{disk}`, whose bytes are not checked")
+            })
+            .collect()
+    }
 }
 
 /// Whether the ending of the name is that of a package.

@@ -139,7 +139,7 @@ fn each_chunk(
 
 /// The files of all disks of the package, in the order of its machines. Those of a descriptor lie
 /// beside it. Those of an archive become files in `folder`, once: a file that is there already
-/// with the right length stays. Each appears whole or not at all.
+/// with the same bytes stays. Each appears whole or not at all.
 pub fn disk_files(
     path: &Path,
     package: &Package,
@@ -175,13 +175,18 @@ fn unpacked(
 ) -> Result<PathBuf, ImageError> {
     let (_, mut bytes, size) = find(path, package, name)?;
     let place = beside(&folder.join("package"), name)?;
-    let there = place.symlink_metadata();
-    if there.is_ok_and(|metadata| metadata.is_file() && metadata.len() == size) {
-        return Ok(place);
+    let hear = |done| progress(done, size);
+    // Whatever is wrong with what is there, it is replaced.
+    let there = open_found(path, &place, "disk").ok();
+    if let Some((there, _)) = there.filter(|(_, length)| *length == size) {
+        if is_same(&mut bytes, there, &hear).map_err(ImageError::io("read", &place))? {
+            return Ok(place);
+        }
+        (_, bytes, _) = find(path, package, name)?;
     }
     let unfinished = folder.join(format!(".{}.part", std::process::id()));
     let copied = std::fs::create_dir_all(folder)
-        .and_then(|()| copy(&mut bytes, &unfinished, &|done| progress(done, size)))
+        .and_then(|()| copy(&mut bytes, &unfinished, &hear))
         .and_then(|()| std::fs::rename(&unfinished, &place));
     if copied.is_err() {
         // The first error is the one to tell.
@@ -189,6 +194,22 @@ fn unpacked(
     }
     copied.map_err(ImageError::io("unpack a disk to", &place))?;
     Ok(place)
+}
+
+fn is_same(bytes: &mut Bytes, there: File, hear: &dyn Fn(u64)) -> io::Result<bool> {
+    let mut there = io::BufReader::with_capacity(CHUNK, there);
+    let mut beside = Vec::with_capacity(CHUNK);
+    let mut same = true;
+    each_chunk(
+        bytes,
+        &mut |chunk| {
+            beside.resize(chunk.len(), 0);
+            same = same && there.read_exact(&mut beside).is_ok() && beside == chunk;
+            Ok(())
+        },
+        hear,
+    )?;
+    Ok(same)
 }
 
 fn copy(bytes: &mut Bytes, target: &Path, hear: &dyn Fn(u64)) -> io::Result<()> {
