@@ -128,6 +128,16 @@ pub enum Refusal {
         "no kernel was found: neither an initramfs (initrd.img-K, initramfs-K.img or initrd-K) nor vmlinuz-K in /boot, and no unified kernel image"
     )]
     NoKernel,
+    /// A kernel by itself finds its root by the partition table only.
+    #[error(
+        "kernel {kernel} starts without an initramfs, so that root={device} leads to nothing on other hardware, and the root lies on no partition with a PARTUUID; install an initramfs before the capture"
+    )]
+    RootWithoutName {
+        /// The kernel's file.
+        kernel: String,
+        /// What the boot loader says.
+        device: String,
+    },
     /// Kernels that need Xen's hypercalls.
     #[error(
         "the guest has only kernels that run on Xen alone (such as {version}); install an ordinary kernel before the capture"

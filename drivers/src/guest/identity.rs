@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::device_name::{Family, parse_device};
-use crate::report::Partition;
+use super::fstab::{NEEDED, identity, mount_point, starts_without};
+use super::kernels::{Form, KernelImage};
+use crate::report::{GuestReport, Partition};
 
 /// Which captured partition a device name of the old hardware meant.
 pub struct DeviceMap<'a> {
@@ -14,6 +16,10 @@ pub struct DeviceMap<'a> {
     /// The disk that the guest's own name for its root counts as, and its kind.
     root_name: Option<(Family, usize)>,
     root_uuid: Option<&'a str>,
+    /// File names of the kernels that start without an initramfs.
+    bare: Vec<String>,
+    /// Whether no kernel has an initramfs.
+    all_bare: bool,
 }
 
 /// What a text edit did.
@@ -23,6 +29,8 @@ pub struct Edited {
     pub text: String,
     /// Volatile names that could not be replaced.
     pub left: Vec<String>,
+    /// Mount points without whose filesystem the guest now starts.
+    pub made_optional: Vec<String>,
 }
 
 impl<'a> DeviceMap<'a> {
@@ -39,12 +47,31 @@ impl<'a> DeviceMap<'a> {
             disks,
             root_name: None,
             root_uuid: None,
+            bare: Vec::new(),
+            all_bare: false,
         }
+    }
+
+    /// A map of an inspected guest.
+    pub fn of_guest(guest: &'a GuestReport, kernels: &[KernelImage]) -> Self {
+        Self::new(&guest.partitions, guest.root.partition)
+            .knowing_root_uuid(&guest.root.uuid)
+            .knowing_kernels(kernels)
     }
 
     /// Takes the UUID of the root, which may be a volume on the partition.
     pub fn knowing_root_uuid(mut self, uuid: &'a str) -> Self {
         self.root_uuid = (!uuid.is_empty()).then_some(uuid);
+        self
+    }
+
+    /// Takes into account which kernels start without an initramfs: these find
+    /// their root by the partition table only.
+    pub fn knowing_kernels(mut self, kernels: &[KernelImage]) -> Self {
+        let bare = kernels.iter().filter(|kernel| kernel.form == Form::Absent);
+        let names = bare.filter_map(|kernel| kernel.report.initrd.rsplit('/').next());
+        self.bare = names.map(str::to_owned).collect();
+        self.all_bare = !kernels.is_empty() && self.bare.len() == kernels.len();
         self
     }
 
@@ -94,15 +121,86 @@ impl<'a> DeviceMap<'a> {
 
     /// Like [`stable_name`](Self::stable_name), for what `root=` says: the root
     /// was found by its content, so that it needs no trust in the order of disks.
-    fn stable_root(&self, device: &str) -> Option<String> {
-        if !is_volatile(device) && !self.is_ambiguous(device) {
+    fn stable_root(&self, device: &str, bare: bool) -> Option<String> {
+        let unfit = is_volatile(device) || self.is_ambiguous(device);
+        if !unfit && !self.is_beyond_kernel(device, bare) {
             return None;
         }
-        if let Some(uuid) = self.root_uuid {
-            return Some(format!("UUID={uuid}"));
+        match self.root_for_bare_kernels() {
+            Some(name) if !self.bare.is_empty() => Some(name),
+            _ if self.all_bare => None,
+            _ => self.root_by_content(),
         }
+    }
+
+    fn root_by_content(&self) -> Option<String> {
+        match self.root_uuid {
+            Some(uuid) => Some(format!("UUID={uuid}")),
+            None => stable(self.root_partition()?),
+        }
+    }
+
+    fn root_partition(&self) -> Option<&'a Partition> {
         let mut all = self.plain_partitions();
-        stable(all.find(|known| (known.disk, known.number) == self.root)?)
+        all.find(|known| (known.disk, known.number) == self.root)
+    }
+
+    /// `PARTUUID=...` of the root, where it lies on a plain partition.
+    pub(super) fn root_for_bare_kernels(&self) -> Option<String> {
+        let root = self.root_partition()?;
+        let plain = self.root_uuid.is_none_or(|uuid| same(&root.uuid, uuid));
+        let part_uuid = root.part_uuid.as_ref().filter(|_| plain)?;
+        Some(format!("PARTUUID={part_uuid}"))
+    }
+
+    /// Whether a line starts a kernel that has no initramfs.
+    pub(super) fn is_for_bare_kernel(&self, line: &str) -> bool {
+        let mut words = line.split(|letter: char| letter.is_whitespace() || "\"'".contains(letter));
+        !self.bare.is_empty()
+            && words.any(|word| {
+                let name = word.rsplit('/').next().unwrap_or_default();
+                self.bare.iter().any(|known| known == name)
+            })
+    }
+
+    /// Whether `root=` needs an initramfs to be understood, which its kernel has
+    /// not, while another name would do.
+    pub(super) fn is_beyond_kernel(&self, device: &str, bare: bool) -> bool {
+        let by_content = device.starts_with("/dev/disk/")
+            || matches!(identity(device), Some(("UUID" | "LABEL", _)));
+        by_content && (self.all_bare || bare && self.root_for_bare_kernels().is_some())
+    }
+
+    /// Whether the root has no name that the guest's kernels understand.
+    pub(super) fn bare_kernel_without_root(&self) -> Option<&str> {
+        let lost = self.root_for_bare_kernels().is_none();
+        self.bare.first().filter(|_| lost).map(String::as_str)
+    }
+
+    /// Whether all kernels start without an initramfs.
+    pub(super) fn is_all_bare(&self) -> bool {
+        self.all_bare
+    }
+
+    /// What is wrong with a name; nothing for one that will be there, and for
+    /// one of which nobody can tell.
+    pub(super) fn problem(&self, device: &str) -> Option<&'static str> {
+        if is_volatile(device) {
+            return Some("which depends on the hardware");
+        }
+        let (key, value) = identity(device)?;
+        let mut partitions = self.partitions.iter();
+        let found = match key {
+            "UUID" => {
+                let root = self.root_uuid;
+                root.is_some_and(|root| root.eq_ignore_ascii_case(&value))
+                    || partitions.any(|known| same(&known.uuid, &value))
+            }
+            "PARTUUID" => partitions.any(|known| same(&known.part_uuid, &value)),
+            "LABEL" => partitions.any(|known| known.label.as_ref() == Some(&value)),
+            _ => true,
+        };
+        (!found).then_some("which no captured partition has")
     }
 
     /// Volumes have names of their own, which do not depend on the hardware.
@@ -114,17 +212,16 @@ impl<'a> DeviceMap<'a> {
 
     /// A label that several partitions carry.
     pub fn is_ambiguous(&self, device: &str) -> bool {
-        let label = device
-            .strip_prefix("LABEL=")
-            .or(device.strip_prefix("/dev/disk/by-label/"));
-        label.is_some_and(|label| {
-            let label = label.trim_matches('"');
-            let carries = |known: &&Partition| known.label.as_deref() == Some(label);
-            self.partitions.iter().filter(carries).count() > 1
-        })
+        let Some(("LABEL", label)) = identity(device) else {
+            return false;
+        };
+        let carries = |known: &&Partition| known.label.as_ref() == Some(&label);
+        self.partitions.iter().filter(carries).count() > 1
     }
 
-    /// Replaces the first field of each line of fstab.
+    /// Replaces the first field of each line of fstab. A guest would wait for
+    /// what is called by a name of the old hardware that nothing here had, and
+    /// then give up: it starts without.
     pub fn edit_fstab(&self, text: &str) -> Edited {
         let named: BTreeSet<&str> = text
             .lines()
@@ -135,15 +232,20 @@ impl<'a> DeviceMap<'a> {
             if !is_volatile(device) && !self.is_ambiguous(device) {
                 return Replaced::Kept;
             }
-            let mount = fields.get(1).copied().unwrap_or_default();
+            let mount = mount_point(fields);
             let found = if mount == "/" {
-                self.stable_root(device)
+                self.root_by_content()
             } else {
                 self.partition_of(device)
                     .filter(|partition| self.fits(partition, fields, &named))
                     .and_then(stable)
             };
-            found.map_or(Replaced::Unknown, Replaced::By)
+            let needless = NEEDED.contains(&mount) || starts_without(fields);
+            match found {
+                Some(name) => Replaced::By(name),
+                None if is_volatile(device) && !needless => Replaced::Optional,
+                None => Replaced::Unknown,
+            }
         })
     }
 
@@ -179,23 +281,35 @@ impl<'a> DeviceMap<'a> {
     /// Replaces the values of `root=`, `resume=` and `What=`, wherever they stand.
     pub fn edit_arguments(&self, text: &str) -> Edited {
         let mut edited = Edited::default();
+        for line in text.split_inclusive('\n') {
+            self.edit_line(line, &mut edited);
+        }
+        edited
+    }
+
+    fn edit_line(&self, line: &str, edited: &mut Edited) {
+        let bare = self.is_for_bare_kernel(line);
         let mut done = 0;
-        for (key, value) in arguments(text) {
-            let (name, device) = (&text[key], &text[value.clone()]);
+        for (key, value) in arguments(line) {
+            let (name, device) = (&line[key], &line[value.clone()]);
             let stable = match name {
-                "root" => self.stable_root(device),
+                "root" => self.stable_root(device, bare),
                 _ => self.stable_name(device),
             };
             if stable.is_none() && is_volatile(device) {
                 edited.left.push(format!("{name}={device}"));
             }
-            edited.text.push_str(&text[done..value.start]);
+            edited.text.push_str(&line[done..value.start]);
             edited.text.push_str(stable.as_deref().unwrap_or(device));
             done = value.end;
         }
-        edited.text.push_str(&text[done..]);
-        edited
+        edited.text.push_str(&line[done..]);
     }
+}
+
+fn same(known: &Option<String>, value: &str) -> bool {
+    let known = known.as_deref();
+    known.is_some_and(|known| known.eq_ignore_ascii_case(value))
 }
 
 fn stable(partition: &Partition) -> Option<String> {
@@ -206,6 +320,8 @@ enum Replaced {
     Kept,
     By(String),
     Unknown,
+    /// Nothing can be meant: the guest shall start without it.
+    Optional,
 }
 
 /// Replaces one field (counted from 0) of each line that is no comment.
@@ -227,13 +343,27 @@ fn edit_lines(text: &str, field: usize, replacement: impl Fn(&str, &[&str]) -> R
                 edited.text.push_str(&stable);
                 edited.text.push_str(&line[start + device.len()..]);
             }
-            Replaced::Unknown => {
+            Replaced::Optional if fields.len() > 2 => {
+                edited.made_optional.push(fields[1].to_owned());
+                edited.text.push_str(&with_nofail(line, &fields));
+            }
+            Replaced::Unknown | Replaced::Optional => {
                 edited.left.push(device.to_owned());
                 edited.text.push_str(line);
             }
         }
     }
     edited
+}
+
+/// A line of fstab with one more option.
+fn with_nofail(line: &str, fields: &[&str]) -> String {
+    let (last, added) = match fields {
+        [_, _, _, options, ..] => (*options, ",nofail"),
+        _ => (fields[2], " defaults,nofail"),
+    };
+    let end = last.as_ptr() as usize - line.as_ptr() as usize + last.len();
+    format!("{}{added}{}", &line[..end], &line[end..])
 }
 
 /// Whether a name depends on the hardware's order.
@@ -246,6 +376,13 @@ pub fn root_argument(text: &str) -> Option<String> {
     let mut all = arguments(text).filter(|(key, _)| &text[key.clone()] == "root");
     let value = all.find(|(_, value)| !value.is_empty())?.1;
     Some(text[value].to_owned())
+}
+
+/// Keys and values of all arguments in a line, as far as they have values.
+pub(super) fn line_arguments(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    arguments(line)
+        .map(|(key, value)| (&line[key], &line[value]))
+        .filter(|(_, value)| !value.is_empty())
 }
 
 /// Where the keys `root`, `resume`, `RESUME` and `What` (of mount units) and
@@ -327,8 +464,11 @@ mod tests {
         let map = DeviceMap::new(&partitions, (0, 1));
         let text = "UUID=aaaa / ext4\n/dev/sda1 /home ext4\n/dev/sdb1 /data ext4\n";
         let edited = map.edit_fstab(text);
-        assert_eq!(edited.text, text);
-        assert_eq!(edited.left, ["/dev/sda1", "/dev/sdb1"]);
+        assert_eq!(
+            edited.text,
+            "UUID=aaaa / ext4\n/dev/sda1 /home ext4 defaults,nofail\n/dev/sdb1 /data ext4 defaults,nofail\n"
+        );
+        assert_eq!(edited.made_optional, ["/home", "/data"]);
         let edited = map.edit_fstab("/dev/sdb1 /data xfs\n");
         assert_eq!(edited.text, "UUID=data /data xfs\n");
     }
@@ -395,9 +535,9 @@ mod tests {
         assert_eq!(
             edited.text,
             "# /dev/sda1 was root\nUUID=aaaa / ext4 defaults 0 1\nLABEL=x /x ext4\n\
-             UUID=data\t/data ext4\n/dev/sdc1 /gone ext4\n/dev/sr0 /cd iso9660"
+             UUID=data\t/data ext4\n/dev/sdc1 /gone ext4 defaults,nofail\n/dev/sr0 /cd iso9660"
         );
-        assert_eq!(edited.left, ["/dev/sdc1"]);
+        assert_eq!(edited.made_optional, ["/gone"]);
         assert_eq!(map.edit_fstab(&edited.text).text, edited.text);
     }
 

@@ -55,6 +55,13 @@ pub fn version_of(
         .or_else(|| inside.iter().find_map(|version| known(version)))
 }
 
+/// Whether the name of an initramfs says that it is for a kernel.
+pub fn is_named_for(path: &str, version: &str) -> bool {
+    let mut parts = path.rsplit('/');
+    let name = parts.next().unwrap_or_default();
+    release_in(name) == version || parts.any(|part| part == version)
+}
+
 /// `initramfs-6.1.img` is for `6.1`.
 fn release_in(name: &str) -> &str {
     let prefixes = ["initrd.img-", "initramfs-", "initrd-"];

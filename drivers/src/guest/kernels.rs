@@ -150,12 +150,16 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Kernels without an initramfs matter where nothing else boots the guest.
+    /// Kernels without an initramfs. Beside others, one that cannot start on the
+    /// new hardware by itself is no reason to refuse the guest.
     fn without_initramfs(&mut self) -> Result<(), Refusal> {
+        let alone = self.found.is_empty();
+        let images = images::initramfs_images(self.root);
         for (path, version) in images::kernels(self.root) {
             let known = |image: &KernelImage| image.report.version == version;
-            if !self.found.is_empty() && !self.found.iter().all(|image| image.form == Form::Absent)
-                || self.found.iter().any(known)
+            let has_image = |path: &String| installed::is_named_for(path, &version);
+            if self.found.iter().any(known)
+                || images.iter().any(has_image)
                 || !installed::is_release(&version)
                 || self.is_for_xen(&version)
             {
@@ -163,10 +167,24 @@ impl Search<'_> {
             }
             let read = hashed(self.root, &path)?;
             let image = describe(self.root, path, version, read, Form::Absent);
-            self.found.push(image);
+            if alone || starts_by_itself(&image) {
+                self.found.push(image);
+            } else {
+                self.warnings.push(format!(
+                    "/{} has neither an initramfs nor all of virtio built in; it does not start on \
+                     virtio and is left alone",
+                    image.report.initrd
+                ));
+            }
         }
         Ok(())
     }
+}
+
+fn starts_by_itself(image: &KernelImage) -> bool {
+    let tree = ModuleTree::parse(&image.texts);
+    let disk = ["virtio_pci", "virtio_blk"];
+    disk.iter().all(|name| tree.builtin.contains(*name))
 }
 
 fn refuse(path: &str) -> impl Fn(String) -> Refusal + use<> {

@@ -1,5 +1,6 @@
 //! What to change in a guest: decided first and whole, carried out after.
 
+use super::apply::LARGEST_REPLACED;
 use super::boot_loader;
 use super::config_text::ConfigText;
 use super::facts::{self, has_cloud_init};
@@ -7,13 +8,11 @@ use super::identity::{DeviceMap, Edited};
 use super::kernels::KernelImage;
 use super::network::{Knowledge, links};
 use super::root::Root;
-use super::{rebuilds, room, supplements, volumes};
+use super::{named, rebuilds, room, supplements, volumes};
 use crate::initrd::supplement::MARKER;
 use crate::refusal::Refusal;
 use crate::report::{Firmware, GuestReport, InjectRequest};
 
-/// More is a filled directory.
-const MOST_MOUNT_UNITS: usize = 200;
 /// A file has no more to say than that.
 const MOST_NAMES_LEFT: usize = 20;
 
@@ -108,9 +107,7 @@ pub fn plan(
     plan.warnings.extend(links.warnings);
     plan.cards = links.cards.iter().map(|(mac, _)| mac.clone()).collect();
     let root_name = boot_loader::name_of_root(root);
-    let map = DeviceMap::new(&guest.partitions, guest.root.partition)
-        .knowing_root_name(root_name.as_deref())
-        .knowing_root_uuid(&guest.root.uuid);
+    let map = DeviceMap::of_guest(guest, kernels).knowing_root_name(root_name.as_deref());
     let storage = volumes::Storage::of_guest(root, request.target.disk);
     supplements::plan(
         root,
@@ -124,6 +121,7 @@ pub fn plan(
     rebuilds::plan(root, kernels, request.target, &mut plan);
     storage.plan(root, &mut plan);
     plan_identities(root, &map, &mut plan);
+    judge_identities(root, &map, &mut plan)?;
     for (name, content) in &links.files {
         plan.ensure(
             root,
@@ -169,12 +167,24 @@ impl Plan {
     ) {
         let edit = |text: &str| Edited {
             text: edit(text),
-            left: Vec::new(),
+            ..Edited::default()
         };
         match ConfigText::read(root, path) {
             Ok(file) => self.edit_text(path, &file.unwrap_or_default(), edit),
             Err(error) => self.leave(path, &error),
         }
+    }
+
+    /// The text of a file as it will be.
+    fn text_after(&self, root: &Root, path: &str) -> String {
+        let written = self.edits.iter().rev().find_map(|edit| match edit {
+            Edit::Write {
+                path: known,
+                content,
+            } if known == path => Some(String::from_utf8_lossy(content).into_owned()),
+            _ => None,
+        });
+        written.unwrap_or_else(|| root.text_of(path, LARGEST_REPLACED))
     }
 
     fn leave(&mut self, path: &str, error: &std::io::Error) {
@@ -184,6 +194,12 @@ impl Plan {
 
     fn edit_text(&mut self, path: &str, file: &ConfigText, edit: impl FnOnce(&str) -> Edited) {
         let edited = edit(&file.text);
+        let optional = edited.made_optional.into_iter().take(MOST_NAMES_LEFT);
+        self.warnings.extend(optional.map(|mount| {
+            format!(
+                "/{path}: {mount:?} is on no captured partition; the guest now starts without it (nofail)"
+            )
+        }));
         let left = edited.left.into_iter().take(MOST_NAMES_LEFT);
         self.warnings
             .extend(left.map(|name| format!("/{path}: {name:?} names no captured partition")));
@@ -202,10 +218,7 @@ fn plan_identities(root: &Root, map: &DeviceMap, plan: &mut Plan) {
     for path in boot_loader::argument_files(root) {
         plan.edit(root, &path, |text| boot_loader::edit(map, text));
     }
-    let units = root.list("etc/systemd/system").into_iter();
-    let mounts = units.filter(|(name, _)| name.ends_with(".mount"));
-    for (name, _) in mounts.take(MOST_MOUNT_UNITS) {
-        let path = format!("etc/systemd/system/{name}");
+    for path in named::mount_units(root) {
         plan.edit(root, &path, |text| map.edit_arguments(text));
     }
     if root.exists("etc/lilo.conf") && !root.is_directory("boot/grub") {
@@ -222,6 +235,37 @@ fn plan_identities(root: &Root, map: &DeviceMap, plan: &mut Plan) {
             });
         }
     }
+}
+
+/// Refuses what would not start, while nothing is written yet.
+fn judge_identities(root: &Root, map: &DeviceMap, plan: &mut Plan) -> Result<(), Refusal> {
+    let judgement = named::judge(root, map, |path| plan.text_after(root, path));
+    if let Some(first) = judgement.missing.into_iter().next() {
+        let kernel = map.bare_kernel_without_root().filter(|_| map.is_all_bare());
+        return Err(match kernel {
+            Some(kernel) if first.mount == "/" && first.path != "etc/fstab" => {
+                Refusal::RootWithoutName {
+                    kernel: kernel.to_owned(),
+                    device: first.device,
+                }
+            }
+            _ => Refusal::MissingFilesystem {
+                mount: first.mount,
+                device: first.device,
+            },
+        });
+    }
+    plan.warnings.extend(judgement.warnings);
+    if let Some(kernel) = map
+        .bare_kernel_without_root()
+        .filter(|_| !map.is_all_bare())
+    {
+        plan.warnings.push(format!(
+            "{kernel:?} starts without an initramfs, but the root has no PARTUUID by which it \
+             would find it; only the other kernels start"
+        ));
+    }
+    Ok(())
 }
 
 /// Guests whose udev wrote rules for each new card know no `.link` files, or

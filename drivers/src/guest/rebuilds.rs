@@ -42,7 +42,7 @@ pub(super) fn plan(root: &Root, kernels: &[KernelImage], target: Target, plan: &
             } else {
                 text.to_owned()
             },
-            left: Vec::new(),
+            ..Edited::default()
         });
     }
 }

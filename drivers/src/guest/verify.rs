@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::apply::LARGEST_REPLACED;
-use super::boot_loader;
-use super::identity::{DeviceMap, is_volatile, root_argument};
+use super::identity::DeviceMap;
 use super::kernels::KernelImage;
+use super::named;
 use super::network::{Knowledge, links};
 use super::root::Root;
 use super::supplements::drivers;
@@ -14,9 +14,6 @@ use crate::initrd::modules::{ModuleTree, module_name};
 use crate::initrd::supplement::{missing_modules, present_modules};
 use crate::initrd::target::essential;
 use crate::report::{Action, Check, Firmware, GuestReport, InjectRequest, Manifest};
-
-/// More lines say nothing more.
-const MOST_PROBLEMS: usize = 20;
 
 /// Proves that the guest holds what it needs.
 pub fn verify(
@@ -34,7 +31,7 @@ pub fn verify(
         }
         checks.push(links_inside(root, kernel, request));
     }
-    checks.push(identities_exist(root, guest));
+    checks.push(identities_exist(root, guest, kernels));
     checks.push(contents_as_written(root, kernels, manifest));
     if guest.firmware == Firmware::Uefi {
         checks.push(fallback_loader(root));
@@ -122,77 +119,20 @@ fn links_inside(root: &Root, kernel: &KernelImage, request: &InjectRequest) -> C
     check(what, &problems, "every .link file is there")
 }
 
-/// Each identity in use exists, and no name that depends on the hardware is
-/// left where one partition was meant.
-fn identities_exist(root: &Root, guest: &GuestReport) -> Check {
-    let known = Identities {
-        guest,
-        root_name: boot_loader::name_of_root(root),
-    };
-    let mut problems = Vec::new();
-    for (path, field) in [("etc/fstab", 0), ("etc/crypttab", 1)] {
-        let text = root.text(path);
-        let lines = text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with('#'));
-        for line in lines {
-            let fields: Vec<&str> = line.split_whitespace().take(8).collect();
-            let device = fields.get(field).copied().unwrap_or_default();
-            let optional =
-                fields.contains(&"none") || line.contains("nofail") || line.contains("noauto");
-            let is_root = fields.get(1) == Some(&"/");
-            let problem = known
-                .problem(device, is_root)
-                .filter(|_| !optional || is_root);
-            problems.extend(problem.map(|problem| format!("/{path} names {device}, {problem}")));
-        }
-    }
-    for path in boot_loader::argument_files(root) {
-        let argument = root_argument(&root.text_of(&path, LARGEST_REPLACED));
-        let problem = argument
-            .as_deref()
-            .and_then(|argument| Some((argument, known.problem(argument, true)?)));
-        problems.extend(
-            problem.map(|(argument, problem)| format!("/{path} says root={argument}, {problem}")),
-        );
-    }
-    problems.truncate(MOST_PROBLEMS);
+/// The judgement of the plan, made again of what is there now.
+fn identities_exist(root: &Root, guest: &GuestReport, kernels: &[KernelImage]) -> Check {
+    let map = DeviceMap::of_guest(guest, kernels);
+    let judgement = named::judge(root, &map, |path| root.text_of(path, LARGEST_REPLACED));
+    let problems: Vec<String> = judgement
+        .missing
+        .into_iter()
+        .map(|named| format!("/{} names {}, {}", named.path, named.device, named.why))
+        .collect();
     check(
         "boot loader and fstab name what exists".to_owned(),
         &problems,
-        "every identity exists",
+        "every identity that the start needs exists",
     )
-}
-
-struct Identities<'a> {
-    guest: &'a GuestReport,
-    root_name: Option<String>,
-}
-
-impl Identities<'_> {
-    fn problem(&self, device: &str, is_root: bool) -> Option<&'static str> {
-        if is_volatile(device) {
-            let map = DeviceMap::new(&self.guest.partitions, self.guest.root.partition)
-                .knowing_root_name(self.root_name.as_deref());
-            let meant = is_root || map.stable_name(device).is_some();
-            return meant.then_some("which depends on the hardware");
-        }
-        let device = device.replace('"', "");
-        let (key, value) = device.split_once('=')?;
-        let mut partitions = self.guest.partitions.iter();
-        let found = match key {
-            "UUID" => partitions.any(|known| same(&known.uuid, value)),
-            "PARTUUID" => partitions.any(|known| same(&known.part_uuid, value)),
-            "LABEL" => partitions.any(|known| known.label.as_deref() == Some(value)),
-            _ => true,
-        };
-        (!found).then_some("which no captured partition has")
-    }
-}
-
-fn same(known: &Option<String>, value: &str) -> bool {
-    let known = known.as_deref();
-    known.is_some_and(|known| known.eq_ignore_ascii_case(value))
 }
 
 fn contents_as_written(root: &Root, kernels: &[KernelImage], manifest: &Manifest) -> Check {

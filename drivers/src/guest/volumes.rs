@@ -65,7 +65,7 @@ impl Storage {
         for path in ["etc/lvm/lvm.conf", LOCAL] {
             plan.edit(root, path, |text| Edited {
                 text: self.with_accepted(text),
-                left: Vec::new(),
+                ..Edited::default()
             });
         }
         if self.multipath {

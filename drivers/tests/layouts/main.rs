@@ -5,6 +5,7 @@
 
 mod guest;
 mod hostile;
+mod identities;
 mod refusals;
 
 use guest::{Guest, ROOT, SWAP, report};

@@ -1,8 +1,9 @@
 //! Guests that are refused, each with one clear sentence and before any write.
 
-use lifeboat_drivers::{Bus, NicModel, Refusal};
+use lifeboat_drivers::guest::verify::verify;
+use lifeboat_drivers::{Bus, Manifest, NicModel, Refusal};
 
-use crate::guest::{Guest, archive, unified};
+use crate::guest::{Guest, ROOT, archive, request, unified};
 
 const VERSION: &str = "6.9.7-1-uki";
 
@@ -144,6 +145,43 @@ fn kernels_without_an_initramfs() {
             .iter()
             .all(|change| !change.path.starts_with("boot"))
     );
+    // It finds its root by the partition table, and by nothing else.
+    let entry = "linux /vmlinuz-6.6.1-own root=/dev/sda2 ro\n";
+    guest.write("boot/grub/grub.cfg", entry.as_bytes());
+    let refusal = guest.refusal().to_string();
+    assert!(
+        refusal.contains("vmlinuz-6.6.1-own starts without an initramfs, so that root=/dev/sda2"),
+        "{refusal}"
+    );
+    let mut report = crate::guest::report();
+    report.partitions[1].part_uuid = Some("1234abcd-02".to_owned());
+    let before = guest.snapshot();
+    let (_, manifest, images) = guest.inject_into(&report);
+    assert_eq!(
+        guest.root.text("boot/grub/grub.cfg"),
+        "linux /vmlinuz-6.6.1-own root=PARTUUID=1234abcd-02 ro\n"
+    );
+    // What the kernel cannot find is noticed.
+    let wrong = format!("linux /vmlinuz-6.6.1-own root=UUID={ROOT} ro\n");
+    guest.write("boot/grub/grub.cfg", wrong.as_bytes());
+    let checks = verify(
+        &guest.root,
+        &report,
+        &images,
+        &request(),
+        &Manifest::default(),
+    );
+    assert!(checks.iter().any(|check| {
+        !check.ok
+            && check
+                .detail
+                .contains("a kernel without an initramfs cannot find")
+    }));
+    guest.write(
+        "boot/grub/grub.cfg",
+        b"linux /vmlinuz-6.6.1-own root=PARTUUID=1234abcd-02 ro\n",
+    );
+    guest.take_back(&manifest, &before);
     // Old kernels have neither virtio nor a list of what they have.
     let old = Guest::new(&[("boot/vmlinuz-2.6.18-own", "kernel")]);
     let refusal = old.refusal();
@@ -151,6 +189,56 @@ fn kernels_without_an_initramfs() {
         matches!(refusal, Refusal::NoVirtio { fallback: None, .. }),
         "{refusal}"
     );
+}
+
+/// Beside a kernel with an initramfs.
+#[test]
+fn one_kernel_of_several_without_an_initramfs() {
+    let grub = "linux /vmlinuz-6.9.7-1-uki root=/dev/sda2 ro\nlinux /vmlinuz-6.6.1-own root=/dev/sda2 ro\n";
+    let guest = Guest::new(&[
+        ("boot/vmlinuz-6.6.1-own", "kernel"),
+        ("boot/vmlinuz-6.6.2-modular", "kernel"),
+        ("boot/vmlinuz-6.9.7-1-uki", "kernel"),
+        (
+            "boot/config-6.6.1-own",
+            "CONFIG_VIRTIO_PCI=y\nCONFIG_VIRTIO_BLK=y\nCONFIG_VIRTIO_NET=y\n",
+        ),
+        ("boot/grub/grub.cfg", grub),
+        (
+            "etc/network/interfaces",
+            "iface eth0 inet static\n address 10.0.0.5/24\n",
+        ),
+    ]);
+    guest.kernel(VERSION, ".ko");
+    guest.initramfs(
+        &format!("boot/initrd.img-{VERSION}"),
+        "dracut",
+        VERSION,
+        &[],
+    );
+    let mut warnings = Vec::new();
+    let found = lifeboat_drivers::guest::kernels::find(&guest.root, &mut warnings).unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("/boot/vmlinuz-6.6.2-modular has neither"));
+    // Without a PARTUUID the guest starts by its other kernel.
+    let before = guest.snapshot();
+    let (plan, manifest, _) = guest.inject();
+    assert!(
+        plan.warnings
+            .iter()
+            .any(|warning| warning.contains("the root has no PARTUUID"))
+    );
+    assert_eq!(
+        guest.root.text("boot/grub/grub.cfg").matches(ROOT).count(),
+        2
+    );
+    guest.take_back(&manifest, &before);
+    let mut report = crate::guest::report();
+    report.partitions[1].part_uuid = Some("1234abcd-02".to_owned());
+    guest.inject_into(&report);
+    let text = guest.root.text("boot/grub/grub.cfg");
+    assert_eq!(text.matches("root=PARTUUID=1234abcd-02").count(), 2);
 }
 
 #[test]
