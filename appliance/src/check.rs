@@ -249,6 +249,7 @@ mod tests {
             run_dir: "/nowhere/run".into(),
             kernel_dir: "/nowhere/kernel".into(),
             program_dir: "/nowhere/programs".into(),
+            limits: lifeboat_images::ConversionLimits::default(),
         };
         for finding in [programs(&host), kernel(&host)] {
             assert!(!finding.fit && finding.advice.is_some(), "{finding:?}");

@@ -1,11 +1,16 @@
 //! The host: where Lifeboat keeps its things, what memory and disk it has, as
 //! which users its processes run.
 
-use lifeboat_images::{ConversionLimits, Conversions};
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use lifeboat_images::{ConversionLimits, Conversions};
 use lifeboat_network::config::Owner;
 use nix::sys::statvfs::statvfs;
+
+use crate::daemon::WrongUse;
 
 /// Memory that stays with the host, MiB.
 const RESERVED_MIB: u64 = 768;
@@ -43,11 +48,86 @@ pub struct Host {
     pub kernel_dir: PathBuf,
     /// Folder of `lifeboat-switch` and `lifeboat-injector`.
     pub program_dir: PathBuf,
+    /// What a captured file may unfold to.
+    pub limits: ConversionLimits,
+}
+
+/// Everything that lies in a state directory.
+const STATE: [&str; 14] = [
+    "api-tls.pem",
+    "api-token",
+    "converted",
+    "drafts",
+    "drivers",
+    "lifeboat.db",
+    "lifeboat.db-shm",
+    "lifeboat.db-wal",
+    "lifeboat.sock",
+    "lock",
+    "prepared",
+    "sessions",
+    "trees",
+    "unpacked",
+];
+
+/// Bounds on what a captured file may unfold to, as the environment sets them:
+/// `LIFEBOAT_LARGEST_DISK` in bytes, `LIFEBOAT_UNPACK_RATIO` in bytes of content
+/// for each packed byte, `LIFEBOAT_RESERVE` in bytes that stay free.
+fn limits(environment: &dyn Fn(&str) -> Option<OsString>) -> anyhow::Result<ConversionLimits> {
+    let read = |name: &str, default: u64| {
+        let Some(value) = environment(name) else {
+            return Ok(default);
+        };
+        let number = value.to_str().and_then(|value| value.parse().ok());
+        number.ok_or_else(|| {
+            let value = value.to_string_lossy();
+            WrongUse(format!(
+                "`{name}` is `{value}`: set it to a whole number, without a unit, or leave it out"
+            ))
+        })
+    };
+    let default = ConversionLimits::default();
+    Ok(ConversionLimits {
+        largest_disk: read("LIFEBOAT_LARGEST_DISK", default.largest_disk)?,
+        ratio: read("LIFEBOAT_UNPACK_RATIO", default.ratio)?,
+        reserve: read("LIFEBOAT_RESERVE", default.reserve)?,
+        ..default
+    })
+}
+
+/// Takes a state directory that exists away from all but its owner: disks of
+/// production lie in it. In a folder that holds other things, too, only what is
+/// ours.
+pub fn close_to_others(state_dir: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(state_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Somebody else's: nothing is written there.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        entries => entries?.collect::<io::Result<Vec<_>>>()?,
+    };
+    let is_ours = |name: &OsString| STATE.iter().any(|ours| name == ours);
+    let names: Vec<_> = entries.iter().map(|entry| entry.file_name()).collect();
+    if names.iter().all(is_ours) {
+        return take_away(state_dir);
+    }
+    let ours = names.iter().filter(|name| is_ours(name));
+    ours.map(|name| state_dir.join(name))
+        .try_for_each(|path| take_away(&path))
+}
+
+fn take_away(path: &Path) -> io::Result<()> {
+    let metadata = path.symlink_metadata()?;
+    let is_own = metadata.uid() == nix::unistd::geteuid().as_raw();
+    if metadata.is_symlink() || !is_own || metadata.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    let mode = metadata.mode() & 0o700;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
 impl Host {
     /// The host as the environment and the place of this program describe it.
-    pub fn new(state_dir: &Path) -> std::io::Result<Self> {
+    pub fn new(state_dir: &Path) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?;
         let from_environment = |name: &str, default: &str| {
             std::env::var_os(name).map_or_else(|| PathBuf::from(default), PathBuf::from)
@@ -57,6 +137,7 @@ impl Host {
             run_dir: from_environment("LIFEBOAT_RUN_DIR", "/run/lifeboat"),
             kernel_dir: from_environment("LIFEBOAT_KERNEL_DIR", "/var/cache/lifeboat/kernel"),
             program_dir: program.parent().map(Path::to_path_buf).unwrap_or_default(),
+            limits: limits(&|name| std::env::var_os(name))?,
         })
     }
 
@@ -80,23 +161,24 @@ impl Host {
         self.state_dir.join("trees")
     }
 
-    /// Where captured disks lie that had to be converted, and how large they may become. The
-    /// environment raises the bounds: `LIFEBOAT_LARGEST_DISK` in bytes, `LIFEBOAT_UNPACK_RATIO` in
-    /// bytes of content for each packed byte, `LIFEBOAT_RESERVE` in bytes that stay free.
+    /// Where captured disks lie that had to be converted.
     pub fn conversions(&self) -> Conversions {
-        let from_environment = |name: &str, default: u64| {
-            let value = std::env::var(name).ok();
-            value
-                .and_then(|value| value.parse().ok())
-                .unwrap_or(default)
-        };
-        let default = ConversionLimits::default();
-        Conversions::new(self.state_dir.join("converted")).with_limits(ConversionLimits {
-            largest_disk: from_environment("LIFEBOAT_LARGEST_DISK", default.largest_disk),
-            ratio: from_environment("LIFEBOAT_UNPACK_RATIO", default.ratio),
-            reserve: from_environment("LIFEBOAT_RESERVE", default.reserve),
-            ..default
-        })
+        self.conversions_in(&self.state_dir.join("converted"))
+    }
+
+    /// The same in another folder, for disks that only one command's result needs.
+    pub fn conversions_in(&self, folder: &Path) -> Conversions {
+        Conversions::new(folder).with_limits(self.limits.clone())
+    }
+
+    /// Folder of the disks of unpacked OVF archives.
+    pub fn unpacked_dir(&self) -> PathBuf {
+        self.state_dir.join("unpacked")
+    }
+
+    /// Folder of what drafts of site files name.
+    pub fn drafts_dir(&self) -> PathBuf {
+        self.state_dir.join("drafts")
     }
 
     /// One of the project's own programs, beside this one.
@@ -226,6 +308,46 @@ mod tests {
             2_048
         );
         assert_eq!(field_mib("nothing", "MemAvailable:"), 0);
+    }
+
+    #[test]
+    fn limits_that_cannot_be_read_are_named() {
+        let set = |value: &'static str| {
+            limits(&move |name| (name == "LIFEBOAT_RESERVE").then(|| value.into()))
+        };
+        assert_eq!(set("7").unwrap().reserve, 7);
+        let default = ConversionLimits::default();
+        assert_eq!(limits(&|_| None).unwrap(), default);
+        for wrong in ["10G", "", "-1", "x"] {
+            let error = set(wrong).unwrap_err().to_string();
+            assert!(error.starts_with("`LIFEBOAT_RESERVE` is"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_state_directory_is_closed_to_others() {
+        let place = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
+        let open = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let state = place.path().join("state");
+        close_to_others(&state).unwrap();
+        assert!(!state.exists());
+        let (drivers, database) = (state.join("drivers"), state.join("lifeboat.db"));
+        std::fs::create_dir_all(&drivers).unwrap();
+        std::fs::write(&database, "").unwrap();
+        open(&state, 0o755);
+        open(&database, 0o644);
+        close_to_others(&state).unwrap();
+        assert_eq!((mode(&state), mode(&database)), (0o700, 0o644));
+        // A folder of other things stays as open as it is.
+        open(&state, 0o755);
+        std::fs::write(state.join("foreign"), "").unwrap();
+        open(&state.join("foreign"), 0o644);
+        close_to_others(&state).unwrap();
+        assert_eq!((mode(&state), mode(&database)), (0o755, 0o600));
+        assert_eq!((mode(&drivers), mode(&state.join("foreign"))), (0o700, 0o644));
     }
 
     #[test]

@@ -418,7 +418,7 @@ impl Target<'_> {
                 "its {packed} packed bytes unfold to more than {} times as many",
                 self.limits.ratio
             ),
-            "if you know that it is a disk, raise `LIFEBOAT_UNPACK_RATIO`",
+            "if you know that it is a disk, raise `LIFEBOAT_UNPACK_RATIO`, and start a running `lifeboat serve` anew with it",
         ))
     }
 
@@ -441,7 +441,7 @@ fn too_large(largest: u64) -> Refusal {
     Refusal::new(
         RefusalKind::TooLarge,
         format!("it unfolds to a disk of more than {largest} bytes"),
-        "if you know that it is that large, raise `LIFEBOAT_LARGEST_DISK`",
+        "if you know that it is that large, raise `LIFEBOAT_LARGEST_DISK`, and start a running `lifeboat serve` anew with it",
     )
 }
 

@@ -189,7 +189,7 @@ pub enum ImageError {
         source: io::Error,
     },
     /// What it is converted to would not fit.
-    #[error("cannot convert `{}`: `{}` has {free} bytes free, and {needed} are needed besides the {reserve} that stay free; free space there, or choose another state directory", path.display(), folder.display())]
+    #[error("cannot convert `{}`: `{}` has {free} bytes free, and {needed} are needed besides the {reserve} that stay free; free space there, choose another state directory, or lower `LIFEBOAT_RESERVE` and start a running `lifeboat serve` anew with it", path.display(), folder.display())]
     NoRoom {
         /// The image.
         path: PathBuf,

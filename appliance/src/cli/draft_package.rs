@@ -71,5 +71,5 @@ fn folder(host: &Host, path: &Path) -> anyhow::Result<PathBuf> {
         metadata.mtime(),
     );
     let hash = blake3::hash(format!("{identity:?}").as_bytes()).to_hex();
-    Ok(host.state_dir.join("unpacked").join(&hash[..16]))
+    Ok(host.unpacked_dir().join(&hash[..16]))
 }

@@ -18,8 +18,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use image::ImageCommand;
+use nix::sys::stat::{Mode, umask};
 
 use crate::integrity::{BeforeBoot, Settings};
 
@@ -228,6 +230,10 @@ pub fn main() -> ExitCode {
         }
     };
     start_log(&cli.command);
+    // Guests' disks, configuration, consoles and pictures are nobody else's,
+    // whichever command writes them. QEMU needs no way to them: it gets its
+    // disks as descriptors.
+    umask(Mode::from_bits_truncate(0o077));
     let is_private = matches!(cli.command, Command::Serve(Serve { private: true, .. }));
     match run(cli) {
         Err(error) if is_private && error.is::<crate::daemon::InUse>() => {
@@ -290,6 +296,12 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
         format,
         command,
     } = cli;
+    crate::host::close_to_others(&state_dir).with_context(|| {
+        format!(
+            "failed to keep others out of the state directory `{}`",
+            state_dir.display()
+        )
+    })?;
     let remote = remote::Remote {
         state_dir: state_dir.clone(),
         format,

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::stat::{Mode, umask};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -55,9 +54,6 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
 
 /// Serves until a signal, or until standard input ends for a private daemon.
 pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
-    // Guests' configuration, consoles and pictures are nobody else's. QEMU needs
-    // no way to them: it gets its disks as descriptors.
-    umask(Mode::from_bits_truncate(0o077));
     if let Some(problem) = crate::names::add_of_host() {
         tracing::error!("{problem}");
     }
