@@ -12,6 +12,7 @@
 //! a crash the work goes on at the last checkpoint: the newest one that was written, if the host has
 //! not been started anew since, else the newest one that was forced to the disk.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -175,6 +176,32 @@ impl Conversions {
         made
     }
 
+    /// Removes every disk that is not among `used`, and what was begun and is not gone on with for
+    /// longer than `forsaken`. What somebody works on now stays.
+    pub fn remove_unused(
+        &self,
+        used: &HashSet<PathBuf>,
+        forsaken: Duration,
+    ) -> Result<(), ImageError> {
+        let Ok(folder) = std::fs::canonicalize(&self.folder) else {
+            return Ok(());
+        };
+        let keys = keys(&folder).map_err(ImageError::io("look through", &folder))?;
+        for place in keys.iter().map(|key| Place::new(&folder, key)) {
+            if used.contains(&place.whole) {
+                continue;
+            }
+            if let Some(_lock) = place.try_lock()?
+                && !place.is_begun_within(forsaken)
+            {
+                place.remove();
+                // Gone is what it should be.
+                let _ = std::fs::remove_file(&place.lock);
+            }
+        }
+        Ok(())
+    }
+
     fn make(
         &self,
         confined: &Confined,
@@ -270,6 +297,17 @@ impl Work<'_> {
     }
 }
 
+/// The keys of all conversions in a folder.
+fn keys(folder: &Path) -> io::Result<BTreeSet<String>> {
+    let mut keys = BTreeSet::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let key = name.to_str().and_then(|name| name.split_once('.'));
+        keys.extend(key.map(|(key, _)| key.to_owned()));
+    }
+    Ok(keys)
+}
+
 /// The files of one conversion.
 struct Place {
     folder: PathBuf,
@@ -293,24 +331,46 @@ impl Place {
 
     /// Waits for another import of the same bytes, which then has done the work.
     fn lock(&self, cancelled: &AtomicBool) -> Result<Flock<File>, ImageError> {
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&self.lock)
-            .map_err(ImageError::io("open", &self.lock))?;
         loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(lock),
-                Err((unlocked, Errno::EWOULDBLOCK | Errno::EINTR)) => file = unlocked,
-                Err((_, error)) => return Err(ImageError::io("lock", &self.lock)(error.into())),
+            if let Some(lock) = self.try_lock()? {
+                return Ok(lock);
             }
             if cancelled.load(Ordering::Relaxed) {
                 return Err(ImageError::Stopped);
             }
             std::thread::sleep(LOCK_PAUSE);
         }
+    }
+
+    /// None where somebody else has it, or where the locked file was removed meanwhile.
+    fn try_lock(&self) -> Result<Option<Flock<File>>, ImageError> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&self.lock)
+            .map_err(ImageError::io("open", &self.lock))?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => return Ok(None),
+            locked => locked
+                .map_err(|(_, error)| io::Error::from(error))
+                .map_err(ImageError::io("lock", &self.lock))?,
+        };
+        let inode = lock.metadata().map(|metadata| metadata.ino());
+        let now = self.lock.symlink_metadata().map(|metadata| metadata.ino());
+        Ok((inode.ok() == now.ok()).then_some(lock))
+    }
+
+    /// Whether it is not whole, and was gone on with that recently.
+    fn is_begun_within(&self, time: Duration) -> bool {
+        let Ok(metadata) = self.part.symlink_metadata() else {
+            return false;
+        };
+        let age = metadata
+            .modified()
+            .map(|at| at.elapsed().unwrap_or_default());
+        age.is_ok_and(|age| age < time)
     }
 
     fn state(&self) -> Option<State> {
@@ -413,7 +473,8 @@ impl Place {
     }
 
     fn remove(&self) {
-        for path in [&self.part, &self.whole, &self.state] {
+        let unfinished = self.state.with_extension("json.new");
+        for path in [&self.part, &self.whole, &self.state, &unfinished] {
             // Gone is what they should be.
             let _ = std::fs::remove_file(path);
         }
@@ -469,4 +530,36 @@ impl<'a> Progress<'a> {
 fn boot_id() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     id.map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_needs_is_removed_and_what_is_worked_on_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(folder.path()).unwrap();
+        let place = |key: &str| Place::new(&root, key);
+        for key in ["used", "unused", "worked-on"] {
+            let place = place(key);
+            for file in [&place.whole, &place.state, &place.lock] {
+                std::fs::write(file, "").unwrap();
+            }
+        }
+        for file in [&place("begun").part, &place("begun").state] {
+            std::fs::write(file, "").unwrap();
+        }
+        let conversions = Conversions::new(folder.path());
+        let used = HashSet::from([place("used").whole]);
+        let left = || -> Vec<_> { keys(&root).unwrap().into_iter().collect() };
+        let working = place("worked-on").try_lock().unwrap().unwrap();
+        let day = Duration::from_secs(86_400);
+        conversions.remove_unused(&used, day).unwrap();
+        assert_eq!(left(), ["begun", "used", "worked-on"]);
+        drop(working);
+        conversions.remove_unused(&used, Duration::ZERO).unwrap();
+        assert_eq!(left(), ["used"]);
+        assert!(place("used").whole.is_file() && place("used").state.is_file());
+    }
 }

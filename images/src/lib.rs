@@ -57,7 +57,7 @@ pub use inspection::{
     PartitionTable,
 };
 pub use integrity::{Effort, Reading};
-pub use overlay::create_overlay;
+pub use overlay::{create_overlay, rename_without_replacing};
 pub use package::{
     Algorithm, Digest, Member, Package, PackagedMachine, PackagedNic, disk_files, is_package,
     read_package, require_manifest,

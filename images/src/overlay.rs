@@ -98,8 +98,9 @@ fn publish(unfinished: &Path, overlay: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps what another process put there meanwhile, on filesystems that can promise that.
-fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+/// Renames a file or folder. Keeps what another process put there meanwhile, on filesystems that can
+/// promise that.
+pub fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
         Ok(()) => Ok(()),
         Err(Errno::EINVAL | Errno::ENOSYS) => std::fs::rename(from, to),
