@@ -2,6 +2,8 @@
 //! end, at an interrupt, and, after a `kill -9`, by the next command there.
 
 use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -24,17 +26,22 @@ impl Scratch {
     /// Makes one inside `beside`, and removes what killed commands left there.
     pub fn beside(beside: &Path) -> anyhow::Result<Self> {
         remove_leftovers(beside);
-        let folder = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(beside)
-            .with_context(|| format!("failed to write to `{}`", beside.display()))?;
-        let path = folder.path().to_path_buf();
+        let (folder, lock) = loop {
+            let folder = tempfile::Builder::new()
+                .prefix(PREFIX)
+                .tempdir_in(beside)
+                .with_context(|| format!("failed to write to `{}`", beside.display()))?;
+            let lock = lock(folder.path(), FlockArg::LockExclusive)
+                .with_context(|| format!("failed to lock `{}`", folder.path().display()))?;
+            // Until it was locked, another command took it for a leftover.
+            if let Some(lock) = lock {
+                break (folder, lock);
+            }
+        };
         IN_USE
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(path.clone());
-        let lock = lock(&path, FlockArg::LockExclusive)
-            .with_context(|| format!("failed to lock `{}`", path.display()))?;
+            .push(folder.path().to_path_buf());
         Ok(Self {
             folder,
             _lock: lock,
@@ -47,8 +54,18 @@ impl Scratch {
     }
 }
 
-fn lock(folder: &Path, how: FlockArg) -> std::io::Result<Flock<File>> {
-    Flock::lock(File::open(folder)?, how).map_err(|(_, error)| error.into())
+/// The lock of a folder; none when the folder is gone by then.
+fn lock(folder: &Path, how: FlockArg) -> io::Result<Option<Flock<File>>> {
+    let file = match File::open(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let lock = Flock::lock(file, how).map_err(|(_, error)| io::Error::from(error))?;
+    let inode = lock.metadata()?.ino();
+    let is_there = folder
+        .symlink_metadata()
+        .is_ok_and(|metadata| metadata.ino() == inode);
+    Ok(is_there.then_some(lock))
 }
 
 fn remove_leftovers(beside: &Path) {
@@ -59,7 +76,7 @@ fn remove_leftovers(beside: &Path) {
     });
     for leftover in scratch.map(|entry| entry.path()) {
         // Locked by whoever still works in it.
-        let Ok(_lock) = lock(&leftover, FlockArg::LockExclusiveNonblock) else {
+        let Ok(Some(_lock)) = lock(&leftover, FlockArg::LockExclusiveNonblock) else {
             continue;
         };
         if let Err(error) = std::fs::remove_dir_all(&leftover) {
@@ -99,5 +116,21 @@ mod tests {
         let path = used.path().to_path_buf();
         drop(used);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_new_one_is_never_taken_for_a_leftover() {
+        let place = tempfile::tempdir().unwrap();
+        let make = || {
+            for _ in 0..150 {
+                let scratch = Scratch::beside(place.path()).unwrap();
+                std::fs::write(scratch.path().join("file"), "").unwrap();
+            }
+        };
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(make);
+            }
+        });
     }
 }
