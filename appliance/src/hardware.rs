@@ -118,6 +118,9 @@ pub struct Hardware {
     /// Why it is not what was wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback_reason: Option<String>,
+    /// What was wanted, where it is something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<String>,
 }
 
 impl Hardware {
@@ -129,6 +132,7 @@ impl Hardware {
             nics: nics.map(|nic| nic.model.unwrap_or_default()).collect(),
             clock: Clock::Utc,
             fallback_reason: None,
+            instead_of: None,
         }
     }
 
@@ -148,6 +152,7 @@ impl Hardware {
             nics,
             clock: Clock::Utc,
             fallback_reason: Some(offer.reason.clone()),
+            instead_of: Some(Self::wanted(machine).describe()),
         })
     }
 
@@ -170,7 +175,8 @@ impl Hardware {
     pub fn describe(&self) -> String {
         let mut words = vec![format!("{} disks", self.disk.word())];
         let mut models: Vec<_> = self.nics.iter().map(|model| model.word()).collect();
-        models.dedup();
+        let mut seen = std::collections::HashSet::new();
+        models.retain(|model| seen.insert(*model));
         words.extend(models.iter().map(|model| format!("{model} cards")));
         words.join(", ")
     }
@@ -179,8 +185,9 @@ impl Hardware {
     pub fn warning(&self) -> Option<String> {
         let reason = self.fallback_reason.as_ref()?;
         Some(format!(
-            "boots on {} instead of virtio: {reason}",
-            self.describe()
+            "boots on {} instead of {}: {reason}",
+            self.describe(),
+            self.instead_of.as_deref().unwrap_or("virtio")
         ))
     }
 }
@@ -219,13 +226,29 @@ mod tests {
         );
         assert_eq!(
             taken.warning().unwrap(),
-            "boots on sata disks, e1000e cards instead of virtio: kernel 2.6.9 has no virtio"
+            "boots on sata disks, e1000e cards instead of virtio disks, virtio cards: kernel 2.6.9 has no virtio"
         );
         let same = machine("disk_bus = \"sata\"", "model = \"e1000e\"");
         assert!(Hardware::instead(&same, &offer()).is_some());
+        let half = Hardware::instead(&machine("disk_bus = \"sata\"", ""), &offer()).unwrap();
+        let said = half.warning().unwrap();
+        assert!(
+            said.contains("instead of sata disks, virtio cards:"),
+            "{said}"
+        );
         for (keys, nic_keys) in [("disk_bus = \"virtio\"", ""), ("", "model = \"virtio\"")] {
             assert_eq!(Hardware::instead(&machine(keys, nic_keys), &offer()), None);
         }
+    }
+
+    #[test]
+    fn every_model_is_named_once() {
+        use NicModel::{E1000e, Virtio};
+        let mixed = Hardware {
+            nics: vec![Virtio, E1000e, Virtio],
+            ..Hardware::default()
+        };
+        assert_eq!(mixed.describe(), "virtio disks, virtio cards, e1000e cards");
     }
 
     #[test]
