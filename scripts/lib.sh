@@ -169,10 +169,13 @@ fetch_kernel_alone() {
 unpack_packages() {
   local work=$1 package file
   shift
-  # apt drops its rights while it downloads.
-  mkdir -p "$work/packages"
-  chmod 755 "$work"
-  chmod 777 "$work/packages"
+  # apt drops its rights while it downloads. Nobody else may get at what dpkg
+  # unpacks as root.
+  mkdir -m 700 "$work/packages"
+  chmod 711 "$work"
+  if [ "$(id -u)" -eq 0 ] && id -u _apt >/dev/null 2>&1; then
+    chown _apt "$work/packages"
+  fi
   for package in "$@"; do
     (cd "$work/packages" && apt-get download -qq "$package" >/dev/null 2>"$work/log") ||
       fail "apt cannot download $package: $(cat "$work/log")"

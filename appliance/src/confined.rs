@@ -2,17 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::host::Host;
-
 /// Starts the reader.
 pub fn launcher() -> lifeboat_images::Confined {
     lifeboat_images::Confined::beside_this_program()
 }
 
 /// Takes a disk in for one command: checked, but not read to its end, and kept
-/// in no catalogue.
+/// in no catalogue. What has to be converted goes to `conversions`.
 pub fn import(
-    host: &Host,
+    conversions: &lifeboat_images::Conversions,
     path: &Path,
     chain: &[PathBuf],
 ) -> anyhow::Result<lifeboat_images::CapturedVolume> {
@@ -21,7 +19,7 @@ pub fn import(
         &launcher(),
         path,
         chain,
-        &host.conversions(),
+        conversions,
         None,
         &lifeboat_images::Reading {
             progress: &|_, _| {},

@@ -347,7 +347,10 @@ mod tests {
         open(&state.join("foreign"), 0o644);
         close_to_others(&state).unwrap();
         assert_eq!((mode(&state), mode(&database)), (0o755, 0o600));
-        assert_eq!((mode(&drivers), mode(&state.join("foreign"))), (0o700, 0o644));
+        assert_eq!(
+            (mode(&drivers), mode(&state.join("foreign"))),
+            (0o700, 0o644)
+        );
     }
 
     #[test]

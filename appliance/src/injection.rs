@@ -3,25 +3,31 @@
 //!
 //! Everything is made in a scratch folder beside its place and moved there in
 //! one step, after it was verified and is on the medium. So there is nothing or
-//! everything under a final name, whenever this process is killed.
+//! everything under a final name, whenever this process is killed. Only disks
+//! that QEMU cannot serve as they are lie in a folder of their own from the
+//! beginning, where a next try goes on with their conversion.
 
+mod place;
+mod record;
 mod stream;
+mod undo;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use lifeboat_drivers::{Check, Disk, InjectRequest, Layer, Manifest, PrepareReport};
-use lifeboat_images::CapturedVolume;
-use serde::{Deserialize, Serialize};
+use lifeboat_drivers::{Disk, InjectRequest, Layer, PrepareReport};
+use lifeboat_images::{CapturedVolume, Container, Conversions, Format};
 
 use crate::confined;
-use crate::daemon::WrongUse;
 use crate::events::Events;
 use crate::host::Host;
 use crate::prepare;
 use crate::scratch::Scratch;
 use crate::session::making::replace_file;
+
+use place::{BesideResult, MANIFEST, folder_of, new_place, new_result, publish, record_of};
+pub use record::{InjectedDisk, Injection};
 
 /// Where the disks of one machine come from, and where the result goes.
 #[derive(Debug, Clone)]
@@ -48,43 +54,9 @@ pub enum Way {
     },
 }
 
-/// What one disk was made from, and what was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InjectedDisk {
-    /// The captured disk; none when the stream itself was injected into.
-    pub source: Option<PathBuf>,
-    /// What holds the changes; none after a dry run.
-    pub written: Option<PathBuf>,
-}
-
-/// The record of one injection, kept outside of the disks.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Injection {
-    /// Version of this record.
-    pub version: u32,
-    /// The disks in hardware order.
-    pub disks: Vec<InjectedDisk>,
-    /// What was asked for.
-    pub request: InjectRequest,
-    /// What runs on the machine.
-    pub operating_system: String,
-    /// Every file that was changed: old size, old hash, new hash, action.
-    pub changes: Manifest,
-    /// What was proven by looking again.
-    pub verified: Vec<Check>,
-    /// Odd things that were seen.
-    pub warnings: Vec<String>,
-    /// Wall-clock time of the micro-VM.
-    pub seconds: f64,
-    /// Where this record lies.
-    pub manifest: Option<PathBuf>,
-}
-
-const VERSION: u32 = 1;
-
 /// The micro-VM, and who hears of progress.
 pub struct Means<'a> {
-    /// Where conversions go.
+    /// What bounds conversions.
     pub host: &'a Host,
     /// Files below the first disk, nearest first.
     pub backing: &'a [PathBuf],
@@ -101,13 +73,13 @@ impl Means<'_> {
             Way::Overlay { disks, overlay } => self.overlay(disks, overlay, request),
             Way::DryRun { disks } => {
                 let scratch = Scratch::beside(&std::env::temp_dir())?;
-                let captured = self.import_all(disks)?;
+                let converted = self.host.conversions_in(&scratch.path().join("converted"));
+                let captured = self.import_all(disks, &converted)?;
                 let report = self.inject_overlays(&captured, scratch.path(), request)?;
-                let disks = captured.iter().map(|volume| InjectedDisk {
-                    source: Some(volume.path.clone()),
-                    written: None,
-                });
-                Ok(record(disks.collect(), request, report))
+                let disks = captured
+                    .into_iter()
+                    .map(|base| InjectedDisk::over(base, None));
+                Ok(Injection::new(disks.collect(), request, report))
             }
             Way::Stream { output, overlay } => self.stream(output, overlay.as_deref(), request),
         }
@@ -119,35 +91,34 @@ impl Means<'_> {
         overlay: &Path,
         request: &InjectRequest,
     ) -> anyhow::Result<Injection> {
-        let place = new_place(overlay, "overlay")?;
-        let captured = self.import_all(disks)?;
+        let several = disks.len() > 1;
+        let place = match several {
+            true => new_place(overlay, "folder")?,
+            false => new_result(overlay, "overlay")?,
+        };
+        let mut converted = BesideResult::new(self.host, &place);
+        let captured = self.import_all(disks, converted.conversions())?;
         let scratch = Scratch::beside(folder_of(&place))?;
         let made = scratch.path().join("made");
         std::fs::create_dir(&made)?;
         let report = self.inject_overlays(&captured, &made, request)?;
-        let several = disks.len() > 1;
         let written = |number| match several {
             true => place.join(overlay_name(number)),
             false => place.clone(),
         };
-        let disks = captured.iter().enumerate();
-        let disks = disks.map(|(number, volume)| InjectedDisk {
-            source: Some(volume.path.clone()),
-            written: Some(written(number)),
-        });
-        let mut injection = record(disks.collect(), request, report);
-        if several {
-            injection.manifest = Some(place.join(MANIFEST));
-            replace_file(
-                &made.join(MANIFEST),
-                &serde_json::to_vec_pretty(&injection)?,
-            )?;
-            File::open(&made)?.sync_all()?;
-            publish(&made, &place)?;
+        converted.keep_what_serves(&captured);
+        let disks = captured.into_iter().enumerate();
+        let disks = disks.map(|(number, base)| InjectedDisk::over(base, Some(written(number))));
+        let mut injection = Injection::new(disks.collect(), request, report);
+        let published = if several {
+            publish_folder(&made, &place, &mut injection)
         } else {
-            self.publish_one(&made.join(overlay_name(0)), &place, &mut injection)?;
+            publish_one(&made.join(overlay_name(0)), &place, &mut injection)
+        };
+        if published.is_err() {
+            converted.keep_nothing();
         }
-        Ok(injection)
+        published.map(|()| injection)
     }
 
     fn stream(
@@ -156,10 +127,13 @@ impl Means<'_> {
         overlay: Option<&Path>,
         request: &InjectRequest,
     ) -> anyhow::Result<Injection> {
-        let place = new_place(output, "file")?;
-        overlay
-            .map(|overlay| new_place(overlay, "overlay"))
-            .transpose()?;
+        let place = match overlay {
+            Some(overlay) => {
+                new_result(overlay, "overlay")?;
+                new_place(output, "file")?
+            }
+            None => new_result(output, "file")?,
+        };
         let scratch = Scratch::beside(folder_of(&place))?;
         // Its ending tells its format.
         let file = scratch.path().join(place.file_name().unwrap_or_default());
@@ -168,15 +142,14 @@ impl Means<'_> {
             publish(&file, &place)?;
             return self.overlay(&[place], overlay, request);
         }
-        let captured = self.import(&file, &[])?;
-        let report = lifeboat_drivers::inject(self.vm, &[itself(&captured)?], request)?;
+        let converted = self.host.conversions_in(&scratch.path().join("converted"));
+        let captured = self.import(&file, &[], &converted)?;
+        let format = writable_format(&captured)?;
+        let report = lifeboat_drivers::inject(self.vm, &[itself(&file, format)?], request)?;
         prepare::require_checks(&report)?;
-        let disk = InjectedDisk {
-            source: None,
-            written: Some(place.clone()),
-        };
-        let mut injection = record(vec![disk], request, report);
-        self.publish_one(&file, &place, &mut injection)?;
+        let disk = InjectedDisk::itself(place.clone(), format);
+        let mut injection = Injection::new(vec![disk], request, report);
+        publish_one(&file, &place, &mut injection)?;
         Ok(injection)
     }
 
@@ -206,7 +179,8 @@ impl Means<'_> {
             disks.push(prepare::disk(volume, &overlay)?);
         }
         self.events.step("inject drivers", &request.machine);
-        let report = lifeboat_drivers::inject(self.vm, &disks, request)?;
+        let mut report = lifeboat_drivers::inject(self.vm, &disks, request)?;
+        report.verified.push(prepare::base_check(captured));
         prepare::require_checks(&report)?;
         self.events.done(
             "inject drivers",
@@ -216,142 +190,130 @@ impl Means<'_> {
         Ok(report)
     }
 
-    /// Takes an injection back. The written disks are replaced in one step by
-    /// copies in which that was done.
-    pub fn undo(&self, manifest: &Path) -> anyhow::Result<usize> {
-        let text = std::fs::read(manifest)
-            .with_context(|| format!("failed to read `{}`", manifest.display()))?;
-        let injection: Injection = serde_json::from_slice(&text)
-            .with_context(|| format!("`{}` is no record of an injection", manifest.display()))?;
-        let [disk] = injection.disks.as_slice() else {
-            anyhow::bail!(
-                "the injection has {} overlays over untouched disks: remove their folder to take it back",
-                injection.disks.len()
-            );
-        };
-        let place = disk.written.as_deref().context("this was a dry run")?;
-        let scratch = Scratch::beside(folder_of(place))?;
-        let copy = scratch.path().join(place.file_name().unwrap_or_default());
-        let mut original =
-            File::open(place).with_context(|| format!("failed to open `{}`", place.display()))?;
-        stream::receive(&mut original, &File::create_new(&copy)?, &|_| ())?;
-        let undone = match &disk.source {
-            Some(source) => prepare::disk(&self.import(source, self.backing)?, &copy)?,
-            None => itself(&self.import(&copy, &[])?)?,
-        };
-        let changes = lifeboat_drivers::undo(self.vm, &[undone], &injection.changes)?;
-        publish(&copy, place)?;
-        std::fs::remove_file(manifest)
-            .with_context(|| format!("failed to remove `{}`", manifest.display()))?;
-        Ok(changes)
-    }
-
-    fn import_all(&self, disks: &[PathBuf]) -> anyhow::Result<Vec<CapturedVolume>> {
+    fn import_all(
+        &self,
+        disks: &[PathBuf],
+        converted: &Conversions,
+    ) -> anyhow::Result<Vec<CapturedVolume>> {
         let disks = disks.iter().enumerate();
         let chain = |number| if number == 0 { self.backing } else { &[] };
         disks
-            .map(|(number, disk)| self.import(disk, chain(number)))
+            .map(|(number, disk)| self.import(disk, chain(number), converted))
             .collect()
     }
 
-    fn import(&self, disk: &Path, chain: &[PathBuf]) -> anyhow::Result<CapturedVolume> {
+    fn import(
+        &self,
+        disk: &Path,
+        chain: &[PathBuf],
+        converted: &Conversions,
+    ) -> anyhow::Result<CapturedVolume> {
         let name = disk.display().to_string();
         self.events.step("examine", &name);
-        let volume = confined::import(self.host, disk, chain)?;
+        let volume = confined::import(converted, disk, chain)?;
         self.events
             .done("examine", &name, volume.format.to_string());
         Ok(volume)
     }
-
-    /// The record first: no disk is there without the way back.
-    fn publish_one(
-        &self,
-        made: &Path,
-        place: &Path,
-        injection: &mut Injection,
-    ) -> anyhow::Result<()> {
-        let mut name = place.file_name().unwrap_or_default().to_owned();
-        name.push(".");
-        name.push(MANIFEST);
-        let manifest = place.with_file_name(name);
-        injection.manifest = Some(manifest.clone());
-        let text = serde_json::to_vec_pretty(injection)?;
-        let draft = made.with_file_name(MANIFEST);
-        replace_file(&draft, &text)?;
-        publish(&draft, &manifest)?;
-        publish(made, place)
-    }
 }
 
-const MANIFEST: &str = "manifest.json";
+/// The record first: no disk is there without the way back.
+fn publish_one(made: &Path, place: &Path, injection: &mut Injection) -> anyhow::Result<()> {
+    let manifest = record_of(place);
+    injection.manifest = Some(manifest.clone());
+    let draft = made.with_file_name(MANIFEST);
+    replace_file(&draft, &serde_json::to_vec_pretty(injection)?)?;
+    publish(&draft, &manifest)?;
+    publish(made, place).inspect_err(|_| {
+        // It describes nothing. The first error is the one to tell.
+        let _ = std::fs::remove_file(&manifest);
+    })
+}
+
+fn publish_folder(made: &Path, place: &Path, injection: &mut Injection) -> anyhow::Result<()> {
+    injection.manifest = Some(place.join(MANIFEST));
+    replace_file(&made.join(MANIFEST), &serde_json::to_vec_pretty(injection)?)?;
+    File::open(made)?.sync_all()?;
+    publish(made, place)
+}
 
 fn overlay_name(number: usize) -> String {
     format!("disk-{number}.qcow2")
 }
 
-fn record(disks: Vec<InjectedDisk>, request: &InjectRequest, report: PrepareReport) -> Injection {
-    Injection {
-        version: VERSION,
-        disks,
-        request: request.clone(),
-        operating_system: report.guest.os.pretty_name,
-        changes: report.changes,
-        verified: report.verified,
-        warnings: report.guest.warnings,
-        seconds: report.seconds,
-        manifest: None,
+/// The format of a disk that can be written itself, not through an overlay.
+fn writable_format(volume: &CapturedVolume) -> anyhow::Result<Format> {
+    match volume.format {
+        Container::Raw => Ok(Format::Raw),
+        Container::Qcow2 => Ok(Format::Qcow2),
+        other => anyhow::bail!(
+            "the stream holds {other}: raw and qcow2 can be injected into directly, for others name an `--overlay`"
+        ),
     }
 }
 
-/// A disk that is written itself, not through an overlay.
-fn itself(volume: &CapturedVolume) -> anyhow::Result<Disk> {
-    let [layer] = volume.served.as_slice() else {
-        anyhow::bail!(
-            "`{}` has a backing chain and cannot be written alone",
-            volume.path.display()
-        );
-    };
-    let format = prepare::driver_format(layer.format);
-    anyhow::ensure!(
-        layer.file.path == volume.path
-            && matches!(
-                format,
-                lifeboat_drivers::Format::Raw | lifeboat_drivers::Format::Qcow2
-            ),
-        "the stream holds {}: raw and qcow2 can be injected into directly, for others name an `--overlay`",
-        volume.format
-    );
+/// A disk that is written itself, as the micro-VM takes it.
+fn itself(path: &Path, format: Format) -> anyhow::Result<Disk> {
     let file = File::options()
         .read(true)
         .write(true)
-        .open(&volume.path)
-        .with_context(|| format!("failed to open `{}`", volume.path.display()))?;
+        .open(path)
+        .with_context(|| format!("failed to open `{}`", path.display()))?;
     Ok(Disk {
         layers: vec![Layer {
             file: file.into(),
-            format,
+            format: prepare::driver_format(format),
         }],
     })
 }
 
-/// An absolute path at which nothing is yet.
-fn new_place(path: &Path, kind: &str) -> anyhow::Result<PathBuf> {
-    if path.symlink_metadata().is_ok() {
-        let problem = format!("{kind} `{}` exists already: name a new one", path.display());
-        return Err(WrongUse(problem).into());
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use lifeboat_images::{ServedLayer, SourceFile};
+
+    use super::*;
+
+    /// A raw file as its import describes it.
+    pub fn raw_volume(path: &Path) -> CapturedVolume {
+        let metadata = path.metadata().unwrap();
+        let file = SourceFile {
+            path: path.to_owned(),
+            file_size: metadata.len(),
+            modified_ns: metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            changed_ns: Some(metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec()),
+            blake3: String::new(),
+        };
+        CapturedVolume {
+            path: path.to_owned(),
+            format: Container::Raw,
+            virtual_size: metadata.len(),
+            blake3: String::new(),
+            sources: vec![file.clone()],
+            served: vec![ServedLayer {
+                file,
+                format: Format::Raw,
+            }],
+        }
     }
-    Ok(std::path::absolute(path)?)
-}
 
-fn folder_of(place: &Path) -> &Path {
-    place.parent().unwrap_or(Path::new("/"))
-}
-
-/// Moves what is finished, and on the medium, to its place.
-fn publish(made: &Path, place: &Path) -> anyhow::Result<()> {
-    let publish = || {
-        std::fs::rename(made, place)?;
-        File::open(folder_of(place))?.sync_all()
-    };
-    publish().with_context(|| format!("failed to move the result to `{}`", place.display()))
+    #[test]
+    fn a_base_that_was_written_to_fails_the_injection() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("base.raw");
+        std::fs::write(&path, vec![1; 4096]).unwrap();
+        let volume = [raw_volume(&path)];
+        let check = prepare::base_check(&volume);
+        assert!(check.ok && check.what == "base unchanged", "{check:?}");
+        let times = path.metadata().unwrap().modified().unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[2], 0).unwrap();
+        // Size and modification time can be set back; the change time cannot.
+        file.set_modified(times).unwrap();
+        let check = prepare::base_check(&volume);
+        assert!(!check.ok && check.detail.contains("base.raw"), "{check:?}");
+    }
 }

@@ -13,6 +13,7 @@ mod host;
 mod hypervisor;
 mod injection;
 mod integrity;
+mod leftovers;
 mod names;
 mod operator;
 mod prepare;

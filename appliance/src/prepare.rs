@@ -7,8 +7,8 @@ mod making;
 use making::Preparation;
 
 pub use making::{
-    disk, disk_of, driver_format, micro_vm, overlay_over, read_only_disk, remove_unfinished,
-    require_checks,
+    base_check, disk, disk_of, driver_format, micro_vm, overlay_over, read_only_disk,
+    remove_unfinished, require_checks,
 };
 
 use std::path::{Path, PathBuf};

@@ -54,6 +54,20 @@ impl Lifeboat {
         self
     }
 
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// What it reads on standard input.
+    #[must_use]
+    pub fn reads(mut self, file: std::fs::File) -> Self {
+        self.command.stdin(file);
+        self
+    }
+
     /// Asks for JSON on standard output.
     #[must_use]
     pub fn json(self) -> Self {

@@ -9,6 +9,7 @@ use crate::accelerator::Verdict;
 use crate::confined;
 use crate::events::Events;
 use crate::host::Host;
+use crate::leftovers::Drafting;
 use crate::prepare::file_name;
 use crate::site::draft::{FoundMachine, of_package};
 
@@ -17,6 +18,7 @@ use crate::site::draft::{FoundMachine, of_package};
 pub fn machines(
     host: &Host,
     verdict: &Verdict,
+    drafting: &Drafting,
     path: &Path,
     events: &Events,
 ) -> anyhow::Result<Vec<FoundMachine>> {
@@ -30,12 +32,15 @@ pub fn machines(
     require_manifest(path, &package, &hear)?;
     let hear = |done, total| events.progress("unpack", &name, done, total);
     let files = disk_files(path, &package, &folder(host, path)?, &hear)?;
-    Ok(found(host, verdict, &package, files, events))
+    for volume in files.iter().flatten() {
+        drafting.name(volume, None)?;
+    }
+    let look = |volumes| local::examine(host, verdict, drafting, volumes);
+    Ok(found(&look, &package, files, events))
 }
 
 fn found(
-    host: &Host,
-    verdict: &Verdict,
+    look: &dyn Fn(Vec<PathBuf>) -> anyhow::Result<FoundMachine>,
     package: &Package,
     files: Vec<Vec<PathBuf>>,
     events: &Events,
@@ -43,7 +48,7 @@ fn found(
     let mut machines = Vec::new();
     for (machine, volumes) in package.machines.iter().zip(files) {
         // The descriptor tells enough for a draft without the guest's word.
-        let guest = match local::examine(host, verdict, volumes.clone()) {
+        let guest = match look(volumes.clone()) {
             Ok(guest) => Some(guest),
             Err(error) => {
                 let why = crate::events::chain(&error).join(": ");

@@ -21,7 +21,7 @@ use crate::report::printable;
 #[derive(Debug, Args)]
 pub struct Inject {
     /// The captured disks of one machine in hardware order; they stay untouched.
-    /// What QEMU cannot serve as it is, is converted into the state directory,
+    /// What QEMU cannot serve as it is, is converted into `OVERLAY.converted`,
     /// which the overlay then needs.
     /// `-` reads one disk, raw or qcow2, from standard input.
     #[arg(required_unless_present = "undo")]
@@ -49,7 +49,7 @@ pub struct Inject {
     #[arg(long, conflicts_with_all = ["overlay", "output"])]
     dry_run: bool,
     /// Take the injection back that this record describes.
-    #[arg(long, value_name = "MANIFEST", conflicts_with_all = ["disks", "overlay", "output", "nics", "bus", "nic_model", "dry_run"])]
+    #[arg(long, value_name = "MANIFEST", conflicts_with_all = ["disks", "backing", "overlay", "output", "nics", "bus", "nic_model", "dry_run"])]
     undo: Option<PathBuf>,
 }
 
@@ -59,6 +59,20 @@ impl Inject {
         let from_stream = self.disks.iter().any(|disk| disk == Path::new("-"));
         if from_stream {
             return match (&self.output, self.disks.as_slice()) {
+                _ if self.dry_run => wrong(
+                    "a stream can be read only once: write it to a file, and give that to `--dry-run`",
+                ),
+                _ if !self.backing.is_empty() => wrong(
+                    "`-` stands for a whole disk, with nothing below it: leave `--backing` out",
+                ),
+                (Some(output), _)
+                    if self
+                        .overlay
+                        .as_ref()
+                        .is_some_and(|overlay| is_same_place(overlay, output)) =>
+                {
+                    wrong("`--output` and `--overlay` are the same file: name two")
+                }
                 (_, [_, _, ..]) => wrong("`-` stands for the only disk: give no others with it"),
                 (None, _) => wrong("`-` needs `--output FILE`: where the stream is written to"),
                 (Some(output), _) => Ok(Way::Stream {
@@ -96,6 +110,16 @@ impl Inject {
             target,
         })
     }
+}
+
+/// Whether two files that need not exist yet would be one.
+fn is_same_place(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        let folder = std::fs::canonicalize(path.parent()?).ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    place(a).map_or(a == b, |of_a| place(b) == Some(of_a))
 }
 
 /// Runs it.

@@ -1,6 +1,7 @@
 //! Commands that need no daemon.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lifeboat_bootorder::{MachineFolder, Options, machine_identity};
 use lifeboat_drivers::GuestReport;
@@ -14,6 +15,7 @@ use crate::confined;
 use crate::daemon::WrongUse;
 use crate::events::{Event, Events};
 use crate::host::Host;
+use crate::leftovers::Drafting;
 use crate::prepare;
 use crate::scratch::Scratch;
 use crate::site::Firmware;
@@ -44,7 +46,9 @@ pub async fn interruptible(
         _ = terminate.recv() => {}
     }
     crate::scratch::remove_all()?;
-    anyhow::bail!("interrupted; nothing was left behind")
+    anyhow::bail!(
+        "interrupted; what was begun was removed, but for a conversion that the next try goes on with"
+    )
 }
 
 /// `lifeboat site draft`.
@@ -59,6 +63,7 @@ pub async fn draft(
     }
     let host = Host::new(state_dir)?;
     let verdict = detect(&host).await?;
+    let drafting = Arc::new(Drafting::begin(&host)?);
     let mut progress = Progress::new();
     let mut machines = Vec::new();
     for group in volumes {
@@ -66,17 +71,18 @@ pub async fn draft(
             what: "inspect".into(),
             subject: group.clone(),
         });
-        let (host, verdict, disks) = (
+        let (host, verdict, drafting, disks) = (
             host.clone(),
             verdict.clone(),
+            drafting.clone(),
             group.split(',').map(PathBuf::from).collect::<Vec<_>>(),
         );
         let (events, mut heard) = Events::channel();
         let work = tokio::task::spawn_blocking(move || match &disks[..] {
             [package] if lifeboat_images::is_package(package) => {
-                draft_package::machines(&host, &verdict, package, &events)
+                draft_package::machines(&host, &verdict, &drafting, package, &events)
             }
-            _ => Ok(vec![examine(&host, &verdict, disks)?]),
+            _ => Ok(vec![examine(&host, &verdict, &drafting, disks)?]),
         });
         while let Some(event) = heard.recv().await {
             progress.show(&event);
@@ -99,12 +105,14 @@ pub async fn draft(
 pub fn examine(
     host: &Host,
     verdict: &Verdict,
+    drafting: &Drafting,
     volumes: Vec<PathBuf>,
 ) -> anyhow::Result<FoundMachine> {
     let scratch = Scratch::beside(&std::env::temp_dir())?;
     let mut disks = Vec::new();
     for volume in &volumes {
-        let captured = confined::import(host, volume, &[])?;
+        let captured = confined::import(&host.conversions(), volume, &[])?;
+        drafting.name(volume, Some(&captured))?;
         disks.push(prepare::read_only_disk(&captured)?);
     }
     let folder = scratch.path().join("folder");

@@ -74,7 +74,7 @@ impl Remote {
                     .call(Method::DELETE, &format!("/sites/{}", plain(&name)?), &())
                     .await?;
                 self.print(&json!({ "removed": name }), || {
-                    format!("site `{name}` forgotten; its files stay\n")
+                    format!("site `{name}` forgotten; its volumes stay, what was converted or unpacked for it alone is gone\n")
                 })
             }
             SiteCommand::Draft { .. } => Ok(false),

@@ -143,11 +143,7 @@ async fn show_site(
 }
 
 async fn remove_site(State(appliance): State<Appliance>, Path(name): Path<String>) -> Answer<()> {
-    appliance.store.audit("site remove", &name).await?;
-    match appliance.store.remove_site(&name).await? {
-        true => Ok(Json(())),
-        false => Err(WrongUse(format!("no site is called `{name}`")).into()),
-    }
+    Ok(Json(appliance.remove_site(&name).await?))
 }
 
 async fn prepare(

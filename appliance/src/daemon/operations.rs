@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::{Appliance, StopRequest, WrongUse};
 use crate::events::{Event, Events};
 use crate::host::QemuUser;
+use crate::leftovers;
 use crate::operator::{Changes, Known, merge};
 use crate::prepare::{self, PrepareOptions, PreparedMachine, WhenAbandoned};
 use crate::report::{Mode, Report};
@@ -29,6 +30,20 @@ impl Appliance {
         self.store.audit("site add", &site.name).await?;
         self.store.put_site(&site.name, &site.file).await?;
         Ok(site)
+    }
+
+    /// Forgets a site, and what only it needed.
+    pub async fn remove_site(&self, name: &str) -> anyhow::Result<()> {
+        self.store.audit("site remove", name).await?;
+        let site = self.site(name).await;
+        if !self.store.remove_site(name).await? {
+            return Err(WrongUse(format!("no site is called `{name}`")).into());
+        }
+        if let Err(error) = leftovers::after_site(self, site.ok().as_ref()).await {
+            // The site is forgotten; the next daemon tries again.
+            tracing::warn!(error = format!("{error:#}"), "disks of a removed site stay");
+        }
+        Ok(())
     }
 
     /// The registered site of that name, read anew from its file.

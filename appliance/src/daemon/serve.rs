@@ -74,6 +74,9 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         eprintln!("session {}: {}", recovered.session, recovered.what);
     }
     integrity::remove_unused_trees(&appliance).await?;
+    if let Err(error) = crate::leftovers::at_start(&appliance).await {
+        tracing::warn!(error = format!("{error:#}"), "disks that nobody needs stay");
+    }
     if !options.private {
         integrity::start(&appliance);
     }

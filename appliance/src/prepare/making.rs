@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use lifeboat_drivers::{
-    Disk, InjectRequest, Layer, MicroVm, MicroVmError, NicIdentity, PrepareReport,
+    Check, Disk, InjectRequest, Layer, MicroVm, MicroVmError, NicIdentity, PrepareReport,
 };
 use lifeboat_images::{CapturedVolume, Format, OpenLayer};
 
@@ -93,8 +93,9 @@ impl Preparation {
             .collect::<anyhow::Result<Vec<_>>>()?;
         let request = request(&self.machine, &hardware);
         let folder = work.join("folder");
-        let report =
+        let mut report =
             lifeboat_drivers::prepare_unless(&self.vm, &disks, &request, &folder, &self.cancelled)?;
+        report.verified.push(base_check(&self.captured));
         require_checks(&report)?;
         for (name, content) in [
             ("report.json", serde_json::to_vec_pretty(&report)?),
@@ -279,6 +280,29 @@ fn request(machine: &Machine, hardware: &Hardware) -> InjectRequest {
         machine: machine.name.clone(),
         nics: machine.nics.iter().map(nic).collect(),
         target: hardware.target(),
+    }
+}
+
+/// Whether the captured volumes are what they were before the injection. Nobody
+/// can set the time of the last change back.
+pub fn base_check(captured: &[CapturedVolume]) -> Check {
+    let touched = captured
+        .iter()
+        .filter(|volume| !lifeboat_images::is_untouched(volume));
+    let touched: Vec<_> = touched
+        .map(|volume| format!("`{}`", volume.path.display()))
+        .collect();
+    let files: usize = captured.iter().map(|volume| volume.files().count()).sum();
+    Check {
+        what: "base unchanged".into(),
+        ok: touched.is_empty(),
+        detail: match touched.is_empty() {
+            true => format!("size, modification and change time are as before ({files} files)"),
+            false => format!(
+                "{} changed during the injection: make sure that nobody writes to it, and try again",
+                touched.join(", ")
+            ),
+        },
     }
 }
 

@@ -22,6 +22,22 @@ impl Store {
         rows.iter().map(entry).collect()
     }
 
+    /// Forgets a captured volume.
+    pub async fn forget_volume(&self, path: &Path) -> Stored<()> {
+        for statement_of in [
+            "DELETE FROM verifications WHERE path = ?",
+            "DELETE FROM volumes WHERE path = ?",
+        ] {
+            sqlx::query(statement_of)
+                .bind(path.to_string_lossy())
+                .execute(&self.pool)
+                .await
+                .map(drop)
+                .map_err(statement("forget a volume"))?;
+        }
+        Ok(())
+    }
+
     /// What is known about the state of a captured volume.
     pub async fn verification(&self, path: &Path) -> Stored<Option<Record>> {
         let text: Option<String> =

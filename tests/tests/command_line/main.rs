@@ -4,9 +4,12 @@
 
 mod daemon;
 mod images;
+mod injecting;
+mod keeping;
 mod order_logs;
 mod order_questions;
 mod order_words;
+mod scripts;
 mod site_files;
 mod sources;
 mod verifying;

@@ -1,0 +1,82 @@
+//! `lifeboat inject`, as far as it goes without a micro-VM.
+
+use std::path::PathBuf;
+
+use lifeboat_tests::{Appliance, require, run_tool};
+
+use crate::raw_disk;
+
+/// An appliance with a disk that has to be converted beside its state.
+fn with_packed_disk() -> Appliance {
+    require(&[("gzip", "gzip")]);
+    let appliance = Appliance::new();
+    let disk = appliance.write("disk.raw", raw_disk());
+    run_tool("gzip", &[disk.to_str().unwrap()]);
+    appliance
+}
+
+fn names(appliance: &Appliance) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(appliance.path("")).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_was_converted_for_nothing_does_not_stay() {
+    let appliance = with_packed_disk();
+    let disk = appliance.path("disk.raw.gz");
+    let out = appliance.path("out.qcow2");
+    let inject = |words: &[&str]| {
+        let inject = appliance.lifeboat(["inject"]).words([&disk]).words(words);
+        let done = inject.variable("LIFEBOAT_KERNEL_DIR", "/nowhere").run();
+        done.expect_code(1);
+        // It came as far as the micro-VM.
+        done.expect_said(&["/nowhere"]);
+    };
+    inject(&["--overlay", out.to_str().unwrap()]);
+    inject(&["--dry-run"]);
+    assert_eq!(names(&appliance), [PathBuf::from("disk.raw.gz")]);
+}
+
+#[test]
+fn contradictions_are_told_before_anything_is_read() {
+    let appliance = with_packed_disk();
+    let path = |name: &str| appliance.path(name).to_str().unwrap().to_owned();
+    let (out, record) = (path("out"), path("out.manifest.json"));
+    std::fs::write(&record, "{}").unwrap();
+    let other = path("other");
+    for (words, said) in [
+        (vec!["-", "--dry-run"], "`--dry-run`"),
+        (
+            vec!["-", "--output", &other, "--backing", "b"],
+            "`--backing`",
+        ),
+        (
+            vec!["-", "--output", &other, "--overlay", &other],
+            "are the same file",
+        ),
+        (vec!["-", "--output", &out], "record of another injection"),
+        (
+            vec!["-", "--output", &other, "--overlay", &out],
+            "record of another injection",
+        ),
+    ] {
+        let stream = std::fs::File::open(path("disk.raw.gz")).unwrap();
+        let position = stream.try_clone().unwrap();
+        let refused = appliance
+            .lifeboat(["inject"])
+            .words(words)
+            .reads(stream)
+            .run();
+        refused
+            .expect_code(2)
+            .expect_one_error()
+            .expect_said(&[said]);
+        let read = std::io::Seek::stream_position(&mut &position).unwrap();
+        assert_eq!(read, 0, "{said}");
+    }
+    assert_eq!(std::fs::read(&record).unwrap(), b"{}");
+}
