@@ -1,5 +1,7 @@
 //! LVM: making the guest's logical volumes usable.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::disks::{self, Found};
@@ -49,7 +51,7 @@ pub(super) fn activate(
     let Some(first) = members.first() else {
         return Default::default();
     };
-    let settings = settings(&members, tools.writable());
+    let mut settings = settings(&members);
     let mut new = Vec::new();
     match volumes(&settings, tools, first) {
         Ok(volumes) if volumes.is_empty() => problems.push(Refusal::Lvm {
@@ -57,6 +59,9 @@ pub(super) fn activate(
             detail: "no logical volume was found on it".to_owned(),
         }),
         Ok(volumes) => {
+            if !tools.writable() {
+                settings.push_str(&read_only(&volumes));
+            }
             for volume in volumes {
                 match activate_one(&volume, &settings, tools, first) {
                     Ok(found) => new.push(found),
@@ -81,22 +86,22 @@ impl Groups {
     }
 }
 
-fn settings(members: &[&Found], writable: bool) -> String {
+fn settings(members: &[&Found]) -> String {
     // Nothing but the guest's own devices is looked at.
     let filter: Vec<String> = members
         .iter()
         .map(|each| format!("\"a|^{}$|\"", each.device.display()))
         .chain(["\"r|.*|\"".to_owned()])
         .collect();
-    let read_only = if writable {
-        ""
-    } else {
-        " activation/read_only_volume_list=[\"@*\"]"
-    };
-    format!(
-        "{SETTINGS} devices/filter=[{}]{read_only}",
-        filter.join(",")
-    )
+    format!("{SETTINGS} devices/filter=[{}]", filter.join(","))
+}
+
+/// Keeps LVM from making any of them writable. Each group is named: the pattern for all of them
+/// is one for tags, which no guest need have.
+fn read_only(volumes: &[LogicalVolume]) -> String {
+    let groups: BTreeSet<&str> = volumes.iter().map(|volume| volume.group.as_str()).collect();
+    let groups: Vec<String> = groups.iter().map(|group| format!("\"{group}\"")).collect();
+    format!(" activation/read_only_volume_list=[{}]", groups.join(","))
 }
 
 fn lvm(tools: &Tools, settings: &str, arguments: &[&str]) -> Result<String, super::kit::KitError> {
@@ -222,6 +227,16 @@ mod tests {
         assert_eq!(names, ["root", "home", "thin"]);
         assert_eq!(volumes[0].segments, ["linear", "striped"]);
         assert_eq!(volumes[0].mapped, "my--vg-root");
+    }
+
+    #[test]
+    fn every_group_is_read_only_by_its_name() {
+        let mut volumes = parse(REPORT).unwrap();
+        volumes[2].group = "other".to_owned();
+        assert_eq!(
+            read_only(&volumes),
+            r#" activation/read_only_volume_list=["my-vg","other"]"#
+        );
     }
 
     #[test]
