@@ -88,7 +88,9 @@ fn start(
         partition: first.clone(),
         detail,
     };
-    let (present, needed) = (array.devices.len(), array.member.disks as usize);
+    let needed = array.member.disks as usize;
+    let members = array.devices.iter().filter_map(|each| each.raid.as_ref());
+    let present = members.filter(|member| member.active).count();
     if !is_complete_enough(array.member, present) {
         return Err(refuse(format!(
             "of the {needed} disks of the {} {present} were given; give all of them, in hardware order",
@@ -107,12 +109,6 @@ fn start(
         .map(|each| each.device.to_string_lossy());
     let devices: Vec<_> = devices.collect();
     let mut arguments = vec!["--assemble", "--run"];
-    if present < needed {
-        warnings.push(format!(
-            "of the {needed} halves of the {} on {first} only {present} was given: the machine starts without the other",
-            array.member.level_name()
-        ));
-    }
     if !tools.writable() {
         arguments.push("--readonly");
     }
@@ -124,12 +120,38 @@ fn start(
         .run("mdadm", &arguments)
         .map_err(|error| error.refusal(&first, "raid"))?;
     freeze(device);
+    warnings.extend(shortfall(array.member, &first, present, degraded(device)));
     Ok(())
+}
+
+/// How many members the kernel goes without.
+fn degraded(device: &Path) -> usize {
+    let kernel_name = device.file_name().unwrap_or_default();
+    let state = Path::new("/sys/block")
+        .join(kernel_name)
+        .join("md/degraded");
+    let text = fs::read_to_string(state).unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
+}
+
+/// What the operator must know of an array that is not whole.
+fn shortfall(member: &RaidMember, first: &str, present: usize, without: usize) -> Option<String> {
+    let (needed, level) = (member.disks as usize, member.level_name());
+    if present < needed {
+        return Some(format!(
+            "of the {needed} halves of the {level} on {first} only {present} was given, and nothing tells whether it is the newest: the machine starts from it alone"
+        ));
+    }
+    (without > 0).then(|| {
+        format!(
+            "{without} of the {needed} members of the {level} on {first} hold an older state and were left out: the machine starts from the newest"
+        )
+    })
 }
 
 /// One half of a mirror holds everything; of any other array all disks are needed.
 fn is_complete_enough(member: &RaidMember, present: usize) -> bool {
-    present >= member.disks as usize || member.level == 1
+    present >= member.disks as usize || member.level == 1 && present > 0
 }
 
 /// Keeps the kernel from resynchronising.
@@ -206,12 +228,14 @@ mod tests {
             level,
             disks,
             name: "0".into(),
+            active: true,
         }
     }
 
     #[test]
     fn only_a_mirror_starts_from_a_part_of_its_disks() {
         for (level, disks, present, enough) in [
+            (1, 2, 0, false),
             (1, 2, 1, true),
             (1, 2, 2, true),
             (0, 2, 1, false),
@@ -223,6 +247,16 @@ mod tests {
             let verdict = is_complete_enough(&member(level, disks), present);
             assert_eq!(verdict, enough, "RAID{level}, {present} of {disks}");
         }
+    }
+
+    #[test]
+    fn an_array_that_is_not_whole_is_told_of() {
+        let mirror = member(1, 2);
+        assert_eq!(shortfall(&mirror, "x", 2, 0), None);
+        let older = shortfall(&mirror, "x", 2, 1).unwrap();
+        assert!(older.contains("older state"), "{older}");
+        let alone = shortfall(&mirror, "x", 1, 1).unwrap();
+        assert!(alone.contains("only 1 was given"), "{alone}");
     }
 
     #[test]

@@ -6,6 +6,10 @@ pub const TAIL: u64 = 128 << 10;
 const MAGIC: u32 = 0xa92b_4efc;
 /// Metadata 0.90 lies on this boundary, at least as far from the end.
 const OLD_PLACE: u64 = 64 << 10;
+/// From here on roles are no places in the array: journal, failed, spare.
+const LEAST_SPECIAL_ROLE: u16 = 0xfffd;
+/// Active and in sync, in the state of a device of metadata 0.90.
+const IN_USE: u32 = 0b110;
 
 /// What one member says of its array.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub struct RaidMember {
     pub disks: u32,
     /// Its name without the host's.
     pub name: String,
+    /// Whether it holds a part of the content; a spare or a failed one does not.
+    pub active: bool,
 }
 
 impl RaidMember {
@@ -84,7 +90,17 @@ fn version_1(bytes: &[u8], sector: u64) -> Option<RaidMember> {
         level: word(bytes, 72)? as i32,
         disks: word(bytes, 92)?,
         name: plain(name.rsplit(':').next().unwrap_or_default()),
+        active: role(bytes).is_none_or(|role| role < LEAST_SPECIAL_ROLE),
     })
+}
+
+/// The place of this device in the array.
+fn role(bytes: &[u8]) -> Option<u16> {
+    let at = (word(bytes, 160)? as usize)
+        .checked_mul(2)?
+        .checked_add(256)?;
+    let role = bytes.get(at..at.checked_add(2)?)?;
+    Some(u16::from_le_bytes(role.try_into().ok()?))
 }
 
 fn version_0(bytes: &[u8]) -> Option<RaidMember> {
@@ -98,6 +114,7 @@ fn version_0(bytes: &[u8]) -> Option<RaidMember> {
         disks: word(bytes, 40)?,
         // What it was called when it was made: md_minor of mdp_superblock_s.
         name: word(bytes, 44)?.to_string(),
+        active: word(bytes, 3984).is_none_or(|state| state & IN_USE == IN_USE),
     })
 }
 
@@ -133,6 +150,7 @@ mod tests {
             level: 1,
             disks: 2,
             name: "sys".into(),
+            active: true,
         };
         for offset in [0, 4096, size - 8192] {
             let mut device = vec![0; size];
@@ -148,6 +166,18 @@ mod tests {
     }
 
     #[test]
+    fn spares_and_failed_devices_are_no_members() {
+        for (role, active) in [(0_u16, true), (1, true), (0xffff, false), (0xfffe, false)] {
+            let mut bytes = superblock(0);
+            bytes[160] = 3;
+            bytes.resize(512, 0xff);
+            bytes[262..264].copy_from_slice(&role.to_le_bytes());
+            let member = raid_member(&bytes, &[], 1 << 20).unwrap();
+            assert_eq!(member.active, active, "{role:#x}");
+        }
+    }
+
+    #[test]
     fn the_old_metadata() {
         let mut tail = vec![0; TAIL as usize];
         let mut words = [0u32; 16];
@@ -158,7 +188,15 @@ mod tests {
         for (place, word) in tail[OLD_PLACE as usize..].chunks_mut(4).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
+        let state = OLD_PLACE as usize + 3984;
+        tail[state] = 0;
+        assert!(
+            !raid_member(&[], &tail, 10 << 20).unwrap().active,
+            "a spare"
+        );
+        tail[state] = 0b110;
         let member = raid_member(&[], &tail, 10 << 20).unwrap();
+        assert!(member.active);
         assert_eq!(
             (member.level, member.disks, member.name.as_str()),
             (1, 2, "3")
