@@ -6,6 +6,10 @@ const EFI_SYSTEM: [u8; 16] = [
     0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
 ];
 
+const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
+/// Length of the boot code in a disk's first sector.
+const BOOT_CODE: usize = 440;
+
 /// One partition as the table describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableEntry {
@@ -15,6 +19,8 @@ pub struct TableEntry {
     pub part_uuid: Option<String>,
     /// Whether it is an EFI system partition.
     pub efi_system: bool,
+    /// Whether it holds boot code for a PC without UEFI.
+    pub bios_boot: bool,
     /// The volume manager of Windows that it belongs to, if to any.
     pub managed: Option<&'static str>,
 }
@@ -47,6 +53,16 @@ pub fn read(disk: &mut (impl Read + Seek)) -> io::Result<Vec<TableEntry>> {
     }
 }
 
+/// Whether the firmware of a PC without UEFI finds something to start on a disk: boot code, or the
+/// partition that holds it on disks with a GPT.
+pub fn boots_bios(disk: &mut (impl Read + Seek)) -> io::Result<bool> {
+    let mut code = [0; BOOT_CODE];
+    disk.seek(SeekFrom::Start(0))?;
+    let count = read_up_to(disk, &mut code)?;
+    Ok(code[..count].iter().any(|byte| *byte != 0)
+        || read(disk)?.iter().any(|entry| entry.bios_boot))
+}
+
 fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -68,6 +84,7 @@ fn mbr(head: &[u8]) -> Vec<TableEntry> {
             number,
             part_uuid: (signature != 0).then(|| format!("{signature:08x}-{number:02x}")),
             efi_system: number <= 4 && kind(number) == Some(0xef),
+            bios_boot: false,
             managed: (number <= 4 && kind(number) == Some(LOGICAL_DISK_MANAGER)).then_some(DYNAMIC),
         })
         .collect()
@@ -90,6 +107,7 @@ fn gpt(disk: &mut (impl Read + Seek), header: &[u8]) -> io::Result<Vec<TableEntr
             number,
             part_uuid: Some(mixed_endian(&entry[16..32])),
             efi_system: entry[..16] == EFI_SYSTEM,
+            bios_boot: mixed_endian(&entry[..16]) == BIOS_BOOT,
             managed: managed(&mixed_endian(&entry[..16])),
         })
         .collect())

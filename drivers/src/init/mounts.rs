@@ -285,6 +285,13 @@ fn directory_inside(root: &Root, path: &str) -> Option<PathBuf> {
     Some(Path::new(GUEST).join(real))
 }
 
+/// Whether a device is mounted anywhere.
+pub(super) fn is_mounted(device: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let mut devices = mounts.lines().filter_map(|line| line.split(' ').next());
+    devices.any(|mounted| Path::new(mounted) == device)
+}
+
 /// `disk 0 partition 1`, for people.
 pub(super) fn name(partition: &Partition) -> String {
     if let Some(volume) = &partition.volume {

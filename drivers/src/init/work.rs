@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 use crate::report::{
     Check, Firmware, GuestReport, InjectRequest, Manifest, Outcome, RootFilesystem, Task,
 };
-use crate::{Described, describe};
+use crate::{Described, describe, partition_table};
 
 /// Why the work ended early.
 pub(super) enum Stop {
@@ -74,7 +74,16 @@ pub(super) fn perform(
     }
     step("reading the initramfs images");
     let kernels = kernels::find(&root, &mut warnings);
+    let firmware = firmware(&root, &found, &|disk| boots_bios(attached, disk));
     let mut report = inspect(&root, &found, guest.root, warnings);
+    report.firmware = match firmware {
+        Ok(firmware) => firmware,
+        Err(refusal) if task.inject.is_some() => return Err(refusal.into()),
+        Err(refusal) => {
+            report.warnings.push(refusal.to_string());
+            Firmware::Uefi
+        }
+    };
     let Some(request) = &task.inject else {
         match kernels {
             Ok(kernels) => report.kernels = reports(&kernels),
@@ -166,18 +175,75 @@ fn reports(kernels: &[KernelImage]) -> Vec<crate::report::KernelReport> {
     kernels.iter().map(|kernel| kernel.report.clone()).collect()
 }
 
+/// What the guest starts with: UEFI where its loaders are, or where only they can be.
+fn firmware(
+    root: &Root,
+    found: &[Found],
+    boots_bios: &dyn Fn(usize) -> bool,
+) -> Result<Firmware, Refusal> {
+    let system = found.iter().find(|each| each.partition.efi_system);
+    let declared = efi_in_fstab(&root.text("etc/fstab"), system.is_some());
+    let places = ["boot/efi/EFI", "efi/EFI", "boot/EFI"];
+    if places.iter().any(|path| root.exists(path)) && (system.is_some() || declared.is_some()) {
+        return Ok(Firmware::Uefi);
+    }
+    match (system, declared) {
+        // Nothing is on it that could be started.
+        (Some(system), _) if mounts::is_mounted(&system.device) => Ok(Firmware::Bios),
+        (Some(system), declared) => {
+            let mut disks = found.iter().map(|each| each.partition.disk);
+            if declared.is_none() && disks.any(boots_bios) {
+                return Ok(Firmware::Bios);
+            }
+            let partition = &system.partition;
+            Err(Refusal::UnsupportedFilesystem {
+                partition: mounts::name(partition),
+                filesystem: partition
+                    .filesystem
+                    .clone()
+                    .unwrap_or("nothing known".into()),
+                detail: "it is the EFI system partition that the machine starts from".to_owned(),
+            })
+        }
+        (None, Some((mount, device))) => Err(Refusal::MissingFilesystem { mount, device }),
+        (None, None) => Ok(Firmware::Bios),
+    }
+}
+
+/// Where fstab puts the EFI system partition, and from which device.
+fn efi_in_fstab(fstab: &str, is_there: bool) -> Option<(String, String)> {
+    let lines = fstab.lines().map(str::trim_start);
+    let mut lines = lines
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace();
+            let (device, mount) = (fields.next()?, fields.next()?.trim_end_matches('/'));
+            let mut options = fields.nth(1).unwrap_or_default().split(',');
+            let is_optional = options.any(|option| option == "nofail" || option == "noauto");
+            (["/boot/efi", "/efi"].contains(&mount) && (is_there || !is_optional))
+                .then(|| (mount.to_owned(), device.to_owned()))
+        });
+    lines.next()
+}
+
+fn boots_bios(attached: &Attached, disk: usize) -> bool {
+    let Some(name) = attached.disks.get(disk) else {
+        return false;
+    };
+    let device = std::fs::File::open(std::path::Path::new("/dev").join(name));
+    device
+        .and_then(|mut device| partition_table::boots_bios(&mut device))
+        .unwrap_or(false)
+}
+
 fn inspect(root: &Root, found: &[Found], of: usize, warnings: Vec<String>) -> GuestReport {
     let partitions: Vec<_> = found.iter().map(|each| each.partition.clone()).collect();
     let own = &partitions[of];
     let (enabled_units, masked_units) = facts::units(root);
-    let uefi = partitions.iter().any(|partition| partition.efi_system)
-        && ["boot/efi/EFI", "efi/EFI", "boot/EFI"]
-            .iter()
-            .any(|path| root.exists(path));
     GuestReport {
         os: facts::operating_system(root).unwrap_or_default(),
         hostname: facts::hostname(root),
-        firmware: if uefi { Firmware::Uefi } else { Firmware::Bios },
+        firmware: Firmware::Bios,
         root: RootFilesystem {
             partition: (own.disk, own.number),
             uuid: own.uuid.clone().unwrap_or_default(),
@@ -206,4 +272,48 @@ pub(super) fn step(doing: &str) {
     let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
     let seconds = uptime.split(' ').next().unwrap_or_default();
     println!("lifeboat-injector: {seconds} s: {doing}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Partition;
+
+    const LINE: &str = "UUID=1 /boot/efi vfat umask=0077 0 1\n";
+
+    fn decide(files: &[(&str, &str)], system: bool, bios: bool) -> Result<Firmware, Refusal> {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        for (path, content) in files {
+            root.write(path, content.as_bytes()).unwrap();
+        }
+        let found = [Found {
+            partition: Partition {
+                efi_system: system,
+                ..Partition::default()
+            },
+            device: "/dev/not-mounted".into(),
+            names: vec![],
+            raid: None,
+        }];
+        firmware(&root, &found, &|_| bios)
+    }
+
+    #[test]
+    fn the_firmware_is_what_the_disks_start_with() {
+        let loader = ("boot/efi/EFI/x/grubx64.efi", "x");
+        let fstab = ("etc/fstab", LINE);
+        assert_eq!(decide(&[], false, true), Ok(Firmware::Bios));
+        assert_eq!(decide(&[loader], true, false), Ok(Firmware::Uefi));
+        assert_eq!(decide(&[], true, true), Ok(Firmware::Bios));
+        // On an array: no partition is called what it is.
+        assert_eq!(decide(&[loader, fstab], false, true), Ok(Firmware::Uefi));
+        for (files, system) in [(vec![], true), (vec![fstab], true), (vec![fstab], false)] {
+            decide(&files, system, false).unwrap_err();
+        }
+        let optional = LINE.replace("umask", "nofail,umask");
+        let optional = ("etc/fstab", optional.as_str());
+        assert_eq!(decide(&[optional], false, true), Ok(Firmware::Bios));
+        decide(&[optional], true, true).unwrap_err();
+    }
 }
