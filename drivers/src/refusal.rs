@@ -29,6 +29,7 @@ impl Refusal {
             Self::NoVirtio { fallback, .. } | Self::UnifiedKernelImage { fallback, .. } => {
                 fallback.as_ref()
             }
+            Self::UnknownInitrd { fallback, .. } => fallback.as_ref(),
             Self::Windows {
                 why:
                     WindowsRefusal::NoDriver { fallback, .. }
@@ -147,12 +148,15 @@ pub enum Refusal {
         version: String,
     },
     /// An initramfs that cannot be understood.
-    #[error("{initrd} cannot be extended: {detail}")]
+    #[error("{initrd} cannot be extended: {detail}{}", .fallback.as_ref().map(|other| offer(Some(other))).unwrap_or_default())]
     UnknownInitrd {
         /// Its path.
         initrd: String,
         /// What is wrong.
         detail: String,
+        /// Other hardware whose drivers are in it, if there is any.
+        #[serde(default)]
+        fallback: Option<Fallback>,
     },
     /// A kernel was built without a driver that the virtual hardware needs.
     #[error(
@@ -210,4 +214,28 @@ pub enum Refusal {
         /// Other hardware that would do, if there is any.
         fallback: Option<Fallback>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_initramfs_that_cannot_be_extended_may_boot_on_other_hardware() {
+        let refusal = |fallback| Refusal::UnknownInitrd {
+            initrd: "/boot/initrd".to_owned(),
+            detail: "why".to_owned(),
+            fallback,
+        };
+        let other = Fallback {
+            disk: Bus::Ahci,
+            nic: NicModel::E1000e,
+            reason: String::new(),
+        };
+        let offered = refusal(Some(other.clone()));
+        assert_eq!(offered.fallback(), Some(&other));
+        assert!(offered.to_string().contains("AHCI disks"), "{offered}");
+        let text = "/boot/initrd cannot be extended: why";
+        assert_eq!(refusal(None).to_string(), text);
+    }
 }

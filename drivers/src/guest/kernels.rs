@@ -192,6 +192,7 @@ fn refuse(path: &str) -> impl Fn(String) -> Refusal + use<> {
     move |detail| Refusal::UnknownInitrd {
         initrd: initrd.clone(),
         detail,
+        fallback: None,
     }
 }
 

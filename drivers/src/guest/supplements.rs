@@ -141,6 +141,7 @@ fn lacking(kernel: &KernelImage, module: &str) -> Refusal {
                 "it lacks {module} and was built neither by initramfs-tools nor by dracut, \
                  mkinitcpio or mkinitrd"
             ),
+            fallback: None,
         },
     }
 }
@@ -182,6 +183,11 @@ fn with_fallback(refusal: Refusal, kernels: &[KernelImage]) -> Refusal {
                 lacks,
             }
         }
+        Refusal::UnknownInitrd { initrd, detail, .. } => Refusal::UnknownInitrd {
+            fallback: fallback(&all, format!("{initrd} cannot be extended")),
+            initrd,
+            detail,
+        },
         other => other,
     }
 }
