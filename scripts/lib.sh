@@ -186,8 +186,8 @@ unpack_packages() {
 # The kit: each program with the libraries it loads and their own loader, so
 # that it runs in the micro-VM whatever this machine is. GPL programs are run as
 # they are, never linked.
-KIT_PACKAGES=(lvm2 mdadm ntfs-3g cryptsetup-bin)
-KIT_PROGRAMS=(lvm mdadm ntfs-3g ntfs-3g.probe ntfsfix ntfsinfo ntfsrecover cryptsetup)
+KIT_PACKAGES=(lvm2 mdadm ntfs-3g)
+KIT_PROGRAMS=(lvm mdadm ntfs-3g ntfs-3g.probe ntfsrecover)
 
 # A kit of an earlier version may lack a program.
 kit_is_complete() {

@@ -18,7 +18,7 @@ use crate::report::Task;
 const HARDWARE: [&str; 2] = ["virtio_pci", "virtio_blk"];
 /// What each filesystem, and each other part of the kernel that some volumes
 /// need, wants beyond what the kernel has built in.
-const FILESYSTEMS: [(&str, &[&str]); 8] = [
+const FILESYSTEMS: [(&str, &[&str]); 7] = [
     ("ext4", &["ext4"]),
     ("xfs", &["xfs"]),
     ("btrfs", &["btrfs"]),
@@ -37,7 +37,6 @@ const FILESYSTEMS: [(&str, &[&str]); 8] = [
         "raid",
         &["md_mod", "raid0", "raid1", "raid10", "raid456", "linear"],
     ),
-    ("crypt", &["dm_crypt", "xts", "aesni_intel"]),
     ("fuse", &["fuse"]),
 ];
 /// The kit of storage tools, beside the kernel.
