@@ -74,6 +74,9 @@ pub enum Edit {
 pub struct Expected {
     /// Its service.
     pub service: String,
+    /// Whether the service starts with the machine; otherwise Windows makes it when it finds the
+    /// device.
+    pub boots: bool,
     /// Files in the guest with their hashes.
     pub files: BTreeMap<String, String>,
     /// Devices that it serves.
@@ -289,7 +292,7 @@ impl<'i> Planner<'i> {
                     done.map_err(|error| refusal(&hives.system.path, &error))?;
                 }
             }
-            self.expect(package, expected);
+            self.expect(package, expected, true);
         }
         self.network_driver(chosen, hives, &mut numbers)?;
         let folder = format!(
@@ -324,7 +327,12 @@ impl<'i> Planner<'i> {
         };
         let done = boot::add_to_database(&mut drivers.editor, package, oem);
         done.map_err(|error| refusal(&drivers.path, &error))?;
-        self.store(package, oem);
+        let files = self.store(package, oem);
+        self.expect(package, files, false);
+        let target = &self.input.request;
+        if target.target.nic == NicModel::Virtio && !target.nics.is_empty() {
+            self.plan.planned_devices.push(NET_DEVICES[0]);
+        }
         Ok(())
     }
 
@@ -368,10 +376,11 @@ impl<'i> Planner<'i> {
         files
     }
 
-    fn expect(&mut self, package: &Package, files: BTreeMap<String, String>) {
+    fn expect(&mut self, package: &Package, files: BTreeMap<String, String>, boots: bool) {
         if let Some((service, _)) = package.inf.service() {
             self.plan.expected.push(Expected {
                 service: service.to_owned(),
+                boots,
                 files,
                 devices: package
                     .inf

@@ -42,11 +42,11 @@ pub fn verify(
             return checks;
         }
     };
-    checks.push(hives_clean(&hives, tree));
+    checks.push(hives_clean(&hives, tree, esp, plan));
     for expected in &plan.expected {
         checks.push(driver_complete(expected, tree, &hives, system));
     }
-    checks.push(devices_known(plan, hives.system.editor.hive(), system));
+    checks.push(devices_known(plan, &hives, system));
     if let Some(esp) = esp {
         let missing = (!esp.is_file("EFI/Boot/bootx64.efi"))
             .then(|| "EFI/Boot/bootx64.efi is missing".to_owned());
@@ -135,26 +135,23 @@ fn may_change(edit: &Edited) -> bool {
         .any(|(end, name)| (*name == value || *name == ANY) && path.ends_with(end))
 }
 
-fn hives_clean(hives: &Hives, tree: &WindowsTree) -> Check {
+fn hives_clean(hives: &Hives, tree: &WindowsTree, esp: Option<&WindowsTree>, plan: &Plan) -> Check {
     let mut problems: Vec<String> = hives
         .replayed()
         .iter()
         .map(|path| format!("{path} is not clean"))
         .collect();
-    let all = [
-        Some(&hives.system),
-        Some(&hives.software),
-        hives.drivers.as_ref(),
-    ];
-    for log in all
-        .into_iter()
-        .flatten()
-        .filter(|hive| hive.editor.is_changed())
-        .flat_map(|hive| &hive.logs)
-    {
-        if tree.root().size(log).ok().flatten() != Some(0) {
-            problems.push(format!("{log} is not empty"));
-        }
+    for edit in &plan.edits {
+        let Edit::Hive { volume, logs, .. } = edit else {
+            continue;
+        };
+        let tree = match volume {
+            Volume::System => Some(tree),
+            Volume::Esp => esp,
+        };
+        let size = |log: &str| tree.and_then(|tree| tree.root().size(log).ok().flatten());
+        let full = logs.iter().filter(|log| size(log) != Some(0));
+        problems.extend(full.map(|log| format!("{log} is not empty")));
     }
     check(
         "the hives are whole and clean, their logs empty",
@@ -175,7 +172,7 @@ fn driver_complete(
             problems.push(format!("{path} is not the file of the catalogue"));
         }
     }
-    for set in &system.control_sets {
+    for set in system.control_sets.iter().filter(|_| expected.boots) {
         let key = control(
             hives.system.editor.hive(),
             set,
@@ -199,21 +196,30 @@ fn driver_complete(
         }
     }
     let what = format!(
-        "{} starts, and its files are those of the catalogue",
-        expected.service
+        "{} {}, and its files are those of the catalogue",
+        expected.service,
+        if expected.boots {
+            "starts"
+        } else {
+            "is stored"
+        }
     );
     check(&what, problems, &format!("{} files", expected.files.len()))
 }
 
 /// The devices that the machine will have lead to a driver.
-fn devices_known(plan: &Plan, hive: &Hive, system: &System) -> Check {
+fn devices_known(plan: &Plan, hives: &Hives, system: &System) -> Check {
+    let hive = hives.system.editor.hive();
+    let drivers = hives.drivers.as_ref().map(|drivers| drivers.editor.hive());
     let mut problems = Vec::new();
     for device in &plan.planned_devices {
         let known = if system.has_driver_database() {
-            let key = hive
-                .root()
-                .and_then(|root| root.at(&format!("DriverDatabase\\DeviceIds\\{device}")));
-            key.is_some_and(|key| !key.values().is_empty())
+            let path = format!("DriverDatabase\\DeviceIds\\{device}");
+            let leads = |hive: &Hive| {
+                let key = hive.root().and_then(|root| root.at(&path));
+                key.is_some_and(|key| !key.values().is_empty())
+            };
+            leads(hive) || drivers.is_some_and(leads)
         } else {
             let path = format!(
                 "Control\\CriticalDeviceDatabase\\{}",

@@ -7,7 +7,7 @@ use std::path::Path;
 use lifeboat_drivers::guest::root::Root;
 use lifeboat_drivers::windows::apply::{Volumes, apply};
 use lifeboat_drivers::windows::catalogue::{Catalogue, contents};
-use lifeboat_drivers::windows::plan::{Edit, Input, Plan, PlanError, plan};
+use lifeboat_drivers::windows::plan::{Edit, Expected, Input, Plan, PlanError, plan};
 use lifeboat_drivers::windows::report::WindowsRefusal;
 use lifeboat_drivers::windows::system::{System, identify};
 use lifeboat_drivers::windows::tree::WindowsTree;
@@ -569,4 +569,34 @@ fn a_foreign_filter_goes_only_when_its_program_is_gone_and_those_of_windows_stay
         };
         assert_eq!(left, expected);
     }
+}
+
+#[test]
+fn verification_sees_logs_that_were_not_emptied_and_a_card_without_a_driver() {
+    let Some(bench) = Bench::new(WINDOWS_10) else {
+        return;
+    };
+    // A hive of its own for the drivers that do not start the machine.
+    let drivers = bench.path("Windows/System32/config/DRIVERS");
+    std::fs::write(drivers, bench.hive("SYSTEM")).unwrap();
+    let (system, plan, _) = bench.inject(&virtio());
+    let failed = |plan: &Plan| -> Vec<String> {
+        let root = Root::open(bench.guest.path()).unwrap();
+        let esp_root = Root::open(&bench.path("esp")).ok();
+        let esp = esp_root.as_ref().map(WindowsTree::new);
+        let checks = verify(&WindowsTree::new(&root), esp.as_ref(), &system, plan);
+        let failed = checks.into_iter().filter(|check| !check.ok);
+        failed.map(|check| check.detail).collect()
+    };
+    assert_eq!(failed(&plan), Vec::<String>::new());
+    assert!(plan.planned_devices.contains(&"PCI\\VEN_1AF4&DEV_1041"));
+    let card = |expected: &Expected| expected.service.eq_ignore_ascii_case("netkvm");
+    assert!(plan.expected.iter().any(card));
+    let log = bench.path("Windows/System32/config/SYSTEM.LOG1");
+    std::fs::write(log, b"left").unwrap();
+    let mut unknown = Plan::default();
+    unknown.planned_devices.push("PCI\\VEN_1AF4&DEV_9999");
+    assert_eq!(failed(&unknown).len(), 1);
+    let seen = failed(&plan);
+    assert_eq!(seen, ["Windows/System32/config/SYSTEM.LOG1 is not empty"]);
 }
