@@ -40,7 +40,8 @@ impl Refusal {
     }
 }
 
-/// Why a guest is not touched. Every refusal comes before the first write.
+/// Why a guest is not touched. Every refusal comes before the first change to its
+/// files; journals that were not replayed are by then, on the overlay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Refusal {

@@ -114,6 +114,11 @@ fn apply_one(root: &Root, edit: &Edit) -> io::Result<Change> {
                 change.action = Action::Replaced;
             }
             root.write(path, content)?;
+            // Through a link that led to nothing, the file is made elsewhere.
+            let real = root.open_file(path)?.and_then(|file| root.real_path(&file));
+            if let Some(real) = real.filter(|_| change.action == Action::Created) {
+                change.path = real;
+            }
             change.new_hash = Some(hash(content));
             Ok(change)
         }

@@ -223,11 +223,7 @@ impl<'a> DeviceMap<'a> {
     /// what is called by a name of the old hardware that nothing here had, and
     /// then give up: it starts without.
     pub fn edit_fstab(&self, text: &str) -> Edited {
-        let named: BTreeSet<&str> = text
-            .lines()
-            .filter_map(|line| line.split_whitespace().next())
-            .filter(|device| device.starts_with("UUID="))
-            .collect();
+        let named = named_by_uuid(text);
         edit_lines(text, 0, |device, fields| {
             if !is_volatile(device) && !self.is_ambiguous(device) {
                 return Replaced::Kept;
@@ -236,9 +232,7 @@ impl<'a> DeviceMap<'a> {
             let found = if mount == "/" {
                 self.root_by_content()
             } else {
-                self.partition_of(device)
-                    .filter(|partition| self.fits(partition, fields, &named))
-                    .and_then(stable)
+                self.meant_by_line(fields, &named)
             };
             let needless = NEEDED.contains(&mount) || starts_without(fields);
             match found {
@@ -247,6 +241,13 @@ impl<'a> DeviceMap<'a> {
                 None => Replaced::Unknown,
             }
         })
+    }
+
+    /// `UUID=...` for a line of fstab with a name that depends on the hardware;
+    /// `named` is what other lines name.
+    pub fn meant_by_line(&self, fields: &[&str], named: &BTreeSet<&str>) -> Option<String> {
+        let partition = self.partition_of(fields.first()?)?;
+        stable(partition).filter(|_| self.fits(partition, fields, named))
     }
 
     /// Whether a partition can be what a line of fstab means: another kind of
@@ -305,6 +306,16 @@ impl<'a> DeviceMap<'a> {
         }
         edited.text.push_str(&line[done..]);
     }
+}
+
+/// The filesystems that a table names by their UUID.
+pub fn named_by_uuid(text: &str) -> BTreeSet<&str> {
+    let devices = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    devices
+        .filter(|device| device.starts_with("UUID="))
+        .collect()
 }
 
 fn same(known: &Option<String>, value: &str) -> bool {
@@ -469,6 +480,13 @@ mod tests {
             "UUID=aaaa / ext4\n/dev/sda1 /home ext4 defaults,nofail\n/dev/sdb1 /data ext4 defaults,nofail\n"
         );
         assert_eq!(edited.made_optional, ["/home", "/data"]);
+        let named = BTreeSet::new();
+        let meant = |line: &[&str]| map.meant_by_line(line, &named);
+        assert_eq!(meant(&["/dev/sdb1", "/usr", "ext4"]), None);
+        assert_eq!(
+            meant(&["/dev/sdb1", "/usr", "xfs"]).as_deref(),
+            Some("UUID=data")
+        );
         let edited = map.edit_fstab("/dev/sdb1 /data xfs\n");
         assert_eq!(edited.text, "UUID=data /data xfs\n");
     }

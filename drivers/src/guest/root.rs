@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
@@ -108,6 +108,7 @@ impl Root {
 
     fn try_list(&self, path: &str) -> io::Result<Vec<(String, EntryKind)>> {
         let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())?;
+        let place = fd.try_clone()?;
         let mut directory = Dir::from_fd(fd)?;
         let mut names = Vec::new();
         for entry in directory.iter().take(MOST_NAMES) {
@@ -119,12 +120,7 @@ impl Root {
             if name == "." || name == ".." || name.chars().any(char::is_control) {
                 continue;
             }
-            let kind = match entry.file_type() {
-                Some(Type::File) => EntryKind::File,
-                Some(Type::Directory) => EntryKind::Directory,
-                Some(Type::Symlink) => EntryKind::Symlink,
-                _ => EntryKind::Other,
-            };
+            let kind = kind_of(entry.file_type(), &place, name);
             names.push((name.to_owned(), kind));
         }
         names.sort();
@@ -226,7 +222,8 @@ impl Root {
             if existed {
                 file.set_len(old)?;
             } else {
-                self.remove(path)?;
+                // What was made, not a link that leads to it.
+                self.remove(&self.real_path(&file).unwrap_or_else(|| path.to_owned()))?;
             }
             return Err(error);
         }
@@ -390,6 +387,29 @@ impl Root {
     }
 }
 
+/// XFS and ext2 may be made without the types in their directories.
+fn kind_of(told: Option<Type>, place: &OwnedFd, name: &str) -> EntryKind {
+    match told {
+        Some(Type::File) => EntryKind::File,
+        Some(Type::Directory) => EntryKind::Directory,
+        Some(Type::Symlink) => EntryKind::Symlink,
+        Some(_) => EntryKind::Other,
+        None => match fstatat(place, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(data) => kind_of_mode(data.st_mode),
+            Err(_) => EntryKind::Other,
+        },
+    }
+}
+
+fn kind_of_mode(mode: u32) -> EntryKind {
+    match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFREG => EntryKind::File,
+        SFlag::S_IFDIR => EntryKind::Directory,
+        SFlag::S_IFLNK => EntryKind::Symlink,
+        _ => EntryKind::Other,
+    }
+}
+
 /// An open directory with a name in it.
 struct Handle {
     parent: OwnedFd,
@@ -429,6 +449,20 @@ fn absent<T>(error: io::Error) -> io::Result<Option<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_are_known_where_directories_do_not_tell_them() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        std::fs::create_dir(directory.path().join("below")).unwrap();
+        std::os::unix::fs::symlink("file", directory.path().join("link")).unwrap();
+        let place: OwnedFd = File::open(directory.path()).unwrap().into();
+        let told = |name| kind_of(None, &place, name);
+        assert_eq!(told("file"), EntryKind::File);
+        assert_eq!(told("below"), EntryKind::Directory);
+        assert_eq!(told("link"), EntryKind::Symlink);
+        assert_eq!(told("absent"), EntryKind::Other);
+    }
 
     #[test]
     fn links_never_lead_out_of_the_root() {

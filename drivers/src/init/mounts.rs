@@ -1,5 +1,6 @@
 //! Mounting the guest's filesystems below one directory, read-only at first.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,9 @@ use super::disks::Found;
 use super::kernel_log;
 use super::root_search::{self, RootPlace};
 use super::tools::Tools;
-use crate::guest::identity::DeviceMap;
+use crate::guest::boot_loader;
+use crate::guest::fstab::{identity, starts_without};
+use crate::guest::identity::{DeviceMap, named_by_uuid};
 use crate::guest::root::Root;
 use crate::refusal::Refusal;
 use crate::report::Partition;
@@ -180,6 +183,10 @@ impl Guest {
             found[self.root].partition.disk,
             found[self.root].partition.number,
         );
+        let partitions: Vec<Partition> = found.iter().map(|each| each.partition.clone()).collect();
+        let name_of_root = boot_loader::name_of_root(&root);
+        let map = DeviceMap::new(&partitions, root_of).knowing_root_name(name_of_root.as_deref());
+        let named = named_by_uuid(&fstab);
         for wanted in MOUNTED {
             let Some(fields) = entries
                 .iter()
@@ -187,8 +194,8 @@ impl Guest {
             else {
                 continue;
             };
-            let Some(partition) = by_specification(found, fields[0], root_of) else {
-                if ESSENTIAL.contains(&wanted) && !is_optional(fields) {
+            let Some(partition) = by_line(found, fields, &map, &named) else {
+                if ESSENTIAL.contains(&wanted) && !starts_without(fields) {
                     return Err(Refusal::MissingFilesystem {
                         mount: wanted.to_owned(),
                         device: fields[0].to_owned(),
@@ -210,7 +217,7 @@ impl Guest {
                 continue;
             };
             if let Err(error) = self.add(partition, target, &options.join(","), tools, warnings) {
-                warnings.push(format!("{wanted} of the guest cannot be mounted: {error}"));
+                warnings.push(unmounted(wanted, &partition.partition, &error)?);
             }
         }
         self.mount_efi_system(&root, found, tools, warnings);
@@ -250,10 +257,17 @@ impl Guest {
     }
 }
 
-/// The guest starts without it.
-fn is_optional(fields: &[&str]) -> bool {
-    let mut options = fields.get(3).copied().unwrap_or_default().split(',');
-    options.any(|option| option == "nofail" || option == "noauto")
+/// What to say of a filesystem that is there and cannot be mounted. Where files
+/// matter, those below its mount point would be taken for the guest's.
+fn unmounted(mount: &str, partition: &Partition, error: &io::Error) -> Result<String, Refusal> {
+    if ESSENTIAL.contains(&mount) {
+        return Err(Refusal::UnsupportedFilesystem {
+            partition: format!("{} ({mount} of the guest)", name(partition)),
+            filesystem: partition.filesystem.clone().unwrap_or_default(),
+            detail: error.to_string(),
+        });
+    }
+    Ok(format!("{mount} of the guest cannot be mounted: {error}"))
 }
 
 impl Mount {
@@ -324,29 +338,22 @@ pub(super) fn driver(partition: &Partition) -> Option<&'static str> {
     }
 }
 
-/// The partition that the first field of an fstab line means.
-fn by_specification<'a>(
+/// The partition that a line of fstab means.
+fn by_line<'a>(
     found: &'a [Found],
-    specification: &str,
-    root: (usize, u32),
+    fields: &[&str],
+    map: &DeviceMap,
+    named: &BTreeSet<&str>,
 ) -> Option<&'a Found> {
-    let partitions: Vec<Partition> = found.iter().map(|each| each.partition.clone()).collect();
-    let stable = DeviceMap::new(&partitions, root).stable_name(specification);
-    let specification = stable.as_deref().unwrap_or(specification).replace('"', "");
-    let specification = ["uuid", "label", "partuuid"]
-        .into_iter()
-        .find_map(|by| {
-            let value = specification.strip_prefix(&format!("/dev/disk/by-{by}/"))?;
-            Some(format!("{}={value}", by.to_uppercase()))
-        })
-        .unwrap_or(specification);
+    let stable = map.meant_by_line(fields, named);
+    let specification = stable.as_deref().unwrap_or(fields[0]).replace('"', "");
     if let Some(volume) = found
         .iter()
         .find(|each| each.names.contains(&specification))
     {
         return Some(volume);
     }
-    let (key, value) = specification.split_once('=')?;
+    let (key, value) = identity(&specification)?;
     found.iter().find(|each| {
         let partition = &each.partition;
         let actual = match key {
@@ -357,6 +364,27 @@ fn by_specification<'a>(
         };
         actual
             .as_deref()
-            .is_some_and(|actual| actual.eq_ignore_ascii_case(value))
+            .is_some_and(|actual| actual.eq_ignore_ascii_case(&value))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_files_below_a_mount_point_are_not_taken_for_the_guests() {
+        let partition = Partition {
+            number: 1,
+            filesystem: Some("f2fs".to_owned()),
+            ..Partition::default()
+        };
+        let error = io::Error::other("unknown");
+        for mount in ESSENTIAL {
+            let refusal = unmounted(mount, &partition, &error).unwrap_err();
+            let text = refusal.to_string();
+            assert!(text.starts_with("partition 1 of disk 0 ("), "{text}");
+        }
+        assert!(unmounted("/var/log", &partition, &error).is_ok());
+    }
 }

@@ -2,6 +2,8 @@
 //! write, and the same afterwards.
 
 use lifeboat_drivers::Refusal;
+use lifeboat_drivers::guest::apply::apply;
+use lifeboat_drivers::guest::plan::{Edit, Plan};
 
 use crate::guest::{Guest, ROOT, report};
 
@@ -97,5 +99,26 @@ fn names_of_the_old_hardware_that_mean_nothing_here() {
     );
     let told = plan.warnings.iter().filter(|one| one.contains("(nofail)"));
     assert_eq!(told.count(), 2, "{:?}", plan.warnings);
+    guest.take_back(&manifest, &before);
+}
+
+/// A link in the place of a file that is written, which leads to nothing yet.
+#[test]
+fn a_file_made_through_a_link_is_taken_back_where_it_was_made() {
+    let guest = with_fstab("", "");
+    let card = "etc/systemd/network/10-keep-eth0.link";
+    guest.root.symlink("/var/elsewhere", card).unwrap();
+    guest.root.make_parents("var/x").unwrap();
+    let before = guest.snapshot();
+    let plan = Plan {
+        edits: vec![Edit::Write {
+            path: card.to_owned(),
+            content: b"new".to_vec(),
+        }],
+        ..Plan::default()
+    };
+    let manifest = apply(&guest.root, &plan).unwrap();
+    assert_eq!(manifest.changes[0].path, "var/elsewhere");
+    assert_eq!(guest.root.text("var/elsewhere"), "new");
     guest.take_back(&manifest, &before);
 }
