@@ -27,7 +27,7 @@ use crate::daemon::Appliance;
 use crate::events::Events;
 use crate::hardware::Hardware;
 use crate::host::Host;
-use crate::integrity::BeforeBoot;
+use crate::integrity::{BeforeBoot, DamagedConversion, UnreadableVolume};
 use crate::site::{Machine, Site};
 
 /// Raised whenever the same inputs would now give other prepared images.
@@ -143,6 +143,41 @@ pub async fn prepare_site(
             prepared
         }
     }
+}
+
+/// A captured volume of a machine as it lies there now, if every byte is known
+/// to be what it was when `known` was imported.
+pub async fn same_volume(
+    appliance: &Appliance,
+    site: &str,
+    machine: &Machine,
+    path: &Path,
+    known: &CapturedVolume,
+    events: &Events,
+) -> anyhow::Result<CapturedVolume> {
+    let _one_at_a_time = appliance.preparing.lock().await;
+    let work = Work {
+        appliance: appliance.clone(),
+        site: site.to_owned(),
+        machine: machine.clone(),
+        options: PrepareOptions::default(),
+        events: events.clone(),
+        cancelled: Arc::default(),
+    };
+    let now = work.captured(path).await?;
+    let places = |volume: &CapturedVolume| -> Vec<PathBuf> {
+        let served = volume.served.iter();
+        served.map(|layer| layer.file.path.clone()).collect()
+    };
+    if now.blake3 == known.blake3 && places(&now) == places(known) {
+        return Ok(now);
+    }
+    Err(VolumeChanged {
+        volume: path.to_path_buf(),
+        machine: machine.name.clone(),
+        source: None,
+    }
+    .into())
 }
 
 async fn cancel_when_abandoned(events: Events, cancelled: Arc<AtomicBool>) {
@@ -287,7 +322,22 @@ impl Work {
             return self.changed(path, known).await;
         }
         match self.appliance.require_sound(path, &known).await {
+            Err(error) if error.is::<DamagedConversion>() => {
+                self.events.warning(format!(
+                    "what was converted from `{}` is damaged; it is converted again",
+                    path.display()
+                ));
+                self.imported_again(path, &known, None).await
+            }
             Err(_) if self.options.accept_changed => self.import(path).await,
+            // It may be there again.
+            Err(error) if error.is::<UnreadableVolume>() => {
+                let it = [(&path.to_path_buf(), &known)];
+                let read = self
+                    .appliance
+                    .verify_before_boot(it, BeforeBoot::Always, &self.events);
+                read.await.map(|()| known.clone())
+            }
             sound => sound.map(|()| known),
         }
     }
@@ -373,7 +423,7 @@ impl Work {
 
     async fn keep(&self, path: &Path, captured: &CapturedVolume) -> anyhow::Result<()> {
         self.appliance.store.put_volume(path, captured).await?;
-        self.appliance.note_import(path, captured).await
+        self.appliance.note_intact(path, captured).await
     }
 
     async fn import_only(&self, path: &Path) -> anyhow::Result<CapturedVolume> {

@@ -412,12 +412,28 @@ impl Place {
             return Ok(None);
         };
         let is = file.metadata().map_or(0, |metadata| metadata.len());
-        if is == file_size && work.hash(&file, file_size, &self.whole)? == blake3 {
+        if is == file_size && self.is_whole(work, &file, file_size, &blake3)? {
             return self.layer(&file, file_size, blake3).map(Some);
         }
         tracing::warn!(path = %self.whole.display(), "a converted disk was changed; it is made anew");
         self.remove();
         Ok(None)
+    }
+
+    /// What the medium gave up is lost, but not what it was made of.
+    fn is_whole(
+        &self,
+        work: &Work<'_>,
+        file: &File,
+        size: u64,
+        blake3: &str,
+    ) -> Result<bool, ImageError> {
+        match work.hash(file, size, &self.whole) {
+            Err(ImageError::Io { source, .. }) if source.raw_os_error() == Some(nix::libc::EIO) => {
+                Ok(false)
+            }
+            hashed => hashed.map(|hashed| hashed == blake3),
+        }
     }
 
     fn finish(&self, part: &File, size: u64, work: &Work<'_>) -> Result<ServedLayer, ImageError> {

@@ -212,6 +212,14 @@ enum SessionCommand {
     Start {
         /// Its id.
         session: String,
+        /// Start over the captured volumes as they are now, though they may
+        /// have changed or be damaged.
+        #[arg(long)]
+        accept_changed: bool,
+        /// Which captured volumes are read, and compared with their import,
+        /// before.
+        #[arg(long, value_enum, default_value_t)]
+        verify: BeforeBoot,
     },
     /// End a session and remove everything it made.
     Stop {

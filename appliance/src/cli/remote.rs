@@ -162,9 +162,16 @@ impl Remote {
                     serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
                 })
             }
-            SessionCommand::Start { session } => {
-                let path = format!("/sessions/{}/start", plain(&session)?);
-                let value = left_alone(client, &path, &session).await?;
+            SessionCommand::Start {
+                session,
+                accept_changed,
+                verify,
+            } => {
+                let options = PrepareOptions {
+                    accept_changed,
+                    verify,
+                };
+                let value = left_alone(client, &session, &options).await?;
                 let report: Report = serde_json::from_value(value)?;
                 self.print(&report, || crate::report::to_text(&report))?;
                 Ok(report.ok)
@@ -257,10 +264,15 @@ pub async fn watched(client: &Client, path: &str, body: &impl Serialize) -> anyh
 
 /// Shows events until the result. An interrupt ends the showing only: a kept
 /// recovery is ended by nobody's impatience.
-async fn left_alone(client: &Client, path: &str, session: &str) -> anyhow::Result<Value> {
+async fn left_alone(
+    client: &Client,
+    session: &str,
+    options: &PrepareOptions,
+) -> anyhow::Result<Value> {
+    let path = format!("/sessions/{}/start", plain(session)?);
     let mut progress = Progress::new();
     tokio::select! {
-        result = client.watch(path, &(), move |event| progress.show(event)) => result,
+        result = client.watch(&path, options, move |event| progress.show(event)) => result,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
             anyhow::bail!("interrupted: session {session} goes on by itself; `lifeboat session show {session}` tells how far it is")

@@ -255,9 +255,14 @@ async fn show_session(
     ))
 }
 
-async fn start_session(State(appliance): State<Appliance>, Path(id): Path<String>) -> Response {
+async fn start_session(
+    State(appliance): State<Appliance>,
+    Path(id): Path<String>,
+    Json(options): Json<PrepareOptions>,
+) -> Response {
     stream(&appliance.clone(), move |events| async move {
-        let report = crate::session::recover::start_again(&appliance, &id, &events).await?;
+        let report =
+            crate::session::recover::start_again(&appliance, &id, options, &events).await?;
         Ok(serde_json::to_value(report)?)
     })
 }

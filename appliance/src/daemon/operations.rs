@@ -1,14 +1,16 @@
 //! What the daemon does when asked: the wiring of the crates.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use lifeboat_bootorder::{Analysis, MachineFolder, OperatorWord, Options, Verdict};
+use lifeboat_images::CapturedVolume;
 use tokio::sync::watch;
 
 use super::{Appliance, StopRequest, WrongUse};
 use crate::events::{Event, Events};
 use crate::host::QemuUser;
+use crate::integrity::DamagedConversion;
 use crate::leftovers;
 use crate::operator::{Changes, Known, merge};
 use crate::prepare::{self, PrepareOptions, PreparedMachine, WhenAbandoned};
@@ -147,8 +149,8 @@ impl Appliance {
             Mode::Test => WhenAbandoned::Cancel,
             Mode::Recovery => WhenAbandoned::GoOn,
         };
-        let prepared = self.prepare(site, options, events, when_abandoned).await?;
-        self.verify_before_boot(site, &prepared, options.verify, events)
+        let prepared = self
+            .prepare_verified(site, options, events, when_abandoned)
             .await?;
         let order = self.analysis(site, &prepared, events).await?.into_order();
         let verdict = self.verdict().await;
@@ -168,6 +170,29 @@ impl Appliance {
             },
         )?;
         self.drive(plan, events).await
+    }
+
+    /// Prepares a site and reads what is to be read before it starts. What was
+    /// converted here and rotted is converted again, once.
+    async fn prepare_verified(
+        &self,
+        site: &Site,
+        options: PrepareOptions,
+        events: &Events,
+        when_abandoned: WhenAbandoned,
+    ) -> anyhow::Result<Vec<PreparedMachine>> {
+        let prepared = self.prepare(site, options, events, when_abandoned).await?;
+        match self
+            .verify_before_boot(captured(site, &prepared), options.verify, events)
+            .await
+        {
+            Err(error) if error.is::<DamagedConversion>() => {}
+            verified => return verified.map(|()| prepared),
+        }
+        let prepared = self.prepare(site, options, events, when_abandoned).await?;
+        self.verify_before_boot(captured(site, &prepared), options.verify, events)
+            .await?;
+        Ok(prepared)
     }
 
     /// Memory that machines of other sessions may still take, MiB.
@@ -240,6 +265,17 @@ impl Appliance {
         };
         Ok(format!("torn down: {removed} things removed"))
     }
+}
+
+fn captured<'a>(
+    site: &'a Site,
+    prepared: &'a [PreparedMachine],
+) -> impl Iterator<Item = (&'a PathBuf, &'a CapturedVolume)> {
+    let machines = site.machines.iter().zip(prepared);
+    machines.flat_map(|(machine, prepared)| {
+        let disks = prepared.disks.iter().map(|disk| &disk.captured);
+        machine.volumes.iter().zip(disks)
+    })
 }
 
 fn machine_folder((machine, prepared): (&Machine, &PreparedMachine)) -> MachineFolder {

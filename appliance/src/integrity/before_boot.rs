@@ -1,93 +1,85 @@
 //! What is read before machines start.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lifeboat_images::{CapturedVolume, Changed, Damage, Effort, Extent, ImageError};
+use lifeboat_images::{CapturedVolume, Changed, Damage, Effort, Extent, ImageError, SourceFile};
 
 use super::slices::SLICE;
-use super::{BeforeBoot, DamagedVolume, Job, Record, VolumeStatus, now_s};
+use super::{
+    BeforeBoot, DamagedConversion, DamagedVolume, Job, Record, UnreadableVolume, VolumeStatus,
+    now_s,
+};
 use crate::daemon::Appliance;
 use crate::events::Events;
-use crate::prepare::{PreparedMachine, file_name};
-use crate::site::Site;
+use crate::prepare::file_name;
 
 impl Appliance {
-    /// Notes that all of a volume was read at import.
-    pub async fn note_import(&self, path: &Path, volume: &CapturedVolume) -> anyhow::Result<()> {
-        let record = Record::imported(volume, now_s());
+    /// Notes that all of a volume was read, and is what it was at import.
+    pub async fn note_intact(&self, path: &Path, volume: &CapturedVolume) -> anyhow::Result<()> {
+        let record = Record::intact(volume, now_s());
         Ok(self.store.put_verification(path, &record).await?)
     }
 
-    /// Notes what a comparison found against a volume.
+    /// Notes what a reading of a whole volume found against it.
     pub async fn note_changed(
         &self,
         path: &Path,
         volume: &CapturedVolume,
         error: &ImageError,
     ) -> anyhow::Result<()> {
-        let ImageError::Changed {
-            path: file,
-            changed: Changed::Content { ranges },
-        } = error
-        else {
-            // The next start sees it by itself: the file's attributes differ.
-            return Ok(());
-        };
         let mut record = self.integrity_record(path, volume).await?;
-        let damage = |range: &Extent| Damage {
-            file: file.clone(),
-            range: *range,
-        };
-        record.damaged = ranges.iter().map(damage).collect();
+        match error {
+            ImageError::Changed {
+                path: file,
+                changed: Changed::Content { ranges },
+            } => {
+                let damage = |range: &Extent| Damage {
+                    file: file.clone(),
+                    range: *range,
+                };
+                record.damaged = ranges.iter().map(damage).collect();
+            }
+            // The next start sees it by itself: the file's attributes differ.
+            ImageError::Changed { .. } => return Ok(()),
+            error => record.problem = Some(error.to_string()),
+        }
         Ok(self.store.put_verification(path, &record).await?)
     }
 
-    /// Fails if the volume is known to be damaged.
+    /// Fails if anything is known against the volume.
     pub async fn require_sound(&self, path: &Path, volume: &CapturedVolume) -> anyhow::Result<()> {
         let record = self.integrity_record(path, volume).await?;
-        let status = VolumeStatus::new(path, volume, &record);
-        if status.damaged.is_empty() {
-            return Ok(());
-        }
-        Err(damaged(status).into())
+        VolumeStatus::new(path, volume, &record).require_ok(volume)
     }
 
-    /// Reads the volumes of a prepared site that are to be read before it
-    /// starts; fails at the first that is damaged.
+    /// Reads those of the volumes that are to be read before machines start,
+    /// each once; fails at the first that is damaged.
     pub async fn verify_before_boot(
         &self,
-        site: &Site,
-        prepared: &[PreparedMachine],
+        volumes: impl IntoIterator<Item = (&PathBuf, &CapturedVolume)>,
         how: BeforeBoot,
         events: &Events,
     ) -> anyhow::Result<()> {
-        for (machine, prepared) in site.machines.iter().zip(prepared) {
-            for (path, disk) in machine.volumes.iter().zip(&prepared.disks) {
-                let record = self.integrity_record(path, &disk.captured).await?;
-                let too_old = record.is_older_than(self.integrity.settings.max_age, now_s());
-                if how == BeforeBoot::Always || (how == BeforeBoot::Aged && too_old) {
-                    self.verify_or_fail(path, &disk.captured, events).await?;
+        let each: BTreeMap<_, _> = volumes.into_iter().collect();
+        for (path, volume) in each {
+            let record = self.integrity_record(path, volume).await?;
+            let is_due = match how {
+                BeforeBoot::Always => true,
+                BeforeBoot::Aged => {
+                    tells_no_change(volume)
+                        || record.is_older_than(self.integrity.settings.max_age, now_s())
                 }
+                BeforeBoot::Never => false,
+            };
+            if is_due {
+                let status = self.verify_asked(path, volume, false, events).await?;
+                status.require_ok(volume)?;
             }
         }
         Ok(())
-    }
-
-    async fn verify_or_fail(
-        &self,
-        path: &Path,
-        volume: &CapturedVolume,
-        events: &Events,
-    ) -> anyhow::Result<()> {
-        let status = self.verify_asked(path, volume, false, events).await?;
-        if let Some(problem) = status.problem {
-            anyhow::bail!(problem);
-        }
-        match status.damaged.is_empty() {
-            true => Ok(()),
-            false => Err(damaged(status).into()),
-        }
     }
 
     /// Reads a volume because somebody waits for it.
@@ -126,9 +118,146 @@ impl Appliance {
     }
 }
 
-fn damaged(status: VolumeStatus) -> DamagedVolume {
-    DamagedVolume {
-        volume: status.volume,
-        damaged: status.damaged,
+/// The node of a block device notes no change of the bytes behind it, so its
+/// last reading says nothing about now.
+fn tells_no_change(volume: &CapturedVolume) -> bool {
+    let is_device = |file: &SourceFile| {
+        std::fs::metadata(&file.path).is_ok_and(|now| now.file_type().is_block_device())
+    };
+    volume.files().any(is_device)
+}
+
+impl VolumeStatus {
+    /// Fails if anything is known against the volume.
+    fn require_ok(self, volume: &CapturedVolume) -> anyhow::Result<()> {
+        if self.ok {
+            return Ok(());
+        }
+        if self.damaged.is_empty() {
+            return Err(UnreadableVolume {
+                problem: self.problem.unwrap_or_default(),
+                volume: self.volume,
+            }
+            .into());
+        }
+        let is_ours = |damage: &Damage| {
+            let mut converted = volume.converted();
+            converted.any(|layer| layer.file.path == damage.file)
+        };
+        if self.problem.is_none() && self.damaged.iter().all(is_ours) {
+            return Err(DamagedConversion {
+                volume: self.volume,
+                damaged: self.damaged,
+            }
+            .into());
+        }
+        Err(DamagedVolume {
+            volume: self.volume,
+            damaged: self.damaged,
+        }
+        .into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Host;
+    use crate::integrity::{Settings, sample};
+
+    async fn appliance(folder: &Path) -> Appliance {
+        let host = Host::new(folder).unwrap();
+        Appliance::open(host, Settings::default()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_read_is_not_sound() {
+        let folder = tempfile::tempdir().unwrap();
+        let appliance = appliance(folder.path()).await;
+        let volume = sample::volume(folder.path());
+        let sound = async || appliance.require_sound(&volume.path, &volume).await;
+        appliance.note_intact(&volume.path, &volume).await.unwrap();
+        sound().await.unwrap();
+        let source = std::io::Error::from_raw_os_error(5);
+        let error = ImageError::Io {
+            attempt: "read",
+            path: volume.path.clone(),
+            source,
+        };
+        let noted = appliance.note_changed(&volume.path, &volume, &error);
+        noted.await.unwrap();
+        let refused = sound().await.unwrap_err();
+        assert!(refused.is::<UnreadableVolume>(), "{refused:#}");
+        assert!(refused.to_string().contains("image verify"), "{refused:#}");
+    }
+
+    #[tokio::test]
+    async fn each_volume_is_read_once_and_only_when_it_is_due() {
+        let folder = tempfile::tempdir().unwrap();
+        let appliance = appliance(folder.path()).await;
+        let volume = sample::volume(folder.path());
+        let readings = async |how| {
+            let (events, mut heard) = Events::channel();
+            let twice = [(&volume.path, &volume); 2];
+            let verified = appliance.verify_before_boot(twice, how, &events);
+            verified.await.unwrap();
+            drop(events);
+            let mut all = Vec::new();
+            while let Some(event) = heard.recv().await {
+                all.push(serde_json::to_string(&event).unwrap());
+            }
+            all.iter().filter(|event| event.contains("intact")).count()
+        };
+        assert_eq!(readings(BeforeBoot::Never).await, 0);
+        assert_eq!(readings(BeforeBoot::Aged).await, 1);
+        assert_eq!(readings(BeforeBoot::Aged).await, 0);
+        assert_eq!(readings(BeforeBoot::Always).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_volume_on_a_block_device_is_read_before_every_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let appliance = appliance(folder.path()).await;
+        let Some(medium) = sample::Medium::new(folder.path()) else {
+            return;
+        };
+        let volume = &medium.volume;
+        let (events, _heard) = Events::channel();
+        let start = async |how| {
+            let volumes = [(&volume.path, volume)];
+            appliance.verify_before_boot(volumes, how, &events).await
+        };
+        start(BeforeBoot::Aged).await.unwrap();
+        sample::rot(&medium.below, 2 << 20);
+        assert!(lifeboat_images::is_untouched(volume));
+        start(BeforeBoot::Never).await.unwrap();
+        let found = start(BeforeBoot::Aged).await.unwrap_err();
+        assert!(found.is::<DamagedVolume>(), "{found:#}");
+    }
+
+    #[tokio::test]
+    async fn damage_in_our_own_conversion_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut volume = sample::volume(folder.path());
+        volume.served[0].file.path = folder.path().join("converted.raw");
+        let of = |file: &Path| Damage {
+            file: file.to_owned(),
+            range: Extent {
+                start: 0,
+                length: 1,
+            },
+        };
+        let (ours, theirs) = (of(&volume.served[0].file.path), of(&volume.path));
+        let refused = |damaged| {
+            let record = Record {
+                damaged,
+                ..Record::default()
+            };
+            let status = VolumeStatus::new(&volume.path, &volume, &record);
+            status.require_ok(&volume).unwrap_err()
+        };
+        assert!(refused(vec![ours.clone()]).is::<DamagedConversion>());
+        assert!(refused(vec![theirs.clone()]).is::<DamagedVolume>());
+        assert!(refused(vec![ours, theirs]).is::<DamagedVolume>());
     }
 }

@@ -11,7 +11,10 @@
 //!   byte is read on a schedule, in the background, and a start reads a volume
 //!   first only when that was too long ago (`--verify-max-age`), or when it is
 //!   told to (`--verify always`).
-//! - What is known to be damaged does not start.
+//! - The node of a block device notes no change of its bytes: such a volume is
+//!   read before every start, unless it is told not to (`--verify never`).
+//! - What is known to be damaged, or could not be read, does not start. What
+//!   Lifeboat converted itself is converted again instead.
 //!
 //! Reading samples was left out: rot is a few sectors, and a sample that costs
 //! nothing sees next to none of them. Reading while the machines boot was left
@@ -113,6 +116,31 @@ pub struct DamagedVolume {
     pub volume: PathBuf,
     /// What differs.
     pub damaged: Vec<Damage>,
+}
+
+/// What was converted from a captured volume at its import has other bytes
+/// than then; the captured volume itself is not known to be damaged.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "what Lifeboat converted from captured volume `{}` is damaged: {}; the next `lifeboat prepare`, `test` or `recover` converts it again", .volume.display(), words(.damaged)
+)]
+pub struct DamagedConversion {
+    /// The volume as its site names it.
+    pub volume: PathBuf,
+    /// What differs.
+    pub damaged: Vec<Damage>,
+}
+
+/// Not every byte of a captured volume could be read.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "captured volume `{0}` could not be read whole: {problem}; make it readable, or put an intact copy in its place: the next start, or `lifeboat image verify`, reads it again", .volume.display()
+)]
+pub struct UnreadableVolume {
+    /// The volume as its site names it.
+    pub volume: PathBuf,
+    /// Why.
+    pub problem: String,
 }
 
 /// The damaged ranges in words, the first few of them.

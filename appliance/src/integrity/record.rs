@@ -35,8 +35,8 @@ pub struct Pending {
 }
 
 impl Record {
-    /// Of a volume that was just imported: all of it was read.
-    pub fn imported(volume: &CapturedVolume, at: u64) -> Self {
+    /// Of a volume of which every byte was read and found as at import.
+    pub fn intact(volume: &CapturedVolume, at: u64) -> Self {
         Self {
             blake3: volume.blake3.clone(),
             verified_at: Some(at),

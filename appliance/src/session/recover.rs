@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use tokio::sync::watch;
 
 use super::plan::SessionPlan;
@@ -10,6 +11,7 @@ use super::{driver, making, supervise, teardown};
 use crate::daemon::{Appliance, StopRequest, WrongUse};
 use crate::events::Events;
 use crate::hypervisor::{DomainState, HypervisorError};
+use crate::prepare::{self, PrepareOptions};
 use crate::report::{Mode, Report};
 use crate::store::{SessionRecord, SessionState};
 
@@ -122,10 +124,14 @@ async fn without_plan(
 /// Marked as running first: should this daemon die too, the next one goes on.
 async fn resume(appliance: &Appliance, plan: SessionPlan, why: &str) -> anyhow::Result<()> {
     let (plan, stop) = begin_again(appliance, plan, why).await?;
-    let (appliance, events) = (appliance.clone(), Events::channel().0);
+    let (events, mut heard) = Events::channel();
+    // Readings end when nobody hears them.
+    tokio::spawn(async move { while heard.recv().await.is_some() {} });
+    let appliance = appliance.clone();
     tokio::spawn(async move {
         let id = plan.id.clone();
-        if let Err(error) = driver::run(&appliance, plan, &events, stop).await {
+        let resumed = run_sound(&appliance, plan, PrepareOptions::default(), &events, stop);
+        if let Err(error) = resumed.await {
             tracing::error!(
                 session = id,
                 error = format!("{error:#}"),
@@ -135,6 +141,95 @@ async fn resume(appliance: &Appliance, plan: SessionPlan, why: &str) -> anyhow::
         appliance.unregister(&id);
     });
     Ok(())
+}
+
+/// Runs a session again if what lies under its disks is still what it was; else
+/// it stays kept as it is.
+async fn run_sound(
+    appliance: &Appliance,
+    mut plan: SessionPlan,
+    options: PrepareOptions,
+    events: &Events,
+    stop: watch::Receiver<StopRequest>,
+) -> anyhow::Result<Report> {
+    match require_same_volumes(appliance, &mut plan, options, events).await {
+        Ok(()) => {
+            making::write_plan(&plan)?;
+            driver::run(appliance, plan, events, stop).await
+        }
+        Err(error) => {
+            let stop = *stop.borrow();
+            leave_off(appliance, plan, stop, &error).await?;
+            Err(error)
+        }
+    }
+}
+
+async fn leave_off(
+    appliance: &Appliance,
+    plan: SessionPlan,
+    stop: StopRequest,
+    error: &anyhow::Error,
+) -> anyhow::Result<()> {
+    let (store, id) = (&appliance.store, &plan.id);
+    match stop {
+        // The next daemon goes on with it.
+        StopRequest::DaemonEnds => {}
+        StopRequest::Operator => {
+            let hypervisor = &appliance.hypervisor;
+            teardown::end_session(store, hypervisor, id, "stopped by the operator").await?;
+        }
+        StopRequest::None => {
+            let why = format!("kept, but no machine was started again: {error:#}");
+            store
+                .set_session_state(id, SessionState::Kept, &why)
+                .await?;
+            watch_switch(appliance, plan).await;
+        }
+    }
+    Ok(())
+}
+
+/// Fails if a captured volume is known to be, or is found to be, other than when
+/// the session began: its disks hold only what differs from that.
+async fn require_same_volumes(
+    appliance: &Appliance,
+    plan: &mut SessionPlan,
+    options: PrepareOptions,
+    events: &Events,
+) -> anyhow::Result<()> {
+    if options.accept_changed {
+        let warning = "its captured volumes were not looked at before, as `--accept-changed` asks";
+        plan.warnings.push(warning.to_owned());
+        return Ok(());
+    }
+    let id = plan.id.clone();
+    let found = compare_volumes(appliance, plan, options, events).await;
+    found.with_context(|| {
+        format!(
+            "session {id} starts only over intact captured volumes; once they are, `lifeboat session start {id}` starts it, and `lifeboat session start {id} --accept-changed` does over the volumes as they are now"
+        )
+    })
+}
+
+async fn compare_volumes(
+    appliance: &Appliance,
+    plan: &mut SessionPlan,
+    options: PrepareOptions,
+    events: &Events,
+) -> anyhow::Result<()> {
+    let mut read = Vec::new();
+    for planned in &mut plan.machines {
+        for (path, disk) in planned.machine.volumes.iter().zip(&mut planned.disks) {
+            let (site, machine, known) = (&plan.site, &planned.machine, &disk.captured);
+            disk.captured =
+                prepare::same_volume(appliance, site, machine, path, known, events).await?;
+            read.push((path, &disk.captured));
+        }
+    }
+    appliance
+        .verify_before_boot(read, options.verify, events)
+        .await
 }
 
 async fn begin_again(
@@ -158,6 +253,7 @@ async fn begin_again(
 pub async fn start_again(
     appliance: &Appliance,
     id: &str,
+    options: PrepareOptions,
     events: &Events,
 ) -> anyhow::Result<Report> {
     let sessions = appliance.store.sessions().await?;
@@ -174,7 +270,7 @@ pub async fn start_again(
     appliance.stop_watching(id).await;
     let why = "started again by the operator: the times count from then";
     let (plan, stop) = begin_again(appliance, plan, why).await?;
-    let result = driver::run(appliance, plan, events, stop).await;
+    let result = run_sound(appliance, plan, options, events, stop).await;
     appliance.unregister(id);
     result
 }
@@ -195,7 +291,7 @@ async fn adopt_plan(appliance: &Appliance, mut plan: SessionPlan) -> String {
             let why = "this host was started again: the times count from then";
             match resume(appliance, plan, why).await {
                 Ok(()) => {
-                    "kept; this host was started again, so its machines are started from their disks".to_owned()
+                    "kept; this host was started again, so its machines are started from their disks if its captured volumes are intact".to_owned()
                 }
                 Err(error) => format!("kept, but its machines cannot be started yet: {error:#}"),
             }
@@ -239,8 +335,9 @@ async fn watch_switch(appliance: &Appliance, plan: SessionPlan) -> String {
 mod tests {
     use super::*;
     use crate::host::Host;
-    use crate::integrity::Settings;
+    use crate::integrity::{BeforeBoot, Settings, sample};
     use crate::store::Resource;
+    use lifeboat_images::CapturedVolume;
 
     struct Left {
         appliance: Appliance,
@@ -310,5 +407,101 @@ mod tests {
         recover(&appliance).await.unwrap();
         let state = store.sessions().await.unwrap()[0].state;
         assert_eq!(state, SessionState::Interrupted);
+    }
+
+    fn plan_over(left: &Left, volume: &CapturedVolume) -> SessionPlan {
+        let folder = left.appliance.host.session_dir("s1");
+        let machine = serde_json::json!({
+            "name": "web1", "firmware": "bios", "memory_mib": 64, "vcpus": 1,
+            "volumes": [volume.path], "nics": [], "gates": [],
+        });
+        let machine: crate::site::Machine = serde_json::from_value(machine).unwrap();
+        let plan = serde_json::json!({
+            "id": "s1", "began_ms": 0, "mode": "recovery", "site": "site",
+            "verdict": {"accelerator": "tcg", "reason": "a test"},
+            "machines": [{
+                "machine": machine, "domain": "lifeboat-s1-web1", "sockets": [], "gates": [],
+                "disks": [{"captured": volume, "prepared": "/x", "run": left.overlay}],
+                "needs": [], "expected_s": 1.0, "inject_s": 1.0, "console": folder.join("web1.log"),
+            }],
+            "order": [], "memory_mib": 1, "folder": folder,
+            "switch": {"session": "s1", "control_socket": folder.join("c.sock"), "networks": [], "ports": []},
+            "run_dir": folder.join("run"), "warnings": [],
+        });
+        serde_json::from_value(plan).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_kept_recovery_does_not_start_over_a_damaged_volume() {
+        let left = left_in(SessionState::Kept).await;
+        let appliance = &left.appliance;
+        let volume = sample::volume(&appliance.host.state_dir);
+        let (path, mut plan) = (volume.path.clone(), plan_over(&left, &volume));
+        appliance.store.put_volume(&path, &volume).await.unwrap();
+        appliance.note_intact(&path, &volume).await.unwrap();
+        let (events, _heard) = Events::channel();
+        let never = PrepareOptions {
+            verify: BeforeBoot::Never,
+            ..PrepareOptions::default()
+        };
+        let check = async |plan: &mut SessionPlan, options| {
+            require_same_volumes(appliance, plan, options, &events).await
+        };
+        check(&mut plan, never).await.unwrap();
+
+        // Known by an earlier reading; nothing that the filesystem notes tells it.
+        sample::rot(&volume, 3 << 20);
+        check(&mut plan, never).await.unwrap();
+        let always = PrepareOptions {
+            verify: BeforeBoot::Always,
+            ..never
+        };
+        let found = format!("{:#}", check(&mut plan, always).await.unwrap_err());
+        assert!(
+            found.contains("session start s1 --accept-changed"),
+            "{found}"
+        );
+        assert!(check(&mut plan, never).await.is_err());
+        let accepted = PrepareOptions {
+            accept_changed: true,
+            ..never
+        };
+        check(&mut plan, accepted).await.unwrap();
+
+        // Another capture of the site since then is not what its disks lie over.
+        let now = sample::volume(&appliance.host.state_dir);
+        let other = CapturedVolume {
+            blake3: "00".repeat(32),
+            ..now.clone()
+        };
+        appliance.store.put_volume(&path, &other).await.unwrap();
+        assert!(check(&mut plan, never).await.is_err());
+        appliance.store.put_volume(&path, &now).await.unwrap();
+        appliance.note_intact(&path, &now).await.unwrap();
+        check(&mut plan, never).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_recovery_over_a_damaged_volume_stays_kept_and_says_why() {
+        let left = left_in(SessionState::Kept).await;
+        let appliance = &left.appliance;
+        let volume = sample::volume(&appliance.host.state_dir);
+        let plan = plan_over(&left, &volume);
+        std::fs::create_dir_all(&plan.folder).unwrap();
+        making::write_plan(&plan).unwrap();
+        appliance
+            .store
+            .put_volume(&volume.path, &volume)
+            .await
+            .unwrap();
+        sample::rot(&volume, 3 << 20);
+        let (events, _heard) = Events::channel();
+        let started = start_again(appliance, "s1", PrepareOptions::default(), &events);
+        let refused = format!("{:#}", started.await.unwrap_err());
+        assert!(refused.contains("damaged"), "{refused}");
+        let record = appliance.store.sessions().await.unwrap().remove(0);
+        assert_eq!(record.state, SessionState::Kept);
+        assert!(record.detail.unwrap().contains("damaged"));
+        assert!(left.overlay.exists());
     }
 }

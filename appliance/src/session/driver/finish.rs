@@ -1,6 +1,7 @@
 //! The end of a session: what the machines and the switch show, put into the
 //! report.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -8,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use lifeboat_images::{
-    CapturedVolume, ImageError, Position, Reading, Verification, quick_verify, verify,
+    CapturedVolume, Effort, ImageError, Position, Reading, quick_verify, verify,
 };
 use lifeboat_network::client::ClientError;
 use tokio::task::JoinError;
@@ -28,8 +29,8 @@ const TAIL_LINES: usize = 20;
 /// Bytes of a console that are looked at for them.
 const TAIL_BYTES: u64 = 16 << 10;
 
-/// A captured volume, by its path in the site, that is not what it was at import.
-type Changed = (PathBuf, CapturedVolume, ImageError);
+/// A captured volume, by its path in the site, and what looking at it gave.
+type Looked = (PathBuf, CapturedVolume, Result<(), ImageError>);
 
 impl Driver<'_> {
     pub(super) async fn report(
@@ -41,10 +42,10 @@ impl Driver<'_> {
         self.look_again().await;
         let (network, mut problems) = self.network(isolation).await;
         self.events.step("check captured volumes", &self.plan.site);
-        let changed = self.changed_volumes(end).await;
+        let looked = self.look_at_volumes(end).await;
         problems.extend(self.problems(end));
-        problems.extend(self.note_changed(&changed).await);
-        let unchanged = changed.is_ok_and(|changed| changed.is_empty());
+        problems.extend(self.note_looked(end, &looked).await);
+        let unchanged = looked.is_ok_and(|all| all.iter().all(|(_, _, found)| found.is_ok()));
         let store = &self.appliance.store;
         let report = self.assemble(network, unchanged, problems);
         store.put_report(&report.session, &report).await?;
@@ -143,30 +144,41 @@ impl Driver<'_> {
 
     /// Who stops a session wants it gone now, not after hours of reading: then
     /// size and time of change have to do.
-    async fn changed_volumes(&self, end: End) -> Result<Vec<Changed>, JoinError> {
+    async fn look_at_volumes(&self, end: End) -> Result<Vec<Looked>, JoinError> {
         let (plan, trees) = (self.plan.clone(), self.appliance.host.trees_dir());
         let (events, site) = (self.events.clone(), self.plan.site.clone());
         let check = move || {
             let progress =
                 |done, total| events.progress("check captured volumes", &site, done, total);
-            changed_volumes(&plan, end, &trees, &progress)
+            look_at_volumes(&plan, end, &trees, &progress)
         };
         tokio::task::spawn_blocking(check).await
     }
 
-    /// No session starts on a damaged volume any more.
-    async fn note_changed(&self, changed: &Result<Vec<Changed>, JoinError>) -> Vec<String> {
-        let changed = match changed {
-            Ok(changed) => changed,
+    /// No session starts on a damaged volume any more, and one that was read is
+    /// not due for a while.
+    async fn note_looked(&self, end: End, looked: &Result<Vec<Looked>, JoinError>) -> Vec<String> {
+        let looked = match looked {
+            Ok(looked) => looked,
             Err(error) => return vec![format!("the captured volumes were not looked at: {error}")],
         };
         let mut problems = Vec::new();
-        for (path, volume, error) in changed {
-            tracing::error!(%error, "captured volume changed");
-            if let Err(error) = self.appliance.note_changed(path, volume, error).await {
-                tracing::error!(error = format!("{error:#}"), "a damage was not recorded");
+        for (path, volume, found) in looked {
+            let noted = match found {
+                Ok(()) if end == End::Stopped => continue,
+                Ok(()) => self.appliance.note_intact(path, volume).await,
+                Err(error) => {
+                    tracing::error!(%error, "captured volume changed");
+                    problems.push(error.to_string());
+                    self.appliance.note_changed(path, volume, error).await
+                }
+            };
+            if let Err(error) = noted {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "what a reading found was not recorded"
+                );
             }
-            problems.push(error.to_string());
         }
         problems
     }
@@ -235,30 +247,43 @@ fn isolation_problems(isolation: &IsolationLine, mode: Mode) -> Vec<String> {
     problems
 }
 
-fn changed_volumes(
+fn look_at_volumes(
     plan: &SessionPlan,
     end: End,
     trees: &Path,
     progress: &dyn Fn(u64, u64),
-) -> Vec<Changed> {
-    let never = AtomicBool::new(false);
-    let reading = Reading::fast(progress, &never);
-    let look = |volume: &CapturedVolume| match end {
-        End::Settled => quick_verify(volume)
-            .and_then(|()| verify(volume, trees, Position::default(), &reading))
-            .and_then(Verification::into_result),
-        End::Stopped => quick_verify(volume),
-    };
+) -> Vec<Looked> {
     let disks = plan.machines.iter().flat_map(|planned| {
         let volumes = planned.machine.volumes.iter();
-        volumes.zip(&planned.disks)
+        volumes.zip(planned.disks.iter().map(|disk| &disk.captured))
     });
+    // A volume of two machines once.
+    let each: BTreeMap<_, _> = disks.collect();
     // No short cut: every volume is looked at, so that each change is told.
-    let changed = disks.filter_map(|(path, disk)| {
-        let error = look(&disk.captured).err()?;
-        Some((path.clone(), disk.captured.clone(), error))
+    let looked = each.into_iter().map(|(path, volume)| {
+        let found = look_at(volume, end, trees, progress);
+        (path.clone(), volume.clone(), found)
     });
-    changed.collect()
+    looked.collect()
+}
+
+fn look_at(
+    volume: &CapturedVolume,
+    end: End,
+    trees: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<(), ImageError> {
+    quick_verify(volume)?;
+    if end == End::Stopped {
+        return Ok(());
+    }
+    let reading = Reading {
+        progress,
+        cancelled: &AtomicBool::new(false),
+        // The machines have just filled the page cache, which hides rot.
+        effort: Effort::Medium,
+    };
+    verify(volume, trees, Position::default(), &reading)?.into_result()
 }
 
 fn tail(path: &Path) -> Vec<String> {
@@ -278,4 +303,42 @@ fn tail(path: &Path) -> Vec<String> {
 
 fn rounded(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::integrity::sample;
+
+    #[test]
+    fn a_test_ends_with_a_reading_of_every_byte_and_a_stop_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = sample::volume(folder.path());
+        let trees = folder.path().join("trees");
+        let look = |end| look_at(&volume, end, &trees, &|_, _| {});
+        look(End::Settled).unwrap();
+        sample::rot(&volume, 2 << 20);
+        let found = look(End::Settled).unwrap_err();
+        assert!(matches!(found, ImageError::Changed { .. }), "{found}");
+        look(End::Stopped).unwrap();
+    }
+
+    #[test]
+    fn what_the_page_cache_holds_does_not_hide_rot_on_the_medium() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(medium) = sample::Medium::new(folder.path()) else {
+            return;
+        };
+        let device = &medium.volume.path;
+        let before = std::fs::read(device).unwrap();
+        sample::rot(&medium.below, 2 << 20);
+        // The control: who reads through the cache sees nothing.
+        assert!(std::fs::read(device).unwrap() == before);
+        let trees = folder.path().join("trees");
+        let found = look_at(&medium.volume, End::Settled, &trees, &|_, _| {});
+        assert!(
+            matches!(found, Err(ImageError::Changed { .. })),
+            "{found:?}"
+        );
+    }
 }
