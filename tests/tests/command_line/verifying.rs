@@ -233,3 +233,46 @@ fn a_medium_that_rots_unnoticed_is_found_by_the_schedule_and_remembered() {
     verify(&appliance, &disk).expect_code(0);
     goes_on(&appliance);
 }
+
+#[test]
+fn a_conversion_that_rots_unnoticed_is_made_again_from_its_intact_source() {
+    let appliance = Appliance::new();
+    let Some(medium) = Medium::new(&appliance) else {
+        eprintln!(
+            "SKIPPED: no filesystem can be mounted from a loop device here, so no medium rots"
+        );
+        return;
+    };
+    let folder = medium.mount.join("converted");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::create_dir_all(appliance.path("state")).unwrap();
+    std::os::unix::fs::symlink(&folder, appliance.path("state/converted")).unwrap();
+    let mut bytes = raw_disk();
+    let mark = b"the captured volume's own bytes";
+    bytes[3_333_333..3_333_333 + mark.len()].copy_from_slice(mark);
+    std::fs::write(appliance.path("disk.raw"), bytes).unwrap();
+    run_tool("gzip", &[&appliance.path("disk.raw").to_string_lossy()]);
+    let archive = appliance.path("disk.raw.gz");
+    appliance.write("site.toml", SITE.replace("disk.raw", "disk.raw.gz"));
+    let prepare = || {
+        // The medium has less room than is to stay free elsewhere.
+        let prepare = appliance
+            .lifeboat(["prepare"])
+            .variable("LIFEBOAT_RESERVE", "0");
+        prepare.words([appliance.path("site.toml")]).run()
+    };
+    let import = prepare();
+    import.expect_code(1).expect_said(&["import: disk.raw.gz"]);
+    verify(&appliance, &archive).expect_code(0);
+
+    medium.rot(mark, b"THE");
+    let outcome = verify(&appliance, &archive);
+    outcome.expect_code(1);
+    assert_eq!(damaged_ranges(&outcome.json()[0]), [(3 * MIB, MIB)]);
+    let again = prepare();
+    again.expect_said(&["converted again"]);
+    for word in ["--accept-changed", "is damaged: "] {
+        assert!(!again.stderr.contains(word), "{}", again.stderr);
+    }
+    verify(&appliance, &archive).expect_code(0);
+}
