@@ -43,7 +43,11 @@ impl Bench {
     }
 
     fn hive(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.path(&format!("Windows/System32/config/{name}"))).unwrap()
+        self.read(&format!("Windows/System32/config/{name}"))
+    }
+
+    fn read(&self, path: &str) -> Vec<u8> {
+        std::fs::read(self.path(path)).unwrap()
     }
 
     fn plan(&self, request: &InjectRequest) -> Result<(System, Plan), Refusal> {
@@ -162,7 +166,7 @@ fn windows_10_gets_its_drivers_as_if_it_had_taken_them_up_itself() {
     let value = |name: &str| service.iter().find(|value| value.name == name).unwrap();
     assert_eq!(value("Start").number(), Some(0));
     assert_eq!(value("ImagePath").text(), "System32\\drivers\\viostor.sys");
-    let installed = std::fs::read(bench.path("Windows/System32/drivers/viostor.sys")).unwrap();
+    let installed = bench.read("Windows/System32/drivers/viostor.sys");
     let package = bench.catalogue.fitting(&["w10".to_owned()], "amd64")["viostor"];
     assert_eq!(
         blake3::hash(&installed).to_hex().as_str(),
@@ -429,10 +433,9 @@ fn refusals_come_before_the_first_write() {
         (
             "damaged",
             |bench| {
-                let path = bench.path("Windows/System32/config/SOFTWARE");
-                let mut bytes = std::fs::read(&path).unwrap();
+                let mut bytes = bench.hive("SOFTWARE");
                 bytes[4096..4100].copy_from_slice(b"xxxx");
-                std::fs::write(path, bytes).unwrap();
+                std::fs::write(bench.path("Windows/System32/config/SOFTWARE"), bytes).unwrap();
             },
             "damaged",
         ),
@@ -509,13 +512,8 @@ fn the_loader_and_the_boot_configuration_of_uefi() {
     std::fs::create_dir_all(&boot).unwrap();
     std::fs::write(boot.join("bootmgfw.efi"), b"loader").unwrap();
     let mut editor = lifeboat_hive::Editor::open(as_if_clean(bcd), &[]).unwrap();
-    let objects = editor
-        .hive()
-        .root()
-        .unwrap()
-        .subkey("Objects")
-        .unwrap()
-        .subkeys();
+    let root = editor.hive().root().unwrap();
+    let objects = root.subkey("Objects").unwrap().subkeys();
     let object = format!("Objects\\{}", objects[0].name());
     editor
         .set(
@@ -527,10 +525,7 @@ fn the_loader_and_the_boot_configuration_of_uefi() {
         .unwrap();
     std::fs::write(boot.join("BCD"), editor.finish()).unwrap();
     bench.inject(&virtio());
-    assert_eq!(
-        std::fs::read(bench.path("esp/EFI/Boot/bootx64.efi")).unwrap(),
-        b"loader"
-    );
+    assert_eq!(bench.read("esp/EFI/Boot/bootx64.efi"), b"loader");
     let tree = hive_tree(std::fs::read(boot.join("BCD")).unwrap());
     assert!(tree.keys().all(|path| !path.ends_with("16000046")));
     assert!(tree.contains_key(&format!("{object}\\Elements")));
