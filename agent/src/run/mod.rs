@@ -1,6 +1,6 @@
 //! The agent itself.
 //!
-//! One task owns all state ([`engine`]); everything that takes time runs beside it and comes back
+//! One task owns all state (`engine`); everything that takes time runs beside it and comes back
 //! as an event. The watchdog is a process of its own, which stops the application when the lease
 //! ends even if this one is dead.
 
