@@ -8,6 +8,7 @@
 
 mod bench;
 mod failures;
+mod formats;
 mod hardware;
 mod interrupts;
 mod kept;
@@ -28,7 +29,7 @@ use signal_hook::iterator::Signals;
 type Test = fn(&Bench);
 
 /// In the order in which they run: what is cheap and what others need first.
-const TESTS: [(&str, Test); 22] = [
+const TESTS: [(&str, Test); 23] = [
     (
         "the_draft_describes_the_example",
         preparing::the_draft_describes_the_example,
@@ -77,6 +78,10 @@ const TESTS: [(&str, Test); 22] = [
     (
         "a_machine_without_virtio_falls_back",
         hardware::a_machine_without_virtio_falls_back,
+    ),
+    (
+        "a_converted_volume_boots",
+        formats::a_converted_volume_boots,
     ),
     (
         "a_failed_machine_blocks_only_hard_dependents",
