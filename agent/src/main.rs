@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use lifeboat_agent::profile::Profile;
 use lifeboat_agent::run::{self, Config, Places};
-use lifeboat_agent::wire::Token;
+use lifeboat_agent::wire::{Outcome, Token};
+use lifeboat_failover::process::Action;
 
 /// Watches a protected machine and carries out the named actions of its profile.
 #[derive(Parser)]
@@ -40,6 +41,21 @@ enum Command {
     /// Runs the watchdog; the agent does that by itself.
     #[command(hide = true)]
     Watchdog {
+        #[command(flatten)]
+        folders: Folders,
+    },
+    /// Carries one action of this host's profile out, here and now, for whoever writes a profile.
+    /// Says whether it changed anything; not on a host that holds a lease.
+    Try {
+        /// Which, as in `close-entrance`.
+        #[arg(value_parser = action)]
+        action: Action,
+        /// Values for the profile's parameters, as NAME=VALUE.
+        #[arg(value_parser = value)]
+        values: Vec<(String, String)>,
+        /// The settings of this host.
+        #[arg(long, default_value = "/etc/lifeboat/agent.toml")]
+        config: PathBuf,
         #[command(flatten)]
         folders: Folders,
     },
@@ -111,6 +127,18 @@ fn carry_out(command: Command) -> Result<(), Box<dyn std::error::Error>> {
                 Profile::hash(&text)
             );
         }
+        Command::Try {
+            action,
+            values,
+            config,
+            folders,
+        } => {
+            let config = Config::read(&config)?;
+            let values = values.into_iter().collect();
+            let places = folders.into();
+            let trial = run::try_action(&places, &config, action, &values);
+            tell(runtime()?.block_on(trial)?)?;
+        }
         Command::Join {
             centre,
             token,
@@ -125,6 +153,31 @@ fn carry_out(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
+}
+
+fn action(word: &str) -> Result<Action, String> {
+    serde_json::from_value(serde_json::Value::String(word.to_owned()))
+        .map_err(|_| "there is no such action; the profiles' README names them".to_owned())
+}
+
+fn value(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// What became of an action: its evidence on standard output, its failure as an error.
+fn tell(outcome: Outcome) -> Result<(), String> {
+    let (evidence, end) = match outcome {
+        Outcome::Done {
+            changed: true,
+            evidence,
+        } => (evidence, Ok("changed")),
+        Outcome::Done { evidence, .. } => (evidence, Ok("nothing changed")),
+        Outcome::Failed { reason, evidence } => (evidence, Err(reason)),
+        Outcome::Refused { reason } => (Vec::new(), Err(reason)),
+    };
+    evidence.iter().for_each(|line| println!("{line}"));
+    end.map(|word| println!("{word}"))
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -19,10 +19,12 @@ mod log;
 mod peer;
 mod results;
 mod session;
+mod trying;
 mod watch;
 mod watchdog;
 
 pub use config::{Config, ConfigError, Places};
 pub use engine::{RunError, run};
 pub use join::{JoinError, join};
+pub use trying::{TryError, try_action};
 pub use watchdog::{WatchdogError, watchdog};

@@ -331,6 +331,13 @@ impl Steps {
             None,
             Failure::GoOn,
         );
+        // It sent until now; closed, it would take nothing.
+        self.on_old(
+            "340+",
+            "open the port of the old side that receives the new side's data",
+            Actor::Application(self.old),
+            Action::OpenReceiver,
+        );
     }
 
     fn start(&mut self, stores: Stores) {

@@ -194,6 +194,29 @@ fn nothing_is_promoted_before_there_is_proof_and_no_old_side_step_follows_that_c
 }
 
 #[test]
+fn the_old_side_takes_data_before_they_flow_and_after_it_was_replaced() {
+    for kind in [Kind::SwitchOver, Kind::SwitchBack] {
+        let plan = switch(&request(kind));
+        let place = |actor: Actor, wanted: Action| {
+            let is =
+                |step: &Step| matches!(step.task, Task::Act { action, .. } if action == wanted);
+            plan.steps
+                .iter()
+                .position(|step| step.actor == actor && is(step))
+        };
+        let old = Actor::Application(plan.from);
+        let opened = place(old, Action::OpenReceiver).expect("opened");
+        assert!(plan.point_of_no_return() < opened);
+        assert!(
+            place(old, Action::Reboot) < Some(opened),
+            "a restart may close it"
+        );
+        let flows = place(Actor::Application(plan.to), Action::ResumeReplication);
+        assert!(Some(opened) < flows);
+    }
+}
+
+#[test]
 fn a_no_takes_everything_back_in_reverse() {
     let plan = switch(&request(Kind::SwitchOver));
     let (mut journal, mut world) = (Journal::default(), World::new(&plan));
