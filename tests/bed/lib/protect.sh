@@ -1,0 +1,96 @@
+# shellcheck shell=bash
+# Agents into the bed's hosts and the control centre into `centre`. PROGRAMS is
+# the folder with `lifeboat` and `lifeboat-agent`.
+
+# in_place PLACE PATH: a path of a running host as this machine sees it.
+in_place() { echo "/proc/$(process_of "$(host_folder "$1")/init")/root$2"; }
+
+# put_program PLACE PROGRAM PATH: without what only a debugger reads. In one
+# move: the old one may run.
+put_program() {
+    local target
+    target=$(in_place "$1" "$3")
+    mkdir -p "${target%/*}"
+    strip -o "$target.new" "$2"
+    mv "$target.new" "$target"
+}
+
+# Libraries that the base does not have go along.
+put_centre() {
+    local library
+    put_program centre "$PROGRAMS/lifeboat" /opt/lifeboat/lifeboat
+    mkdir -p "$(in_place centre /opt/lifeboat/lib)"
+    while read -r library; do
+        [[ -e $(base_root)$library ]] || cp --dereference "$library" "$(in_place centre /opt/lifeboat/lib/)"
+    done < <(ldd "$PROGRAMS/lifeboat" | awk '$3 ~ "^/" { print $3 }')
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=/opt/lifeboat/lib exec /opt/lifeboat/lifeboat "$@"\n' |
+        put_file centre /usr/local/bin/lifeboat 0755
+    put_descriptors
+    starts_with_host centre centre
+}
+
+put_descriptors() {
+    local file
+    for file in "$BED"/applications/*.toml; do
+        put_file centre "/etc/lifeboat/$(basename "$file")" 0644 <"$file"
+    done
+    for file in "$BED"/profiles/*.toml; do
+        put_file centre "/etc/lifeboat/profiles/$(basename "$file")" 0644 <"$file"
+    done
+}
+
+# put_file PLACE PATH MODE: from standard input.
+put_file() {
+    local target
+    target=$(in_place "$1" "$2")
+    mkdir -p "${target%/*}"
+    install --mode="$3" /dev/stdin "$target"
+}
+
+starts_with_host() {
+    local place=$1 service=$2
+    in_host "$place" sh -c "grep -qx $service /etc/bed/services || echo $service >>/etc/bed/services"
+}
+
+# What the agent starts must not start by itself.
+disable_services() {
+    local place=$1 service
+    shift
+    for service in "$@"; do in_host "$place" svc "$service" disable; done
+}
+
+put_agent() {
+    local place=$1
+    put_program "$place" "$PROGRAMS/lifeboat-agent" /usr/sbin/lifeboat-agent
+    put_file "$place" /etc/lifeboat/profile.toml 0644 <"$BED/profiles/$(profile_of "$place").toml"
+    settings_of "$place" | put_file "$place" /etc/lifeboat/agent.toml 0600
+    starts_with_host "$place" agent
+}
+
+profile_of() {
+    case $1 in
+    mail-*) echo mail ;;
+    dc-*) echo directory ;;
+    esac
+}
+
+# settings_of PLACE: its agent.toml.
+settings_of() {
+    local place=$1 fs other
+    case $place in *-a) other=b ;; *) other=a ;; esac
+    printf 'profile = "/etc/lifeboat/profile.toml"\n'
+    case $place in
+    mail-*)
+        read -r fs _ < <(store_of "$place")
+        printf 'peer_listen = "0.0.0.0:7444"\n[parameters]\n'
+        printf 'device = "%s"\nfilesystem = "%s"\npeer = "%s"\n' "$(store_device "$place")" "$fs" "$(host_address "mail-$other")"
+        printf 'directory_server = "dc-%s"\ndirectory_password = "%s"\ntest_password = "%s"\n' "${place#mail-}" "$PASSWORD" "$PASSWORD"
+        ;;
+    esac
+}
+
+put_agents() {
+    local place
+    for place in mail-a mail-b dc-a dc-b; do put_agent "$place"; done
+    for place in mail-a mail-b; do disable_services "$place" dovecot postfix lsyncd; done
+}
