@@ -319,9 +319,12 @@ build_all() {
   cargo build --release --locked --workspace --bins >&2
   cargo build --release --locked -p lifeboat-images --features reader --bin lifeboat-image-reader >&2
   local target=x86_64-unknown-linux-gnu
+  # These run elsewhere: in the micro-VM, and on protected machines of any age.
   RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" \
     -p lifeboat-drivers --no-default-features --bin lifeboat-injector >&2
-  install -m 755 "target/$target/release/lifeboat-injector" "$BIN/lifeboat-injector"
+  RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" \
+    -p lifeboat-agent --bin lifeboat-agent >&2
+  install -m 755 "target/$target/release/lifeboat-injector" "target/$target/release/lifeboat-agent" "$BIN/"
 }
 
 # Runs a command as a child that gets the terminal's interrupt and is waited

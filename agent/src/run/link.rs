@@ -10,6 +10,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::event::Event;
 use super::log::Chain;
+use super::resolve;
 use super::session::{Follows, Patience, carry};
 use crate::tls::{
     ConnectionError, Identity, Receiver, Sender, TlsError, centre_server_name, dials, split,
@@ -219,7 +220,7 @@ pub(crate) async fn connect(
         source,
     };
     let slow = || std::io::Error::from(std::io::ErrorKind::TimedOut);
-    let stream = tokio::time::timeout(CONNECT, TcpStream::connect(address))
+    let stream = tokio::time::timeout(CONNECT, resolve::dial(address))
         .await
         .map_err(|_| reach(slow()))?
         .map_err(reach)?;

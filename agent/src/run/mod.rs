@@ -17,6 +17,7 @@ mod lease;
 mod link;
 mod log;
 mod peer;
+mod resolve;
 mod results;
 mod session;
 mod trying;

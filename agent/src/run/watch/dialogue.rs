@@ -5,10 +5,10 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::profile::{Access, Filled, Tls};
+use crate::run::resolve;
 
 /// The longest line, and the longest page.
 const LINE: u64 = 8 * 1024;
@@ -29,7 +29,7 @@ impl Dialogue {
         let port: u16 = port
             .parse()
             .map_err(|_| format!("`{port}` is not a port"))?;
-        let tcp = TcpStream::connect((host.as_str(), port)).await;
+        let tcp = resolve::connect(&host, port).await;
         let tcp = tcp.map_err(|error| format!("{host} port {port}: {error}"))?;
         let stream: Box<dyn Stream> = match access.tls {
             Tls::None => Box::new(tcp),

@@ -7,15 +7,17 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use crate::run::resolve;
+
 const ECHO: u8 = 8;
 const ECHO_REPLY: u8 = 0;
 
 /// Waits for the answer to one echo; its time is bounded by the check.
 pub(super) async fn ping(host: &str) -> Result<(), String> {
-    let addresses = tokio::net::lookup_host((host, 0))
+    let addresses = resolve::addresses(host)
         .await
         .map_err(|error| format!("{host}: {error}"))?;
-    let address = addresses.into_iter().find_map(|one| match one.ip() {
+    let address = addresses.into_iter().find_map(|one| match one {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     });

@@ -1,9 +1,12 @@
 //! A question to a network device, by SNMP v2c.
 
+use std::net::SocketAddr;
+
 use snmp2::{AsyncSession, Oid, Value};
 
 use super::Seen;
 use crate::profile::{Filled, Snmp};
+use crate::run::resolve;
 
 /// Asks for one value.
 pub(super) async fn ask(question: &Snmp, values: &Filled) -> Result<Seen, String> {
@@ -14,8 +17,16 @@ pub(super) async fn ask(question: &Snmp, values: &Filled) -> Result<Seen, String
     let numbers = numbers.ok_or_else(|| format!("`{text}` is not an object identifier"))?;
     let oid = Oid::from(&numbers).map_err(|_| format!("`{text}` is not an object identifier"))?;
     let community = fill(&question.community)?;
+    let port: u16 = port
+        .parse()
+        .map_err(|_| format!("`{port}` is not a port"))?;
+    let addresses = resolve::addresses(&host).await;
+    let addresses = addresses.map_err(|error| format!("{host}: {error}"))?;
+    let address = addresses
+        .first()
+        .ok_or_else(|| format!("{host} has no address"))?;
     let session = AsyncSession::new_v2c(
-        format!("{host}:{port}"),
+        SocketAddr::new(*address, port),
         community.as_bytes(),
         fastrand::i32(1..),
     );

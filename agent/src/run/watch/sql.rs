@@ -6,6 +6,7 @@ use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
 use super::Seen;
 use crate::profile::{Filled, Sql, Tls};
 use crate::run::log::Chain;
+use crate::run::resolve;
 
 /// Logs in and asks; a single number in the answer becomes the value, else the seconds it took.
 pub(super) async fn ask(question: &Sql, values: &Filled, begin: Instant) -> Result<Seen, String> {
@@ -31,6 +32,14 @@ pub(super) async fn ask(question: &Sql, values: &Filled, begin: Instant) -> Resu
         config.password(fill(password)?);
     }
     let failed = |error: tokio_postgres::Error| Chain(&error).to_string();
+    // With the address given, the name is not looked up again.
+    if let [tokio_postgres::config::Host::Tcp(host)] = config.get_hosts() {
+        let addresses = resolve::addresses(host).await;
+        let addresses = addresses.map_err(|error| format!("{host}: {error}"))?;
+        if let Some(first) = addresses.first() {
+            config.hostaddr(*first);
+        }
+    }
     let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
     let query = fill(&question.query)?;
     let answered = async move { client.simple_query(&query).await };
