@@ -9,18 +9,73 @@ use crate::report::OperatingSystem;
 const MOST_UNITS: usize = 10_000;
 const MOST_PACKAGES: usize = 100_000;
 
-/// Reads `os-release`; nothing when this is no Linux root filesystem.
+/// What a root has of its own, `/usr` being another filesystem. Links count
+/// wherever they lead: `os-release` is one into `/usr`.
+const SIGNS_OF_A_ROOT: [&str; 7] = [
+    "etc/os-release",
+    "usr/lib/os-release",
+    "etc/system-release",
+    "etc/redhat-release",
+    "etc/SuSE-release",
+    "etc/debian_version",
+    "sbin/init",
+];
+
+/// Systems from before `os-release`: the file that says the release, what the
+/// system is where the text does not begin with that, and its name.
+const OLD_RELEASES: [(&str, &str, &str); 3] = [
+    ("etc/redhat-release", "", ""),
+    ("etc/SuSE-release", "sles", ""),
+    ("etc/debian_version", "debian", "Debian "),
+];
+
+/// Whether this is the root of a Linux system, before anything else of the
+/// system is mounted on it.
+pub fn looks_like_root(root: &Root) -> bool {
+    let there = |path: &str| root.exists(path) || root.link_target(path).is_some();
+    let has_tables = root.exists("etc/fstab");
+    let has_modules = root.is_directory("etc") && root.exists("lib/modules");
+    has_tables && SIGNS_OF_A_ROOT.into_iter().any(there)
+        || has_modules && operating_system(root).is_some()
+}
+
+/// Reads `os-release`, or what was there before it; nothing where the guest
+/// does not say what it is.
 pub fn operating_system(root: &Root) -> Option<OperatingSystem> {
     let text = ["etc/os-release", "usr/lib/os-release"]
         .into_iter()
         .map(|path| root.text(path))
-        .find(|text| !text.is_empty())?;
+        .find(|text| !text.is_empty());
+    let Some(text) = text else {
+        return OLD_RELEASES.iter().find_map(|old| old_release(root, old));
+    };
     let values = shell_assignments(&text);
     let value = |key: &str| values.get(key).cloned().unwrap_or_default();
     Some(OperatingSystem {
         id: value("ID"),
         version_id: value("VERSION_ID"),
         pretty_name: value("PRETTY_NAME"),
+    })
+}
+
+fn old_release(root: &Root, (path, id, name): &(&str, &str, &str)) -> Option<OperatingSystem> {
+    let text = root.text(path);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    let mut words = line.split_whitespace();
+    let id = match *id {
+        "" if line.starts_with("Red Hat Enterprise") => "rhel",
+        "" => words.next()?,
+        id => id,
+    };
+    let is_number = |word: &&str| word.starts_with(|letter: char| letter.is_ascii_digit());
+    Some(OperatingSystem {
+        id: id.to_ascii_lowercase(),
+        version_id: line
+            .split_whitespace()
+            .find(is_number)
+            .unwrap_or_default()
+            .to_owned(),
+        pretty_name: format!("{name}{line}"),
     })
 }
 
@@ -163,6 +218,80 @@ mod tests {
         assert_eq!(enabled, ["multi-user.target.wants/good.service"]);
         assert_eq!(masked, ["bad.service"]);
         assert_eq!(packages(&root), ["a"]);
+    }
+
+    fn guest(files: &[&str], links: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        for path in files {
+            root.write(path, b"6.10\n").unwrap();
+        }
+        for (path, target) in links {
+            root.symlink(target, path).unwrap();
+        }
+        (directory, root)
+    }
+
+    #[test]
+    fn a_root_is_known_before_the_rest_is_mounted() {
+        let check = |files: &[&str], links: &[(&str, &str)], expected: bool| {
+            let (_directory, root) = guest(files, links);
+            assert_eq!(looks_like_root(&root), expected, "{files:?} {links:?}");
+        };
+        let os_release = ("etc/os-release", "../usr/lib/os-release");
+        let library = ("lib", "usr/lib");
+        // `/usr` is a filesystem of its own: both links lead to nothing yet.
+        check(&["etc/fstab"], &[os_release, library], true);
+        check(&["etc/fstab"], &[library], false);
+        // What there was before os-release.
+        for sign in ["etc/redhat-release", "etc/SuSE-release", "sbin/init"] {
+            check(&["etc/fstab", sign], &[], true);
+        }
+        // Without fstab, the partitions' types say what is mounted.
+        check(&["etc/os-release", "lib/modules/6/modules.dep"], &[], true);
+        check(&["etc/os-release"], &[], false);
+        check(&["sbin/init", "lib/modules/6/modules.dep"], &[], false);
+        // `/usr` itself, and data.
+        check(&["lib/os-release", "lib/modules/6/x", "etc/x"], &[], false);
+        check(&["x"], &[], false);
+    }
+
+    #[test]
+    fn systems_from_before_os_release() {
+        for (path, text, expected) in [
+            (
+                "etc/redhat-release",
+                "CentOS release 6.10 (Final)\n",
+                ["centos", "6.10", "CentOS release 6.10 (Final)"],
+            ),
+            (
+                "etc/redhat-release",
+                "Red Hat Enterprise Linux Server release 6.9 (Santiago)\n",
+                [
+                    "rhel",
+                    "6.9",
+                    "Red Hat Enterprise Linux Server release 6.9 (Santiago)",
+                ],
+            ),
+            (
+                "etc/SuSE-release",
+                "SUSE Linux Enterprise Server 11 (x86_64)\nVERSION = 11\n",
+                ["sles", "11", "SUSE Linux Enterprise Server 11 (x86_64)"],
+            ),
+            (
+                "etc/debian_version",
+                "6.0.10\n",
+                ["debian", "6.0.10", "Debian 6.0.10"],
+            ),
+        ] {
+            let (_directory, root) = guest(&[], &[]);
+            root.write(path, text.as_bytes()).unwrap();
+            let system = operating_system(&root).unwrap();
+            assert_eq!(
+                [&*system.id, &*system.version_id, &*system.pretty_name],
+                expected
+            );
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use super::disks::Found;
 use super::mounts::{Guest, driver, name};
 use super::tools::Tools;
-use crate::guest::facts::operating_system;
+use crate::guest::facts::looks_like_root;
 use crate::guest::root::{EntryKind, Root};
 use crate::partition_table;
 use crate::refusal::Refusal;
@@ -115,11 +115,6 @@ fn look<T>(
     let answer = probe.open().map(|root| question(&root));
     probe.unmount()?;
     answer
-}
-
-fn looks_like_root(root: &Root) -> bool {
-    operating_system(root).is_some() && root.exists("etc") && root.exists("lib/modules")
-        || root.exists("etc/fstab") && root.exists("etc/os-release")
 }
 
 /// A snapshot of a root holds the fstab of what it was taken from.

@@ -79,6 +79,13 @@ fn packed(compressor: &str, archive: &[u8]) -> Vec<u8> {
 /// Fills the directory; its initramfs knows AHCI only.
 pub fn fill(directory: &Path, generator: &str, compressor: &str) -> Root {
     let root = Root::open(directory).unwrap();
+    root.make_parents("usr/lib/x").unwrap();
+    for (path, target) in [
+        ("lib", "usr/lib"),
+        ("etc/os-release", "../usr/lib/os-release"),
+    ] {
+        root.symlink(target, path).unwrap();
+    }
     let modules = format!("lib/modules/{VERSION}");
     for line in DEP.lines() {
         let path = line.split(':').next().unwrap();
@@ -97,7 +104,7 @@ pub fn fill(directory: &Path, generator: &str, compressor: &str) -> Root {
             &format!("{modules}/modules.builtin"),
             b"kernel/drivers/scsi/sd_mod.ko\n",
         ),
-        ("etc/os-release", b"ID=debian\n"),
+        ("usr/lib/os-release", b"ID=debian\n"),
         ("etc/fstab", b"/dev/sda1 / ext4 defaults 0 1\n"),
         (
             "etc/network/interfaces",

@@ -124,7 +124,8 @@ pub fn refusal_of(laboratory: &Laboratory, bases: &[PathBuf]) -> Refusal {
     }
 }
 
-/// `/boot` on a partition of its own, swap, and `/var` on a second disk.
+/// `/boot` and `/usr` on partitions of their own, swap, and `/var` on a second
+/// disk: the root alone is full of links that lead to nothing.
 #[test]
 fn a_machine_with_several_partitions_and_disks() {
     let Some(laboratory) = Laboratory::open("several partitions") else {
@@ -133,14 +134,17 @@ fn a_machine_with_several_partitions_and_disks() {
     let whole = laboratory.directory("whole");
     let root = fill(&whole, "dracut", "lz4");
     let fstab = "/dev/sda2 / ext4 defaults 0 1\n/dev/sda1 /boot ext4 defaults 0 2\n\
-                 /dev/sda3 none swap sw 0 0\n/dev/sdb /var ext4 defaults 0 2\n";
+                 /dev/sda3 none swap sw 0 0\n/dev/sda4 /usr ext4 defaults 0 2\n\
+                 /dev/sdb /var ext4 defaults 0 2\n";
     root.write("etc/fstab", fstab.as_bytes()).unwrap();
     let grub = "linux /vmlinuz root=/dev/sda2 ro resume=/dev/sda3\n";
     root.write("boot/grub/grub.cfg", grub.as_bytes()).unwrap();
-    let (boot, var) = (laboratory.directory("boot"), laboratory.directory("var"));
-    std::fs::remove_dir(&boot).unwrap();
-    std::fs::rename(whole.join("boot"), &boot).unwrap();
-    for directory in ["boot", "var"] {
+    let [boot, usr, var] = ["boot", "usr", "var"].map(|name| laboratory.directory(name));
+    for (directory, name) in [(&boot, "boot"), (&usr, "usr")] {
+        std::fs::remove_dir(directory).unwrap();
+        std::fs::rename(whole.join(name), directory).unwrap();
+    }
+    for directory in ["boot", "usr", "var"] {
         std::fs::create_dir(whole.join(directory)).unwrap();
     }
     Root::open(&var)
@@ -154,6 +158,7 @@ fn a_machine_with_several_partitions_and_disks() {
             (32, Content::Ext4(&boot)),
             (64, Content::Ext4(&whole)),
             (16, Content::Swap),
+            (32, Content::Ext4(&usr)),
         ],
     );
     File::create(&bases[1]).unwrap().set_len(32 * MIB).unwrap();
@@ -167,6 +172,7 @@ fn a_machine_with_several_partitions_and_disks() {
     );
     assert_eq!(report.guest.warnings, Vec::<String>::new());
     assert_eq!(report.guest.root.partition, (0, 2));
+    assert_eq!(report.guest.os.id, "debian", "read after /usr is mounted");
     let folder = laboratory.directory("folder");
     assert!(folder.join("var/log/journal/0123/system.journal").is_file());
 
@@ -188,8 +194,8 @@ fn a_machine_with_several_partitions_and_disks() {
         .lines()
         .map(|line| line.split_whitespace().next().unwrap())
         .collect();
-    let expected =
-        [uuid(0, 2), uuid(0, 1), uuid(0, 3), uuid(1, 0)].map(|uuid| format!("UUID={uuid}"));
+    let expected = [(0, 2), (0, 1), (0, 3), (0, 4), (1, 0)]
+        .map(|(disk, number)| format!("UUID={}", uuid(disk, number)));
     assert_eq!(devices, expected);
     assert_eq!(after.root.root_argument, Some(expected[0].clone()));
     assert!(after.kernels[0].virtio_present);
