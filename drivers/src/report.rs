@@ -34,6 +34,16 @@ pub enum NicModel {
     E1000e,
 }
 
+impl NicModel {
+    /// What Linux calls the driver of such a card.
+    pub fn linux_driver(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio_net",
+            Self::E1000e => "e1000e",
+        }
+    }
+}
+
 /// The virtual hardware that a machine is prepared for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Target {

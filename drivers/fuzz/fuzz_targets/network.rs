@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use lifeboat_drivers::guest::network::links::{decide, persistent_rules};
 use lifeboat_drivers::guest::network::{Knowledge, interfaces_in};
-use lifeboat_drivers::{NetworkStyle, NicIdentity};
+use lifeboat_drivers::{NetworkStyle, NicIdentity, NicModel};
 
 fuzz_target!(|input: (u8, &str, &str)| {
     let (style, name, text) = input;
@@ -28,7 +28,7 @@ fuzz_target!(|input: (u8, &str, &str)| {
         nic(2, None),
         nic(3, Some("fd00::5")),
     ];
-    let links = decide(&knowledge, &nics).expect("no address is given twice");
+    let links = decide(&knowledge, &nics, NicModel::Virtio).expect("no address is given twice");
     assert!(links.cards.len() <= nics.len());
     for (file, content) in &links.files {
         assert!(!file.contains(['/', '\n']) && content.lines().count() == 6);

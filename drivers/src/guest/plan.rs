@@ -103,7 +103,11 @@ pub fn plan(
         return Err(Refusal::Hibernated { partition });
     }
     let mut plan = Plan::default();
-    let links = links::decide(&Knowledge::of_guest(root), &request.nics)?;
+    let links = links::decide(
+        &Knowledge::of_guest(root),
+        &request.nics,
+        request.target.nic,
+    )?;
     plan.warnings.extend(links.warnings);
     plan.cards = links.cards.iter().map(|(mac, _)| mac.clone()).collect();
     let root_name = boot_loader::name_of_root(root);

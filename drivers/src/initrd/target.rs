@@ -40,7 +40,7 @@ pub fn essential(target: Target) -> Vec<&'static str> {
         names.push("virtio_pci");
     }
     names.extend(disk_modules(target.disk));
-    names.extend(nic_modules(target.nic));
+    names.push(target.nic.linux_driver());
     names
 }
 
@@ -50,13 +50,6 @@ fn disk_modules(bus: Bus) -> &'static [&'static str] {
         Bus::VirtioScsi => &["virtio_scsi", "sd_mod"],
         Bus::Ahci => &["ahci", "sd_mod"],
         Bus::Nvme => &["nvme"],
-    }
-}
-
-fn nic_modules(model: NicModel) -> &'static [&'static str] {
-    match model {
-        NicModel::Virtio => &["virtio_net"],
-        NicModel::E1000e => &["e1000e"],
     }
 }
 
@@ -102,7 +95,7 @@ impl Drivers<'_> {
     /// Cards are needed after the root is mounted only.
     fn drives(&self, model: NicModel) -> bool {
         let virtio = (model == NicModel::Virtio).then_some("virtio_pci");
-        let mut names = virtio.into_iter().chain(nic_modules(model).iter().copied());
+        let mut names = virtio.into_iter().chain([model.linux_driver()]);
         names.all(|name| self.tree.offers(name))
     }
 }

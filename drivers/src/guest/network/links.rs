@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{Configured, Knowledge, normalised_mac};
 use crate::refusal::Refusal;
-use crate::report::NicIdentity;
+use crate::report::{NicIdentity, NicModel};
 
 /// `.link` files by name, and what could not be decided.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,8 +19,12 @@ pub struct Links {
     pub warnings: Vec<String>,
 }
 
-/// Decides which interface each card is.
-pub fn decide(knowledge: &Knowledge, nics: &[NicIdentity]) -> Result<Links, Refusal> {
+/// Decides which interface each card of this model is.
+pub fn decide(
+    knowledge: &Knowledge,
+    nics: &[NicIdentity],
+    model: NicModel,
+) -> Result<Links, Refusal> {
     let mut links = Links::default();
     let mut cards = Vec::new();
     for nic in nics {
@@ -44,7 +48,7 @@ pub fn decide(knowledge: &Knowledge, nics: &[NicIdentity]) -> Result<Links, Refu
     assignment.by_address();
     assignment.members_of_bonds();
     assignment.the_only_one();
-    assignment.finish(&mut links);
+    assignment.finish(model, &mut links);
     Ok(links)
 }
 
@@ -158,11 +162,11 @@ impl Assignment<'_> {
         }
     }
 
-    fn finish(self, links: &mut Links) {
+    fn finish(self, model: NicModel, links: &mut Links) {
         for card in &self.cards {
             match &card.name {
                 Some(name) => {
-                    let file = link_file(&card.mac, name);
+                    let file = link_file(&card.mac, name, model);
                     links.files.insert(format!("10-keep-{name}.link"), file);
                     links.cards.push((card.mac.clone(), name.clone()));
                     links.warnings.extend(self.expected_another(card, name));
@@ -286,8 +290,12 @@ fn is_plain_name(name: &str) -> bool {
     letters && (1..16).contains(&name.len()) && name != "." && name != ".."
 }
 
-fn link_file(mac: &str, name: &str) -> String {
-    format!("[Match]\nMACAddress={mac}\nType=ether\n\n[Link]\nName={name}\n")
+/// The driver tells the card from the bonds, bridges and VLANs on it, which
+/// have its address. What it is would not: before systemd 245 a card has no
+/// type, and the file would never be used.
+fn link_file(mac: &str, name: &str, model: NicModel) -> String {
+    let driver = model.linux_driver();
+    format!("[Match]\nMACAddress={mac}\nDriver={driver}\n\n[Link]\nName={name}\n")
 }
 
 /// `70-persistent-net.rules` for guests whose udev knows no `.link` files: the
@@ -355,16 +363,68 @@ mod tests {
             nic("52:54:00:00:00:02", Some("10.0.0.5")),
             nic("52:54:00:00:00:03", Some("10.9.0.5")),
         ];
-        let links = decide(&known(&configured), &nics).unwrap();
+        let links = decide(&known(&configured), &nics, NicModel::Virtio).unwrap();
         assert!(links.files["10-keep-enp8s0.link"].contains("MACAddress=52:54:00:00:00:01\n"));
         assert!(links.files["10-keep-enp9s0.link"].contains("MACAddress=52:54:00:00:00:02\n"));
         assert_eq!(links.warnings.len(), 1);
     }
 
+    /// What a rule of udev sees of an interface.
+    struct Device {
+        driver: &'static str,
+        /// DEVTYPE, which Ethernet cards do not have.
+        devtype: Option<&'static str>,
+    }
+
+    /// Whether a file is for a device, as systemd before 245 decides it; the
+    /// versions since take a card for `ether` and are else the same.
+    fn old_udev_matches(file: &str, device: &Device) -> bool {
+        let matches = file.split("[Link]").next().unwrap().lines().skip(1);
+        let mut matches = matches.filter(|line| !line.is_empty());
+        matches.all(|line| match line.split_once('=').unwrap() {
+            ("MACAddress", mac) => mac == "52:54:00:00:00:01",
+            ("Driver", driver) => driver == device.driver,
+            ("Type", kind) => device.devtype == Some(kind),
+            (key, _) => panic!("{key}"),
+        })
+    }
+
+    #[test]
+    fn every_udev_gives_the_name_to_the_card_and_to_nothing_on_it() {
+        let configured = [interface("ens192", "10.0.0.5/24", &[])];
+        for (model, driver) in [
+            (NicModel::Virtio, "virtio_net"),
+            (NicModel::E1000e, "e1000e"),
+        ] {
+            let nics = [nic("52:54:00:00:00:01", None)];
+            let links = decide(&known(&configured), &nics, model).unwrap();
+            let file = &links.files["10-keep-ens192.link"];
+            let card = Device {
+                driver,
+                devtype: None,
+            };
+            assert!(old_udev_matches(file, &card), "{file}");
+            for (driver, devtype) in [
+                ("bonding", Some("bond")),
+                ("bridge", Some("bridge")),
+                ("802.1Q VLAN Support", Some("vlan")),
+                ("macvlan", None),
+            ] {
+                let above = Device { driver, devtype };
+                assert!(!old_udev_matches(file, &above), "{driver}: {file}");
+            }
+        }
+    }
+
     #[test]
     fn the_only_card_is_the_only_interface() {
         let configured = [interface("ens192", "10.0.0.5/24", &[])];
-        let links = decide(&known(&configured), &[nic("52:54:00:00:00:01", None)]).unwrap();
+        let links = decide(
+            &known(&configured),
+            &[nic("52:54:00:00:00:01", None)],
+            NicModel::Virtio,
+        )
+        .unwrap();
         assert!(links.files.contains_key("10-keep-ens192.link"));
     }
 
@@ -372,7 +432,12 @@ mod tests {
     fn hostile_names_make_no_file() {
         for name in ["../../etc/x", "en*", "a b", ""] {
             let configured = [interface(name, "10.0.0.5/24", &[])];
-            let links = decide(&known(&configured), &[nic("52:54:00:00:00:01", None)]).unwrap();
+            let links = decide(
+                &known(&configured),
+                &[nic("52:54:00:00:00:01", None)],
+                NicModel::Virtio,
+            )
+            .unwrap();
             assert!(links.files.is_empty(), "{name}");
         }
     }
@@ -395,7 +460,7 @@ mod tests {
             nic("52:54:00:00:00:02", None),
             nic("52:54:00:00:00:03", Some("10.9.0.5")),
         ];
-        let links = decide(&known(&configured), &nics).unwrap();
+        let links = decide(&known(&configured), &nics, NicModel::Virtio).unwrap();
         assert_eq!(
             names(&links),
             [("01", "ens1"), ("02", "ens2"), ("03", "ens3")]
@@ -412,7 +477,7 @@ mod tests {
             nic("52:54:00:00:00:01", Some("10.0.0.5")),
             nic("52:54:00:00:00:02", Some("10.0.0.5")),
         ];
-        let links = decide(&known(&configured), &nics).unwrap();
+        let links = decide(&known(&configured), &nics, NicModel::Virtio).unwrap();
         assert_eq!(names(&links), [("02", "ens1"), ("01", "ens2")]);
     }
 
@@ -434,7 +499,7 @@ mod tests {
             nic("52:54:00:00:00:01", None),
             nic("52:54:00:00:00:02", Some("10.0.0.5")),
         ];
-        let links = decide(&knowledge, &nics).unwrap();
+        let links = decide(&knowledge, &nics, NicModel::Virtio).unwrap();
         // The order of attachment, in which the kernel would name them so itself.
         assert_eq!(names(&links), [("02", "eth9"), ("01", "eth10")]);
         assert!(links.warnings[0].contains("order"), "{:?}", links.warnings);
@@ -445,7 +510,7 @@ mod tests {
         let mut bound = interface("ens1", "10.0.0.5/24", &[]);
         bound.interface.mac = Some("00:50:56:00:00:09".to_owned());
         let nics = [nic("52:54:00:00:00:01", Some("10.0.0.5"))];
-        let links = decide(&known(&[bound]), &nics).unwrap();
+        let links = decide(&known(&[bound]), &nics, NicModel::Virtio).unwrap();
         assert_eq!(names(&links), [("01", "ens1")]);
         assert!(links.warnings[0].contains("expects the MAC address 00:50:56:00:00:09"));
     }
@@ -457,7 +522,7 @@ mod tests {
             interface("br1", "10.0.0.5/24", &["br0", "br1"]),
         ];
         let nics = [nic("52:54:00:00:00:01", Some("10.0.0.5"))];
-        let links = decide(&known(&configured), &nics).unwrap();
+        let links = decide(&known(&configured), &nics, NicModel::Virtio).unwrap();
         assert!(links.files.is_empty());
         assert_eq!(links.warnings.len(), 1);
     }
@@ -482,6 +547,6 @@ mod tests {
             nic("52:54:00:00:00:0A", None),
             nic("52:54:00:00:00:0a", None),
         ];
-        assert!(decide(&known(&[]), &nics).is_err());
+        assert!(decide(&known(&[]), &nics, NicModel::Virtio).is_err());
     }
 }
