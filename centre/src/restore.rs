@@ -1,0 +1,1 @@
+//! Process 700: an archived image comes back.
