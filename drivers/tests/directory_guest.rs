@@ -14,8 +14,8 @@ use lifeboat_drivers::guest::plan;
 use lifeboat_drivers::guest::root::Root;
 use lifeboat_drivers::guest::verify::verify;
 use lifeboat_drivers::{
-    Action, Bus, Firmware, GuestReport, InjectRequest, NicIdentity, NicModel, Partition, Refusal,
-    RootFilesystem,
+    Action, Bus, Firmware, GuestReport, InjectRequest, Manifest, NicIdentity, NicModel, Partition,
+    Refusal, RootFilesystem,
 };
 
 use fake_guest::{VERSION, fill};
@@ -132,6 +132,52 @@ fn check_whole_way(generator: &str, compressor: &str) {
         before,
         "everything can be taken back"
     );
+}
+
+/// Killed after any number of its steps, it is done again and ends the same.
+#[test]
+fn an_undo_that_was_cut_off_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = fill(directory.path(), "dracut", "gzip");
+    let before = snapshot(directory.path());
+    let modes = modes(directory.path());
+    let plan = plan::plan(&root, &report(), &find(&root), &request()).unwrap();
+    let mut steps = 0;
+    for done in 0.. {
+        let manifest = apply(&root, &plan).unwrap();
+        let changes = manifest.changes.len();
+        if done > changes {
+            undo(&root, &manifest).unwrap();
+            break;
+        }
+        let cut_off = Manifest {
+            changes: manifest.changes[changes - done..].to_vec(),
+        };
+        undo(&root, &cut_off).unwrap();
+        undo(&root, &manifest).unwrap();
+        assert_eq!(snapshot(directory.path()), before, "after {done} steps");
+        assert_eq!(self::modes(directory.path()), modes, "after {done} steps");
+        steps += 1;
+    }
+    assert!(steps > 10, "{steps}");
+    // What the guest changed since is still not thrown away.
+    let manifest = apply(&root, &plan).unwrap();
+    root.write("etc/fstab", b"the guest's own").unwrap();
+    let error = undo(&root, &manifest).unwrap_err().to_string();
+    assert!(error.contains("etc/fstab has been changed"), "{error}");
+}
+
+fn modes(directory: &Path) -> BTreeMap<String, u32> {
+    use std::os::unix::fs::PermissionsExt;
+    let names = snapshot(directory).into_keys();
+    let mode = |name: &str| {
+        std::fs::symlink_metadata(directory.join(name))
+            .unwrap()
+            .permissions()
+    };
+    names
+        .map(|name| (name.clone(), mode(&name).mode()))
+        .collect()
 }
 
 fn check_contents(kernel: &KernelImage, generator: &str) {

@@ -16,7 +16,9 @@ use crate::scratch::Scratch;
 
 impl Means<'_> {
     /// Takes an injection back. The written disk is replaced in one step by a
-    /// copy in which that was done, of the same owner and mode.
+    /// copy in which that was done, of the same owner and mode. The record goes
+    /// last: after a kill at any moment the same is done again, and what was
+    /// taken back already stays as it is.
     pub fn undo(&self, manifest: &Path) -> anyhow::Result<usize> {
         let injection = Injection::read(manifest)?;
         let [disk] = injection.disks.as_slice() else {

@@ -163,7 +163,8 @@ fn before(root: &Root, path: &str, action: Action) -> io::Result<Change> {
 /// Takes all changes of a manifest back, last first.
 ///
 /// Each file must still be as the injection left it: what the guest changed
-/// since is never thrown away.
+/// since is never thrown away. What was taken back already stays so: an undo
+/// that was cut off can be done again.
 pub fn undo(root: &Root, manifest: &Manifest) -> io::Result<()> {
     for change in manifest.changes.iter().rev() {
         undo_one(root, change)?;
@@ -172,6 +173,13 @@ pub fn undo(root: &Root, manifest: &Manifest) -> io::Result<()> {
 }
 
 fn undo_one(root: &Root, change: &Change) -> io::Result<()> {
+    if is_back(root, change)? {
+        // Its mode is the last that comes back.
+        return match change.action {
+            Action::Removed => root.set_mode(&change.path, change.mode.unwrap_or(0o644)),
+            _ => Ok(()),
+        };
+    }
     let path = change.path.as_str();
     let now = change.moved_to.as_deref().unwrap_or(path);
     let hashed = !matches!(change.action, Action::Linked | Action::DirectoryMade);
@@ -193,5 +201,21 @@ fn undo_one(root: &Root, change: &Change) -> io::Result<()> {
         _ => Err(io::Error::other(format!(
             "the old content of /{path} was not kept"
         ))),
+    }
+}
+
+/// Whether there is what was there before the injection.
+fn is_back(root: &Root, change: &Change) -> io::Result<bool> {
+    let path = change.path.as_str();
+    let as_before = || Ok(change.old_hash.is_some() && root.hash(path)? == change.old_hash);
+    match change.action {
+        Action::Appended | Action::Replaced | Action::Removed => as_before(),
+        Action::Moved => {
+            let moved_to = change.moved_to.as_deref().unwrap_or(path);
+            Ok(as_before()? && root.size(moved_to)?.is_none())
+        }
+        Action::Created => Ok(root.size(path)?.is_none()),
+        Action::Linked => Ok(root.link_target(path).is_none() && root.size(path)?.is_none()),
+        Action::DirectoryMade => Ok(!root.is_directory(path)),
     }
 }
