@@ -53,7 +53,7 @@ set DIR=%SystemRoot%\\{FOLDER}
 set LOG=%DIR%\\firstboot.log
 echo %DATE% %TIME% begin >> \"%LOG%\"
 if not exist %SystemRoot%\\System32\\pnputil.exe goto network
-for %%I in (%SystemRoot%\\{DRIVER_FOLDER}\\*.inf) do call :add \"%%I\"
+for /d %%D in (%SystemRoot%\\{DRIVER_FOLDER}\\*) do for %%I in (%%D\\*.inf) do call :add \"%%I\"
 goto network
 
 :add

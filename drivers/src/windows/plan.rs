@@ -295,12 +295,9 @@ impl<'i> Planner<'i> {
             self.expect(package, expected, true);
         }
         self.network_driver(chosen, hives, &mut numbers)?;
-        let folder = format!(
-            "{}/{}",
-            self.root(),
-            settings::DRIVER_FOLDER.replace('\\', "/")
-        );
         for package in chosen.packages() {
+            let folder = settings::package_folder(&package.driver).replace('\\', "/");
+            let folder = format!("{}/{folder}", self.root());
             for file in &package.files {
                 self.put(format!("{folder}/{}", file.name), &file.hash);
             }
@@ -411,7 +408,8 @@ impl<'i> Planner<'i> {
         warnings.dedup();
         self.plan.warnings.extend(warnings);
         if chosen.packages().next().is_some() {
-            let done = settings::extend_driver_path(&mut hives.software.editor);
+            let drivers = chosen.packages().map(|package| package.driver.as_str());
+            let done = settings::extend_driver_path(&mut hives.software.editor, drivers);
             done.map_err(|error| refusal(&hives.software.path, &error))?;
         }
         for (path, content) in firstboot::scripts(system, &assignments) {

@@ -7,7 +7,7 @@ use super::system::{System, control};
 use super::tree::WindowsTree;
 use crate::report::Bus;
 
-/// Where the drivers for the rest of the hardware lie, below the directory of Windows.
+/// Where the packages of drivers lie, one folder each, below the directory of Windows.
 pub const DRIVER_FOLDER: &str = "Drivers\\VirtIO";
 
 /// Drivers of other virtual hardware that start with the machine: name, or its beginning before `*`.
@@ -219,22 +219,35 @@ pub fn enable_inbox_driver(editor: &mut Editor, set: &str, service: &str) -> Res
     below(editor, key).number("Start", 0)
 }
 
-/// Makes Windows look for drivers where they were put.
-pub fn extend_driver_path(software: &mut Editor) -> Result<(), EditError> {
+/// Makes Windows look for drivers where they were put: it does not look below
+/// the folders that it knows.
+pub fn extend_driver_path<'n>(
+    software: &mut Editor,
+    packages: impl Iterator<Item = &'n str>,
+) -> Result<(), EditError> {
     const KEY: &str = "Microsoft\\Windows\\CurrentVersion";
-    let addition = format!("%SystemRoot%\\{DRIVER_FOLDER}");
     let now = software
         .hive()
         .root()
         .and_then(|root| root.at(KEY)?.text("DevicePath"));
     let now = now.unwrap_or_else(|| "%SystemRoot%\\inf".to_owned());
-    let known = now
-        .split(';')
-        .any(|part| part.eq_ignore_ascii_case(&addition));
-    if known {
+    let mut path = now.clone();
+    for package in packages {
+        let folder = format!("%SystemRoot%\\{}", package_folder(package));
+        let mut known = path.split(';');
+        if !known.any(|known| known.eq_ignore_ascii_case(&folder)) {
+            path = format!("{path};{folder}");
+        }
+    }
+    if path == now {
         return Ok(());
     }
-    below(software, KEY).expandable("DevicePath", &format!("{now};{addition}"))
+    below(software, KEY).expandable("DevicePath", &path)
+}
+
+/// The folder of one driver's package, below the directory of Windows.
+pub fn package_folder(driver: &str) -> String {
+    format!("{DRIVER_FOLDER}\\{driver}")
 }
 
 #[cfg(test)]

@@ -260,7 +260,21 @@ fn windows_7_gets_critical_devices_on_every_control_set() {
     let changes = changed(&before, &after);
     assert!(changes.iter().all(allowed), "{changes:?}");
     assert!(!bench.path("Windows/System32/DriverStore").exists());
-    assert!(bench.path("Windows/Drivers/VirtIO/netkvm.inf").is_file());
+    // One folder for each package, and each where Windows looks.
+    let software = Hive::open(bench.hive("SOFTWARE"), &[]).unwrap();
+    let current = software
+        .root()
+        .unwrap()
+        .at("Microsoft\\Windows\\CurrentVersion");
+    let searched = current.unwrap().text("DevicePath").unwrap();
+    for package in ["netkvm", "viostor", "balloon"] {
+        let folder = format!("Windows/Drivers/VirtIO/{package}");
+        let lies = bench.path(&format!("{folder}/{package}.inf")).is_file();
+        assert!(lies, "{folder}");
+        let known = format!("%SystemRoot%\\Drivers\\VirtIO\\{package}");
+        assert!(searched.split(';').any(|part| part == known), "{searched}");
+    }
+    assert!(!bench.path("Windows/Drivers/VirtIO/netkvm.inf").exists());
     // The address of old goes to the card that the machine gets for it.
     let script = std::fs::read_to_string(bench.path("Windows/Lifeboat/firstboot.ps1")).unwrap();
     assert!(script.contains("Find-Card '00:0C:29:F3:FF:DE'"), "{script}");
