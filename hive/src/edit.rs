@@ -78,7 +78,7 @@ pub struct Edited {
 }
 
 /// What was done to a key or a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     /// It was not there.
     Added,

@@ -152,16 +152,27 @@ impl<'h> Key<'h> {
             .try_fold(*self, |key, name| key.subkey(name))
     }
 
-    /// Its values, in the order of the hive.
+    /// Its values, in the order of the hive; a thousand at most, each cut off
+    /// at 64 KiB.
     pub fn values(&self) -> Vec<Value> {
+        self.some_values(MAX_VALUES, MAX_DATA)
+    }
+
+    /// All of them in full, for hives that are known to be whole.
+    pub(crate) fn all_values(&self) -> Vec<Value> {
+        self.hive.renew();
+        self.some_values(usize::MAX, usize::MAX)
+    }
+
+    fn some_values(&self, most: usize, longest: usize) -> Vec<Value> {
         let count = u32_at(self.node, 36).unwrap_or(0) as usize;
         let list = u32_at(self.node, 40).and_then(|list| self.hive.cell(list));
         let Some(list) = list.filter(|_| count > 0) else {
             return Vec::new();
         };
-        let offsets = list.chunks_exact(4).take(count.min(MAX_VALUES));
+        let offsets = list.chunks_exact(4).take(count.min(most));
         offsets
-            .filter_map(|offset| self.hive.value_at(u32_at(offset, 0)?))
+            .filter_map(|offset| self.hive.value(u32_at(offset, 0)?, longest))
             .collect()
     }
 
@@ -222,6 +233,10 @@ impl Hive {
     }
 
     pub(crate) fn value_at(&self, offset: u32) -> Option<Value> {
+        self.value(offset, MAX_DATA)
+    }
+
+    fn value(&self, offset: u32, longest: usize) -> Option<Value> {
         let cell = self.cell(offset)?;
         if cell.get(..2)? != b"vk" {
             return None;
@@ -230,7 +245,7 @@ impl Hive {
         let name = text_of(cell, 20, u16_at(cell, 2)?, is_narrow);
         let size = u32_at(cell, 4)?;
         let data = match size & 0x8000_0000 {
-            0 => self.data(u32_at(cell, 8)?, (size as usize).min(MAX_DATA)),
+            0 => self.data(u32_at(cell, 8)?, (size as usize).min(longest)),
             // Up to four bytes stand in place of their offset.
             _ => {
                 let length = (size & 0x7fff_ffff).min(4) as usize;

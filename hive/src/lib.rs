@@ -5,10 +5,12 @@
 //! library with a fitting licence edits hives in place; hivex also loses what the logs hold.
 
 mod check;
+mod compare;
 mod edit;
 mod format;
 mod replay;
 
+pub use compare::compare;
 pub use edit::{Action, EditError, Edited, Editor, LARGEST_VALUE};
 pub use format::{Hive, HiveError, Key, Value};
 pub use replay::hash as log_hash;

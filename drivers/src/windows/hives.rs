@@ -1,6 +1,6 @@
 //! The hives of a guest that an injection changes, with their transaction logs.
 
-use lifeboat_hive::{EditError, Editor};
+use lifeboat_hive::{EditError, Edited, Editor, compare};
 
 use super::report::WindowsRefusal;
 use super::tree::WindowsTree;
@@ -91,6 +91,26 @@ pub fn open_hive(tree: &WindowsTree, path: &str) -> Result<Option<GuestHive>, Re
     let contents: Vec<Vec<u8>> = contents.into_iter().map(|(_, content)| content).collect();
     let editor = Editor::open(bytes, &contents).map_err(|error| refusal(&path, &error))?;
     Ok(Some(GuestHive { path, logs, editor }))
+}
+
+/// What differs between a hive as it lies in the guest, its logs applied, and
+/// the bytes that shall take its place: both are read anew, and nothing of what
+/// an editor says of its work is believed. Gives the bytes back.
+pub fn compared(
+    tree: &WindowsTree,
+    path: &str,
+    content: Vec<u8>,
+) -> Result<(Vec<Edited>, Vec<u8>), Refusal> {
+    let before = open_hive(tree, path)?.ok_or_else(|| {
+        Refusal::from(WindowsRefusal::Incomplete {
+            missing: path.to_owned(),
+        })
+    })?;
+    let compared = Editor::open(content, &[]).and_then(|after| {
+        let differences = compare(before.editor.hive(), after.hive())?;
+        Ok((differences, after.finish()))
+    });
+    compared.map_err(|error| refusal(path, &error))
 }
 
 /// The sentence for the operator.

@@ -6,12 +6,13 @@ use lifeboat_hive::{EditError, Edited, Editor};
 
 use super::boot_drivers::{self as boot, DISK_DEVICES, NET_DEVICES, store_name};
 use super::catalogue::{Catalogue, CatalogueError, Package};
-use super::hives::{GuestHive, Hives, open_hive, refusal};
+use super::hives::{GuestHive, Hives, compared, open_hive, refusal};
 use super::network::{assign, static_interfaces};
 use super::oem::OemNumbers;
 use super::report::WindowsRefusal;
 use super::system::System;
 use super::tree::WindowsTree;
+use super::verify::unmeant;
 use super::{firstboot, settings};
 use crate::refusal::Refusal;
 use crate::report::{Bus, Fallback, InjectRequest, NicModel};
@@ -88,7 +89,7 @@ pub struct Expected {
 pub struct Plan {
     /// In order: what nothing refers to yet comes first, the SYSTEM hive last.
     pub edits: Vec<Edit>,
-    /// What was changed in each hive, by its path.
+    /// What differs in each hive from before, by its path.
     pub registry: BTreeMap<String, Vec<Edited>>,
     /// What verification looks for.
     pub expected: Vec<Expected>,
@@ -152,7 +153,7 @@ pub fn plan(input: &Input, mut hives: Hives) -> Result<Plan, PlanError> {
         drivers,
     } = hives;
     for hive in drivers.into_iter().chain([software, system]) {
-        planner.put_hive(Volume::System, hive);
+        planner.put_hive(Volume::System, hive)?;
     }
     planner.check_room()?;
     Ok(planner.plan)
@@ -444,7 +445,7 @@ impl<'i> Planner<'i> {
             Ok(Some(mut hive)) => {
                 let done = drop_screen(&mut hive.editor);
                 done.map_err(|error| refusal(&hive.path, &error))?;
-                self.put_hive(Volume::Esp, hive);
+                self.put_hive(Volume::Esp, hive)?;
             }
             Ok(None) => {}
             Err(why) => self.plan.warnings.push(why.to_string()),
@@ -485,10 +486,7 @@ impl<'i> Planner<'i> {
 
     /// Plans a file's content unless it is there already.
     fn write(&mut self, volume: Volume, path: String, content: Vec<u8>) {
-        let tree = match (volume, self.input.esp) {
-            (Volume::Esp, Some(esp)) => esp,
-            _ => self.input.tree,
-        };
+        let tree = self.tree(volume);
         let path = tree.place(&path);
         let now = tree.root().read(&path, content.len() as u64).ok().flatten();
         if now.as_deref() != Some(content.as_slice()) {
@@ -500,18 +498,35 @@ impl<'i> Planner<'i> {
         }
     }
 
-    fn put_hive(&mut self, volume: Volume, hive: GuestHive) {
+    fn put_hive(&mut self, volume: Volume, hive: GuestHive) -> Result<(), Refusal> {
         let GuestHive { path, logs, editor } = hive;
-        self.plan
-            .registry
-            .insert(path.clone(), editor.edits().to_vec());
-        if editor.is_changed() {
-            self.plan.edits.push(Edit::Hive {
-                volume,
-                path,
-                content: editor.finish(),
-                logs,
-            });
+        if !editor.is_changed() {
+            self.plan.registry.insert(path, Vec::new());
+            return Ok(());
+        }
+        let (differences, content) = compared(self.tree(volume), &path, editor.finish())?;
+        let unmeant = unmeant(&differences);
+        if !unmeant.is_empty() {
+            let detail = format!(
+                "more would change in it than is meant: {}",
+                unmeant.join("; ")
+            );
+            return Err(WindowsRefusal::HiveUnusable { hive: path, detail }.into());
+        }
+        self.plan.registry.insert(path.clone(), differences);
+        self.plan.edits.push(Edit::Hive {
+            volume,
+            path,
+            content,
+            logs,
+        });
+        Ok(())
+    }
+
+    fn tree(&self, volume: Volume) -> &'i WindowsTree<'i> {
+        match (volume, self.input.esp) {
+            (Volume::Esp, Some(esp)) => esp,
+            _ => self.input.tree,
         }
     }
 

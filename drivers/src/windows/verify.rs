@@ -9,23 +9,27 @@ use super::system::{System, control};
 use super::tree::WindowsTree;
 use crate::report::Check;
 
-/// Values that may change: the end of their key, and their name or any.
-const CHANGEABLE: [(&str, &str); 13] = [
-    ("\\control\\crashcontrol", "autoreboot"),
-    ("\\session manager\\power", "hiberbootenabled"),
-    ("\\partmgr\\parameters", "sanpolicy"),
-    ("\\windows\\currentversion", "devicepath"),
-    ("driverdatabase", "oeminfmap"),
-    ("", "upperfilters"),
-    ("", "lowerfilters"),
-    ("", "start"),
-    ("\\services\\viostor", ANY),
-    ("\\services\\vioscsi", ANY),
-    ("\\parameters", "bustype"),
-    ("\\pnpinterface", "5"),
-    ("\\lifeboatfirstboot", ANY),
+/// Values that may change: a part of their key, its end, and their name or any.
+const CHANGEABLE: [(&str, &str, &str); 13] = [
+    ("", "\\control\\crashcontrol", "autoreboot"),
+    ("", "\\session manager\\power", "hiberbootenabled"),
+    ("", "\\partmgr\\parameters", "sanpolicy"),
+    ("", "\\windows\\currentversion", "devicepath"),
+    ("", "driverdatabase", "oeminfmap"),
+    ("\\control\\class\\", "", "upperfilters"),
+    ("\\control\\class\\", "", "lowerfilters"),
+    ("\\services\\", "", "start"),
+    ("", "\\services\\viostor", ANY),
+    ("", "\\services\\vioscsi", ANY),
+    ("\\services\\vio", "\\parameters", "bustype"),
+    ("\\services\\vio", "\\pnpinterface", "5"),
+    ("", "\\services\\lifeboatfirstboot", ANY),
 ];
+/// Keys that may go, with what is in them.
+const REMOVABLE: [&str; 2] = ["\\startoverride", "\\16000046"];
 const ANY: &str = "*";
+/// More names say nothing more.
+const MOST_NAMED: usize = 10;
 
 /// Proves that Windows will find what it needs.
 pub fn verify(
@@ -99,40 +103,48 @@ fn files_as_planned(tree: &WindowsTree, esp: Option<&WindowsTree>, plan: &Plan) 
     check("every file is as planned", problems, &good)
 }
 
-/// Nothing is taken away or changed but what this crate means to.
+/// Nothing is taken away or changed but what this crate means to: by what
+/// differs between the hives before and those that were read back.
 fn registry_additions(plan: &Plan) -> Check {
     let mut problems = Vec::new();
     let mut added = 0;
-    for (hive, edits) in &plan.registry {
-        for edit in edits {
-            match edit.action {
-                Action::Added => added += 1,
-                _ if may_change(edit) => {}
-                _ => problems.push(format!(
-                    "{hive}: {} {}",
-                    edit.path,
-                    edit.value.as_deref().unwrap_or("")
-                )),
-            }
-        }
+    for (hive, differences) in &plan.registry {
+        let additions = differences.iter().filter(|one| one.action == Action::Added);
+        added += additions.count();
+        let unmeant = unmeant(differences);
+        problems.extend(unmeant.iter().map(|what| format!("{hive}: {what}")));
     }
+    let all: usize = plan.registry.values().map(Vec::len).sum();
     check(
         "the registry has additions and the known changes only",
         problems,
-        &format!("{added} additions"),
+        &format!("{added} additions, {} known changes", all - added),
     )
+}
+
+/// What is no addition and none of the changes that an injection means.
+pub(super) fn unmeant(differences: &[Edited]) -> Vec<String> {
+    let others = differences
+        .iter()
+        .filter(|one| one.action != Action::Added && !may_change(one));
+    let names = others.map(|one| match &one.value {
+        Some(value) => format!("{}, value {value:?}", one.path),
+        None => one.path.clone(),
+    });
+    names.take(MOST_NAMED).collect()
 }
 
 fn may_change(edit: &Edited) -> bool {
     let path = edit.path.to_ascii_lowercase();
-    let value = edit.value.as_deref().map(str::to_ascii_lowercase);
-    if edit.value.is_none() {
-        return path.ends_with("\\startoverride") || path.ends_with("\\16000046");
+    if REMOVABLE.iter().any(|end| path.ends_with(end)) {
+        return edit.action == Action::Removed;
     }
-    let value = value.unwrap_or_default();
-    CHANGEABLE
-        .iter()
-        .any(|(end, name)| (*name == value || *name == ANY) && path.ends_with(end))
+    let Some(value) = edit.value.as_deref().map(str::to_ascii_lowercase) else {
+        return false;
+    };
+    CHANGEABLE.iter().any(|(part, end, name)| {
+        (*name == value || *name == ANY) && path.contains(part) && path.ends_with(end)
+    })
 }
 
 fn hives_clean(hives: &Hives, tree: &WindowsTree, esp: Option<&WindowsTree>, plan: &Plan) -> Check {
@@ -237,4 +249,59 @@ fn devices_known(plan: &Plan, hives: &Hives, system: &System) -> Check {
         problems,
         &plan.planned_devices.join(", "),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_additions_and_known_changes_are_meant() {
+        let one = |action, path: &str, value: Option<&str>| Edited {
+            action,
+            path: path.to_owned(),
+            value: value.map(str::to_owned),
+        };
+        let services = "ControlSet001\\Services";
+        let meant = [
+            one(Action::Added, "Anything", None),
+            one(Action::Changed, &format!("{services}\\vmci"), Some("Start")),
+            one(
+                Action::Removed,
+                &format!("{services}\\stornvme\\StartOverride"),
+                None,
+            ),
+            one(
+                Action::Removed,
+                &format!("{services}\\stornvme\\StartOverride"),
+                Some("0"),
+            ),
+            one(Action::Changed, "DriverDatabase", Some("OemInfMap")),
+        ];
+        assert_eq!(unmeant(&meant), [""; 0]);
+        let others = [
+            one(
+                Action::Changed,
+                &format!("{services}\\stornvme\\StartOverride"),
+                Some("0"),
+            ),
+            one(Action::Removed, &format!("{services}\\Tcpip"), None),
+            one(
+                Action::Changed,
+                "ControlSet001\\Control\\Lsa",
+                Some("Start"),
+            ),
+            one(
+                Action::Changed,
+                "ControlSet001\\Enum\\x\\Parameters",
+                Some("BusType"),
+            ),
+            one(
+                Action::Changed,
+                &format!("{services}\\disk"),
+                Some("ImagePath"),
+            ),
+        ];
+        assert_eq!(unmeant(&others).len(), others.len());
+    }
 }

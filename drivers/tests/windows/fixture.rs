@@ -3,7 +3,7 @@
 //! The texts of the setup information files are written here in the shape of the real ones; the
 //! programs and catalogues are placeholders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use lifeboat_drivers::windows::boot_drivers::wide;
 use lifeboat_drivers::windows::catalogue::collect::{Collected, Files, collect};
 use lifeboat_drivers::windows::catalogue::{Catalogue, CatalogueError};
 use lifeboat_drivers::{InjectRequest, NicIdentity, Target};
-use lifeboat_hive::{Editor, Hive, Value, kind};
+use lifeboat_hive::{Action, Edited, Editor, Hive, Value, kind};
 
 pub const AMD64: u16 = 0x8664;
 pub const X86: u16 = 0x014c;
@@ -389,4 +389,76 @@ pub fn hive_tree(bytes: Vec<u8>) -> Tree {
         tree.insert(path.trim_start_matches('\\').to_owned(), key.values());
     });
     tree
+}
+
+/// One difference between two hives: what happened, to which key and value.
+pub type Difference = (Action, String, Option<String>);
+
+pub fn recorded(edits: &[Edited]) -> BTreeSet<Difference> {
+    let all = edits.iter();
+    all.map(|one| (one.action, one.path.clone(), one.value.clone()))
+        .collect()
+}
+
+/// What differs, by the whole of both.
+pub fn differences(before: &Tree, after: &Tree) -> BTreeSet<Difference> {
+    let mut found = BTreeSet::new();
+    let mut one_way = |from: &Tree, to: &Tree, gone: Action, changed: Option<Action>| {
+        for (path, values) in from {
+            let other = to.get(path);
+            if other.is_none() {
+                found.insert((gone, path.clone(), None));
+            }
+            for value in values {
+                let same = |other: &&Value| other.name == value.name;
+                let action = match other.and_then(|other| other.iter().find(same)) {
+                    None => Some(gone),
+                    Some(other) if other != value => changed,
+                    Some(_) => None,
+                };
+                let name = Some(value.name.clone());
+                found.extend(action.map(|action| (action, path.clone(), name)));
+            }
+        }
+    };
+    one_way(before, after, Action::Removed, None);
+    one_way(after, before, Action::Added, Some(Action::Changed));
+    found
+}
+
+/// A log with one entry that gives back what a dirty hive lacks.
+pub fn dirty_with_log(clean: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let page = 0x2000..0x3000;
+    let mut dirty = clean.to_vec();
+    dirty[page.clone()].fill(0);
+    let sequence = u32::from_le_bytes(clean[4..8].try_into().unwrap());
+    dirty[8..12].copy_from_slice(&(sequence - 1).to_le_bytes());
+    let dirty = with_sum(dirty);
+    let mut log = with_sum(dirty[..512].to_vec());
+    let mut entry = vec![0; 512];
+    entry[..4].copy_from_slice(b"HvLE");
+    let size = (40 + 8 + 4096_usize).next_multiple_of(512);
+    entry.resize(size, 0);
+    entry[4..8].copy_from_slice(&(size as u32).to_le_bytes());
+    entry[12..16].copy_from_slice(&(sequence - 1).to_le_bytes());
+    entry[16..20].copy_from_slice(&clean[40..44]);
+    entry[20..24].copy_from_slice(&1u32.to_le_bytes());
+    entry[40..44].copy_from_slice(&((page.start - 4096) as u32).to_le_bytes());
+    entry[44..48].copy_from_slice(&4096u32.to_le_bytes());
+    entry[48..48 + 4096].copy_from_slice(&clean[page]);
+    let hash = lifeboat_hive::log_hash(&entry[40..]);
+    entry[24..32].copy_from_slice(&hash.to_le_bytes());
+    let hash = lifeboat_hive::log_hash(&entry[..32]);
+    entry[32..40].copy_from_slice(&hash.to_le_bytes());
+    log.extend(entry);
+    (dirty, log)
+}
+
+fn with_sum(mut bytes: Vec<u8>) -> Vec<u8> {
+    let words = bytes[..508].chunks_exact(4);
+    let sum = words.fold(0, |sum, word| {
+        sum ^ u32::from_le_bytes(word.try_into().unwrap())
+    });
+    bytes[508..512].copy_from_slice(&sum.to_le_bytes());
+    bytes
 }
