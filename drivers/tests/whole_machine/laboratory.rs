@@ -144,6 +144,28 @@ impl Laboratory {
         path
     }
 
+    /// Gives an overlay the EFI system partition of another one; `base` has the
+    /// table of both.
+    pub fn copy_efi_system(&self, base: &Path, from: &Path, to: &Path) {
+        let (start, size) = efi_system(base);
+        let file = self.scratch.path().join("efi-system.raw");
+        let _ = std::fs::remove_file(&file);
+        let read = Command::new("qemu-img")
+            .args(["dd", "-f", "qcow2", "-O", "raw", "bs=1M"])
+            .arg(format!("skip={}", start >> 20))
+            .arg(format!("count={}", size >> 20))
+            .args([paired("if=", from), paired("of=", &file)])
+            .status();
+        assert!(read.unwrap().success());
+        let written = Command::new("qemu-io")
+            .args(["-f", "qcow2", "-c"])
+            .arg(format!("write -s {} {start} {size}", file.display()))
+            .arg(to)
+            .output()
+            .unwrap();
+        assert!(written.status.success(), "{written:?}");
+    }
+
     /// Where `overlay{number}` is.
     pub fn overlay_path(&self, number: usize) -> PathBuf {
         self.scratch.path().join(format!("overlay{number}.qcow2"))
@@ -164,6 +186,28 @@ impl Laboratory {
         std::fs::create_dir_all(&path).unwrap();
         path
     }
+}
+
+fn paired(key: &str, path: &Path) -> String {
+    format!("{key}{}", path.display())
+}
+
+/// Start and size of the EFI system partition in bytes, whole MiB.
+fn efi_system(disk: &Path) -> (u64, u64) {
+    let table = Command::new("/usr/sbin/sfdisk")
+        .arg("--json")
+        .arg(disk)
+        .output()
+        .unwrap();
+    let table: serde_json::Value = serde_json::from_slice(&table.stdout).unwrap();
+    let partitions = table["partitiontable"]["partitions"].as_array().unwrap();
+    let system = partitions
+        .iter()
+        .find(|one| one["type"] == "C12A7328-F81F-11D2-BA4B-00A0C93EC93B")
+        .unwrap();
+    let [start, size] = ["start", "size"].map(|key| system[key].as_u64().unwrap() * 512);
+    assert!(start.is_multiple_of(1 << 20) && size.is_multiple_of(1 << 20));
+    (start, size)
 }
 
 fn say(text: &str) {
