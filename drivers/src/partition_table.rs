@@ -17,6 +17,8 @@ pub struct TableEntry {
     pub number: u32,
     /// `PARTUUID`.
     pub part_uuid: Option<String>,
+    /// `PARTLABEL`.
+    pub part_label: Option<String>,
     /// Whether it is an EFI system partition.
     pub efi_system: bool,
     /// Whether it holds boot code for a PC without UEFI.
@@ -83,6 +85,7 @@ fn mbr(head: &[u8]) -> Vec<TableEntry> {
         .map(|number| TableEntry {
             number,
             part_uuid: (signature != 0).then(|| format!("{signature:08x}-{number:02x}")),
+            part_label: None,
             efi_system: number <= 4 && kind(number) == Some(0xef),
             bios_boot: false,
             managed: (number <= 4 && kind(number) == Some(LOGICAL_DISK_MANAGER)).then_some(DYNAMIC),
@@ -106,11 +109,22 @@ fn gpt(disk: &mut (impl Read + Seek), header: &[u8]) -> io::Result<Vec<TableEntr
         .map(|(entry, number)| TableEntry {
             number,
             part_uuid: Some(mixed_endian(&entry[16..32])),
+            part_label: label(&entry[56..128]),
             efi_system: entry[..16] == EFI_SYSTEM,
             bios_boot: mixed_endian(&entry[..16]) == BIOS_BOOT,
             managed: managed(&mixed_endian(&entry[..16])),
         })
         .collect())
+}
+
+/// The name of a partition; empty and unprintable ones are none.
+fn label(bytes: &[u8]) -> Option<String> {
+    let letters = bytes
+        .chunks_exact(2)
+        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let letters = char::decode_utf16(letters.take_while(|letter| *letter != 0));
+    let text: String = letters.collect::<Result<_, _>>().ok()?;
+    (!text.is_empty() && !text.contains(char::is_control)).then_some(text)
 }
 
 fn managed(kind: &str) -> Option<&'static str> {
@@ -177,9 +191,11 @@ mod tests {
         disk[512 + 84] = 128;
         disk[1024..1040].copy_from_slice(&EFI_SYSTEM);
         disk[1040..1056].copy_from_slice(&(0..16).collect::<Vec<u8>>());
+        disk[1080..1088].copy_from_slice(b"r\0\xf6\0\x3c\xd8\x42\xdf");
         let entries = read(&mut Cursor::new(disk)).unwrap();
         assert_eq!(entries.len(), 1);
         assert!(entries[0].efi_system);
+        assert_eq!(entries[0].part_label.as_deref(), Some("rö\u{1f342}"));
         assert_eq!(
             entries[0].part_uuid.as_deref(),
             Some("03020100-0504-0706-0809-0a0b0c0d0e0f")

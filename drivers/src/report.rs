@@ -135,12 +135,19 @@ pub struct Partition {
     pub label: Option<String>,
     /// `PARTUUID`, when the partition table gives one.
     pub part_uuid: Option<String>,
+    /// `PARTLABEL`, when the partition table gives one.
+    #[serde(default)]
+    pub part_label: Option<String>,
     /// Whether the partition table calls it an EFI system partition.
     pub efi_system: bool,
     /// The guest's name for an array or a logical volume, which has the place of
     /// the first partition that it lies on.
     #[serde(default)]
     pub volume: Option<String>,
+    /// All names that an array or a logical volume has by itself, whatever the
+    /// hardware.
+    #[serde(default)]
+    pub names: Vec<String>,
 }
 
 /// The guest's root filesystem.

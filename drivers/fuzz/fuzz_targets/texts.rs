@@ -3,8 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use lifeboat_drivers::Partition;
+use lifeboat_drivers::guest::arguments::root_argument;
 use lifeboat_drivers::guest::boot_loader;
-use lifeboat_drivers::guest::identity::{DeviceMap, is_volatile, root_argument};
+use lifeboat_drivers::guest::identity::{DeviceMap, is_volatile};
 
 fuzz_target!(|input: (&str, Option<&str>)| {
     let (text, root_name) = input;

@@ -1,6 +1,7 @@
 //! Where boot loaders keep their configuration, and the edits they need.
 
-use super::identity::{DeviceMap, Edited, root_argument};
+use super::arguments::root_argument;
+use super::identity::{DeviceMap, Edited};
 use super::root::Root;
 
 const GRUB_ENVIRONMENT: &str = "# GRUB Environment Block";

@@ -1,8 +1,9 @@
 //! Device names that depend on the hardware, replaced by what does not change.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
+use super::arguments::arguments;
+use super::arrays::{ArrayNames, is_array_name};
 use super::device_name::{Family, parse_device};
 use super::fstab::{NEEDED, identity, mount_point, starts_without};
 use super::kernels::{Form, KernelImage};
@@ -20,6 +21,7 @@ pub struct DeviceMap<'a> {
     bare: Vec<String>,
     /// Whether no kernel has an initramfs.
     all_bare: bool,
+    arrays: ArrayNames,
 }
 
 /// What a text edit did.
@@ -49,6 +51,7 @@ impl<'a> DeviceMap<'a> {
             root_uuid: None,
             bare: Vec::new(),
             all_bare: false,
+            arrays: ArrayNames::default(),
         }
     }
 
@@ -62,6 +65,12 @@ impl<'a> DeviceMap<'a> {
     /// Takes the UUID of the root, which may be a volume on the partition.
     pub fn knowing_root_uuid(mut self, uuid: &'a str) -> Self {
         self.root_uuid = (!uuid.is_empty()).then_some(uuid);
+        self
+    }
+
+    /// Takes into account what the guest calls its arrays.
+    pub fn knowing_arrays(mut self, arrays: ArrayNames) -> Self {
+        self.arrays = arrays;
         self
     }
 
@@ -188,6 +197,9 @@ impl<'a> DeviceMap<'a> {
         if is_volatile(device) {
             return Some("which depends on the hardware");
         }
+        if is_array_name(device) {
+            return self.problem_of_array(device);
+        }
         let (key, value) = identity(device)?;
         let mut partitions = self.partitions.iter();
         let found = match key {
@@ -198,9 +210,18 @@ impl<'a> DeviceMap<'a> {
             }
             "PARTUUID" => partitions.any(|known| same(&known.part_uuid, &value)),
             "LABEL" => partitions.any(|known| known.label.as_ref() == Some(&value)),
-            _ => true,
+            _ => partitions.any(|known| known.part_label.as_ref() == Some(&value)),
         };
         (!found).then_some("which no captured partition has")
+    }
+
+    /// What an array is called follows its superblock and the guest's own
+    /// configuration, so that with several of them a number may mean any.
+    fn problem_of_array(&self, device: &str) -> Option<&'static str> {
+        let names = self.partitions.iter().map(|known| known.names.as_slice());
+        let is_known = self.arrays.meant(device, names.clone()).is_some();
+        let may_be_meant = names.flatten().any(|name| is_array_name(name));
+        (!is_known && !may_be_meant).then_some("which no captured partition is part of")
     }
 
     /// Volumes have names of their own, which do not depend on the hardware.
@@ -210,12 +231,16 @@ impl<'a> DeviceMap<'a> {
             .filter(|known| known.volume.is_none())
     }
 
-    /// A label that several partitions carry.
+    /// A label that several filesystems or partitions carry.
     pub fn is_ambiguous(&self, device: &str) -> bool {
-        let Some(("LABEL", label)) = identity(device) else {
+        let Some((key, label)) = identity(device) else {
             return false;
         };
-        let carries = |known: &&Partition| known.label.as_ref() == Some(&label);
+        let carries = |known: &&Partition| match key {
+            "LABEL" => known.label.as_ref() == Some(&label),
+            "PARTLABEL" => known.part_label.as_ref() == Some(&label),
+            _ => false,
+        };
         self.partitions.iter().filter(carries).count() > 1
     }
 
@@ -382,55 +407,11 @@ pub fn is_volatile(device: &str) -> bool {
     parse_device(device).is_some()
 }
 
-/// The first value of `root=` in a boot loader's configuration.
-pub fn root_argument(text: &str) -> Option<String> {
-    let mut all = arguments(text).filter(|(key, _)| &text[key.clone()] == "root");
-    let value = all.find(|(_, value)| !value.is_empty())?.1;
-    Some(text[value].to_owned())
-}
-
-/// Keys and values of all arguments in a line, as far as they have values.
-pub(super) fn line_arguments(line: &str) -> impl Iterator<Item = (&str, &str)> {
-    arguments(line)
-        .map(|(key, value)| (&line[key], &line[value]))
-        .filter(|(_, value)| !value.is_empty())
-}
-
-/// Where the keys `root`, `resume`, `RESUME` and `What` (of mount units) and
-/// their values stand.
-fn arguments(text: &str) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        loop {
-            let end = from + text[from..].find('=')?;
-            from = end + 1;
-            let Some(key) = key_before(&text[..end]) else {
-                continue;
-            };
-            let length = text[from..]
-                .find(|letter: char| letter.is_whitespace() || "\"'\\;".contains(letter))
-                .unwrap_or(text.len() - from);
-            let value = from..from + length;
-            from = value.end;
-            return Some((end - key.len()..end, value));
-        }
-    })
-}
-
-/// A key of interest at the end of the text, unless it is part of a longer one.
-fn key_before(text: &str) -> Option<&'static str> {
-    let key = ["root", "resume", "RESUME", "What"]
-        .into_iter()
-        .find(|key| text.ends_with(key))?;
-    let before = text[..text.len() - key.len()].chars().next_back();
-    let longer = before.is_some_and(|letter| letter.is_alphanumeric() || "_-.".contains(letter));
-    (!longer).then_some(key)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::arguments::root_argument;
     use super::*;
 
     fn partitions() -> Vec<Partition> {
@@ -514,6 +495,24 @@ mod tests {
             map.edit_arguments("root=LABEL=disk ro").text,
             "root=LABEL=disk ro"
         );
+    }
+
+    #[test]
+    fn names_that_nothing_captured_has() {
+        let mut partitions = partitions();
+        partitions[1].part_label = Some("my swap".to_owned());
+        let problem = |partitions: &[Partition], device: &str| {
+            DeviceMap::new(partitions, (0, 1)).problem(device).is_some()
+        };
+        let is_wrong = |device: &str| problem(&partitions, device);
+        assert!(!is_wrong("PARTLABEL=my\\040swap") && is_wrong("PARTLABEL=other"));
+        assert!(!is_wrong("/dev/disk/by-partlabel/my\\x20swap"));
+        for array in ["/dev/md127", "/dev/md/root", "/dev/md0p1"] {
+            assert!(is_wrong(array), "{array}");
+            let mut partitions = partitions.clone();
+            partitions[0].names = vec!["/dev/md/x".to_owned()];
+            assert!(!problem(&partitions, array), "{array} may be that array");
+        }
     }
 
     #[test]

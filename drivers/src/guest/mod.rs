@@ -2,6 +2,8 @@
 //! deciding what to change. Works on any directory, so it is tested without a VM.
 
 pub mod apply;
+pub mod arguments;
+pub mod arrays;
 pub mod boot_loader;
 mod config_text;
 mod device_name;

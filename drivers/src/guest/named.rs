@@ -2,9 +2,10 @@
 //! becomes of the guest where one is not there: one judgement, which is made
 //! of the texts as they will be, and again of the texts as they are.
 
+use super::arguments::line_arguments;
 use super::boot_loader;
 use super::fstab::{NEEDED, identity, mount_point, starts_without};
-use super::identity::{DeviceMap, is_volatile, line_arguments};
+use super::identity::{DeviceMap, is_volatile};
 use super::root::Root;
 
 /// More is a filled directory.

@@ -1,6 +1,7 @@
 //! What to change in a guest: decided first and whole, carried out after.
 
 use super::apply::LARGEST_REPLACED;
+use super::arrays::ArrayNames;
 use super::boot_loader;
 use super::config_text::ConfigText;
 use super::facts::{self, has_cloud_init};
@@ -111,7 +112,9 @@ pub fn plan(
     plan.warnings.extend(links.warnings);
     plan.cards = links.cards.iter().map(|(mac, _)| mac.clone()).collect();
     let root_name = boot_loader::name_of_root(root);
-    let map = DeviceMap::of_guest(guest, kernels).knowing_root_name(root_name.as_deref());
+    let map = DeviceMap::of_guest(guest, kernels)
+        .knowing_root_name(root_name.as_deref())
+        .knowing_arrays(ArrayNames::of_guest(root));
     let storage = volumes::Storage::of_guest(root, request.target.disk);
     supplements::plan(
         root,

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::identity::{DeviceMap, is_volatile, root_argument};
+use super::arguments::root_argument;
+use super::identity::{DeviceMap, is_volatile};
 use super::kernels::{Form, KernelImage};
 use super::plan::{Edit, Plan};
 use super::root::Root;

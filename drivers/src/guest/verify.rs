@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::apply::LARGEST_REPLACED;
+use super::arrays::ArrayNames;
 use super::identity::DeviceMap;
 use super::kernels::KernelImage;
 use super::named;
@@ -126,7 +127,7 @@ fn links_inside(root: &Root, kernel: &KernelImage, request: &InjectRequest) -> C
 
 /// The judgement of the plan, made again of what is there now.
 fn identities_exist(root: &Root, guest: &GuestReport, kernels: &[KernelImage]) -> Check {
-    let map = DeviceMap::of_guest(guest, kernels);
+    let map = DeviceMap::of_guest(guest, kernels).knowing_arrays(ArrayNames::of_guest(root));
     let judgement = named::judge(root, &map, |path| root.text_of(path, LARGEST_REPLACED));
     let problems: Vec<String> = judgement
         .missing

@@ -87,8 +87,6 @@ pub(super) struct Found {
     pub partition: Partition,
     /// `/dev/vda1`.
     pub device: PathBuf,
-    /// Names that the guest may use, where content and not hardware decides them.
-    pub names: Vec<String>,
     /// What it says of the array that it belongs to.
     pub raid: Option<RaidMember>,
 }
@@ -143,6 +141,7 @@ fn partition(disk: usize, number: u32, name: &str, table: &[TableEntry]) -> io::
         disk,
         number,
         part_uuid: entry.and_then(|entry| entry.part_uuid.clone()),
+        part_label: entry.and_then(|entry| entry.part_label.clone()),
         efi_system: entry.is_some_and(|entry| entry.efi_system),
         ..Partition::default()
     };
@@ -184,7 +183,6 @@ fn recognise(mut partition: Partition, name: &str) -> io::Result<Found> {
     Ok(Found {
         partition,
         device,
-        names: Vec::new(),
         raid,
     })
 }

@@ -199,12 +199,11 @@ fn activate_one(
         disk: first.partition.disk,
         number: first.partition.number,
         volume: names.first().cloned(),
+        names,
         ..Partition::default()
     };
-    let mut found = disks::volume(place, &format!("mapper/{}", volume.mapped))
-        .map_err(|error| refuse(error.to_string()))?;
-    found.names = names;
-    Ok(found)
+    disks::volume(place, &format!("mapper/{}", volume.mapped))
+        .map_err(|error| refuse(error.to_string()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::disks::Found;
 use super::kernel_log;
 use super::root_search::{self, RootPlace};
 use super::tools::Tools;
+use crate::guest::arrays::ArrayNames;
 use crate::guest::boot_loader;
 use crate::guest::fstab::{identity, starts_without};
 use crate::guest::identity::{DeviceMap, named_by_uuid};
@@ -187,6 +188,7 @@ impl Guest {
         let name_of_root = boot_loader::name_of_root(&root);
         let map = DeviceMap::new(&partitions, root_of).knowing_root_name(name_of_root.as_deref());
         let named = named_by_uuid(&fstab);
+        let arrays = ArrayNames::of_guest(&root);
         for wanted in MOUNTED {
             let Some(fields) = entries
                 .iter()
@@ -194,7 +196,7 @@ impl Guest {
             else {
                 continue;
             };
-            let Some(partition) = by_line(found, fields, &map, &named) else {
+            let Some(partition) = by_line(found, fields, &map, &named, &arrays) else {
                 if ESSENTIAL.contains(&wanted) && !starts_without(fields) {
                     return Err(Refusal::MissingFilesystem {
                         mount: wanted.to_owned(),
@@ -344,14 +346,13 @@ fn by_line<'a>(
     fields: &[&str],
     map: &DeviceMap,
     named: &BTreeSet<&str>,
+    arrays: &ArrayNames,
 ) -> Option<&'a Found> {
     let stable = map.meant_by_line(fields, named);
     let specification = stable.as_deref().unwrap_or(fields[0]).replace('"', "");
-    if let Some(volume) = found
-        .iter()
-        .find(|each| each.names.contains(&specification))
-    {
-        return Some(volume);
+    let names = found.iter().map(|each| each.partition.names.as_slice());
+    if let Some(volume) = arrays.meant(&specification, names) {
+        return found.get(volume);
     }
     let (key, value) = identity(&specification)?;
     found.iter().find(|each| {
@@ -360,17 +361,52 @@ fn by_line<'a>(
             "UUID" => &partition.uuid,
             "LABEL" => &partition.label,
             "PARTUUID" => &partition.part_uuid,
-            _ => &None,
+            _ => &partition.part_label,
         };
-        actual
-            .as_deref()
-            .is_some_and(|actual| actual.eq_ignore_ascii_case(&value))
+        let is_label = key.ends_with("LABEL");
+        actual.as_deref().is_some_and(|actual| match is_label {
+            true => actual == value,
+            false => actual.eq_ignore_ascii_case(&value),
+        })
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_fstab_mean_partitions_and_volumes() {
+        let partition = |number, label: &str, names: &[&str]| Found {
+            partition: Partition {
+                number,
+                part_label: Some(label.to_owned()),
+                names: names.iter().map(|name| (*name).to_owned()).collect(),
+                ..Partition::default()
+            },
+            device: PathBuf::new(),
+            raid: None,
+        };
+        let id = "/dev/disk/by-id/md-uuid-1:2:3:4";
+        let found = [
+            partition(1, "Boot disk", &[]),
+            partition(2, "boot disk", &["/dev/md/x", id]),
+        ];
+        let arrays = ArrayNames::parse("ARRAY /dev/md/usr UUID=1:2:3:4");
+        let meant = |device: &str| {
+            let map = DeviceMap::new(&[], (0, 0));
+            let fields = [device, "/usr", "ext4"];
+            by_line(&found, &fields, &map, &BTreeSet::new(), &arrays)
+                .map(|each| each.partition.number)
+        };
+        assert_eq!(meant("PARTLABEL=Boot\\040disk"), Some(1));
+        assert_eq!(meant("/dev/disk/by-partlabel/boot\\x20disk"), Some(2));
+        assert_eq!(meant("PARTLABEL=other"), None);
+        for array in ["/dev/md127", "/dev/md/usr", "/dev/md/x", "/dev/md/host:x"] {
+            assert_eq!(meant(array), Some(2), "{array}");
+        }
+        assert_eq!(meant("/dev/md/other"), None);
+    }
 
     #[test]
     fn old_files_below_a_mount_point_are_not_taken_for_the_guests() {

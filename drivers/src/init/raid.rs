@@ -190,11 +190,10 @@ fn describe(array: &Array, kernel_name: &str, names: Vec<String>) -> Option<Foun
         disk: first.disk,
         number: first.number,
         volume: names.first().cloned(),
+        names,
         ..Partition::default()
     };
-    let mut found = disks::volume(place, kernel_name).ok()?;
-    found.names = names;
-    Some(found)
+    disks::volume(place, kernel_name).ok()
 }
 
 /// How the guest may call the array.
@@ -267,7 +266,6 @@ mod tests {
                 ..Partition::default()
             },
             device: PathBuf::new(),
-            names: vec![],
             raid: Some(RaidMember {
                 set,
                 ..member(1, 2)

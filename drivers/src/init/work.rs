@@ -293,7 +293,6 @@ mod tests {
                 ..Partition::default()
             },
             device: "/dev/not-mounted".into(),
-            names: vec![],
             raid: None,
         }];
         firmware(&root, &found, &|_| bios)

@@ -24,10 +24,14 @@ fn system(laboratory: &Laboratory, device: &str) -> PathBuf {
     root.write("etc/fstab", fstab.as_bytes()).unwrap();
     let grub = format!("linux /vmlinuz root={device} ro\n");
     root.write("boot/grub/grub.cfg", grub.as_bytes()).unwrap();
+    image_of(laboratory, &directory)
+}
+
+fn image_of(laboratory: &Laboratory, directory: &Path) -> PathBuf {
     let image = laboratory.bytes("system", SYSTEM * MIB, 0, b"");
     let made = Command::new("/usr/sbin/mke2fs")
         .args(["-q", "-F", "-t", "ext4", "-d"])
-        .args([&directory, &image])
+        .args([directory, &image])
         .status();
     assert!(made.unwrap().success());
     image
@@ -92,6 +96,10 @@ fn member(laboratory: &Laboratory, level: i32, number: u16, at_end: bool) -> Pat
 /// Disks with a member each.
 fn array(laboratory: &Laboratory, level: i32, at_end: bool) -> Vec<PathBuf> {
     system(laboratory, "/dev/md/root");
+    members(laboratory, level, at_end)
+}
+
+fn members(laboratory: &Laboratory, level: i32, at_end: bool) -> Vec<PathBuf> {
     let disks = [0, 1].map(|number| {
         let member = member(laboratory, level, number, at_end);
         let base = laboratory.bytes(&format!("disk{number}"), MIB, 0, b"");
@@ -141,6 +149,67 @@ fn a_mirror_is_prepared_whole_and_from_one_half() {
             assert!(warned(&half), "{:?}", half.guest.warnings);
         }
     }
+}
+
+/// `/boot` on an array that nobody gave a number, `/var` by the name of its partition.
+#[test]
+fn filesystems_are_found_by_the_names_of_arrays_and_partitions() {
+    let Some(laboratory) = Laboratory::open("names") else {
+        return;
+    };
+    let whole = laboratory.directory("whole");
+    let root = fill(&whole, "dracut", "gzip");
+    let fstab =
+        "/dev/md127 /boot ext4 defaults 0 2\nPARTLABEL=my\\040state /var ext4 defaults 0 2\n";
+    root.write("etc/fstab", fstab.as_bytes()).unwrap();
+    let (boot, var) = (laboratory.directory("boot"), laboratory.directory("var"));
+    std::fs::remove_dir(&boot).unwrap();
+    std::fs::rename(whole.join("boot"), &boot).unwrap();
+    for directory in ["boot", "var"] {
+        std::fs::create_dir(whole.join(directory)).unwrap();
+    }
+    Root::open(&var)
+        .unwrap()
+        .write("log/journal/0123/system.journal", b"LPKSHHRH")
+        .unwrap();
+    image_of(&laboratory, &boot);
+    let mut disks = members(&laboratory, 1, false);
+    let first = laboratory.bytes("first", MIB, 0, b"");
+    disk(
+        &first,
+        &[(64, Content::Ext4(&whole)), (32, Content::Ext4(&var))],
+    );
+    let named = Command::new("/usr/sbin/sfdisk")
+        .arg("--quiet")
+        .arg("--part-label")
+        .arg(&first)
+        .args(["2", "my state"])
+        .status();
+    assert!(named.unwrap().success());
+    disks.insert(0, first);
+
+    let report = try_prepare(&laboratory, &disks).unwrap();
+    let broken: Vec<_> = report.verified.iter().filter(|check| !check.ok).collect();
+    assert!(broken.is_empty(), "{broken:?}");
+    assert_eq!(report.guest.warnings, Vec::<String>::new());
+    let changes = report.changes.changes.iter();
+    let paths: Vec<&str> = changes.map(|change| change.path.as_str()).collect();
+    assert!(
+        paths.iter().any(|path| path.starts_with("boot/init")),
+        "{paths:?}"
+    );
+    let journal = "folder/var/log/journal/0123/system.journal";
+    assert!(laboratory.directory("").join(journal).is_file());
+    // Both were written to, and the array was looked at as one.
+    let whats: Vec<&str> = report
+        .verified
+        .iter()
+        .map(|check| check.what.as_str())
+        .collect();
+    assert!(
+        whats.contains(&"the ext4 on /dev/md/root is sound"),
+        "{whats:?}"
+    );
 }
 
 #[test]
