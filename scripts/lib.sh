@@ -9,7 +9,7 @@ BIN=$PWD/target/release
 BASE_PACKAGES=(qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients libvirt-dev ovmf
   pkg-config gcc libc6-dev iproute2 kmod procps ca-certificates)
 GUEST_PACKAGES=(mmdebstrap grub-pc-bin fdisk e2fsprogs zstd cpio debian-archive-keyring)
-TEST_PACKAGES=(shellcheck busybox-static strace curl git systemd-journal-remote libwin-hivex-perl ntfs-3g xorriso)
+TEST_PACKAGES=(shellcheck busybox-static strace curl git systemd-journal-remote libwin-hivex-perl ntfs-3g xorriso xfsprogs)
 BENCH_PACKAGES=(virt-v2v nbdkit systemd-journal-remote)
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
@@ -186,12 +186,12 @@ unpack_packages() {
 # The kit: each program with the libraries it loads and their own loader, so
 # that it runs in the micro-VM whatever this machine is. GPL programs are run as
 # they are, never linked.
-KIT_PACKAGES=(lvm2 mdadm ntfs-3g)
-KIT_PROGRAMS=(lvm mdadm ntfs-3g ntfs-3g.probe ntfsrecover)
+KIT_PACKAGES=(lvm2 mdadm ntfs-3g e2fsprogs xfsprogs btrfs-progs)
+KIT_PROGRAMS=(lvm mdadm ntfs-3g ntfs-3g.probe ntfsrecover e2fsck xfs_repair btrfs)
 
-# A kit of an earlier version may lack a program.
+# A kit of an earlier version may lack a program, or what says what it needs.
 kit_is_complete() {
-  tar -tf "$KERNEL_DIR/kit.tar" "${KIT_PROGRAMS[@]/#/./bin/}" >/dev/null 2>&1
+  tar -tf "$KERNEL_DIR/kit.tar" "${KIT_PROGRAMS[@]/#/./bin/}" "${KIT_PROGRAMS[@]/#/./needs/}" >/dev/null 2>&1
 }
 
 fetch_kit() {
@@ -202,11 +202,14 @@ fetch_kit() {
   mapfile -t packages < <(kit_packages "${KIT_PACKAGES[@]}")
   work=$(mktemp -d)
   unpack_packages "$work" "${packages[@]}"
-  mkdir -p "$work/kit/bin" "$work/kit/lib"
+  mkdir -p "$work/kit/bin" "$work/kit/lib" "$work/kit/needs"
   for program in "${KIT_PROGRAMS[@]}"; do
     found=$(kit_program "$work/tree" "$program")
     cp -L "$found" "$work/kit/bin/$program"
-    kit_libraries "$work/tree" "$found" | while read -r library; do cp -Ln "$library" "$work/kit/lib/"; done
+    kit_libraries "$work/tree" "$found" | while read -r library; do
+      cp -Ln "$library" "$work/kit/lib/"
+      basename "$library" >>"$work/kit/needs/$program"
+    done
   done
   for program in "$work"/packages/*.deb; do dpkg-deb -W "$program"; done >"$work/kit/packages"
   tar -C "$work/kit" --sort=name --owner=0 --group=0 --numeric-owner -cf "$KERNEL_DIR/kit.tar.part" .

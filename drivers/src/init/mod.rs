@@ -11,6 +11,7 @@ mod output;
 mod raid;
 pub mod raid_superblock;
 mod root_search;
+mod soundness;
 pub mod superblock;
 mod tools;
 mod volumes;

@@ -1,13 +1,11 @@
 //! One task, from the disks to the report.
 
-use std::io::Read as _;
-
 use super::disks::{self, Attached, Found};
 use super::kit::Kit;
 use super::mounts::{self, Guest};
 use super::output::Output;
 use super::tools::Tools;
-use super::{volumes, windows};
+use super::{soundness, volumes, windows};
 use crate::guest::apply;
 use crate::guest::extract::{Limits, extract};
 use crate::guest::kernels::{self, KernelImage};
@@ -18,7 +16,7 @@ use crate::guest::verify::verify;
 use crate::guest::{boot_loader, facts};
 use crate::refusal::Refusal;
 use crate::report::{
-    Check, Firmware, GuestReport, InjectRequest, Manifest, Outcome, RootFilesystem, Task,
+    Firmware, GuestReport, InjectRequest, Manifest, Outcome, RootFilesystem, Task,
 };
 use crate::{Described, describe, partition_table};
 
@@ -95,7 +93,8 @@ pub(super) fn perform(
     report.kernels = reports(&kernels);
     let mut outcome = inject(&guest, root, report, &kernels, request)?;
     if let Outcome::Prepared { verified, .. } = &mut outcome {
-        verified.extend(let_go_of(&found[guest.root]));
+        step("checking the filesystems");
+        verified.extend(soundness::look(&found, &tools));
     }
     volumes.release(&tools);
     Ok(outcome)
@@ -149,25 +148,6 @@ fn inject(
         guest: report,
         changes,
         verified,
-    })
-}
-
-/// Nothing is left for the guest to repair.
-fn let_go_of(root: &Found) -> Option<Check> {
-    let mut bytes = Vec::new();
-    let device = std::fs::File::open(&root.device).ok()?;
-    let limit = super::superblock::LOOKED_AT as u64;
-    device.take(limit).read_to_end(&mut bytes).ok()?;
-    let ok = super::superblock::is_clean(&bytes)?;
-    let detail = if ok {
-        "no error and no journal to replay"
-    } else {
-        "its superblock notes an error or a journal to replay"
-    };
-    Some(Check {
-        what: "the root filesystem is clean".to_owned(),
-        ok,
-        detail: detail.to_owned(),
     })
 }
 

@@ -8,6 +8,7 @@
 mod boot;
 #[path = "../fake_guest/mod.rs"]
 mod fake_guest;
+mod journals;
 mod laboratory;
 mod matrix;
 mod old_kernel;
