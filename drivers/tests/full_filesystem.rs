@@ -11,7 +11,7 @@ use lifeboat_drivers::guest::apply::{apply, undo};
 use lifeboat_drivers::guest::kernels;
 use lifeboat_drivers::guest::plan::{self, Edit, Plan};
 use lifeboat_drivers::guest::root::Root;
-use lifeboat_drivers::{GuestReport, InjectRequest, Refusal};
+use lifeboat_drivers::{GuestReport, InjectRequest, Partition, Refusal, RootFilesystem};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -135,7 +135,18 @@ fn a_plan_without_room_is_refused_before_the_first_write() {
         let image = format!("boot/initrd.img-{}", fake_guest::VERSION);
         let before = root.hash(&image).unwrap();
         let kernels = kernels::find(&root, &mut Vec::new()).unwrap();
-        let guest = GuestReport::default();
+        let guest = GuestReport {
+            partitions: vec![Partition {
+                number: 1,
+                uuid: Some("11112222-3333-4444-5555-666677778888".to_owned()),
+                ..Partition::default()
+            }],
+            root: RootFilesystem {
+                partition: (0, 1),
+                ..RootFilesystem::default()
+            },
+            ..GuestReport::default()
+        };
         let request = InjectRequest {
             machine: "guest".into(),
             nics: Vec::new(),
