@@ -33,6 +33,7 @@ impl Refusal {
             Self::Windows {
                 why:
                     WindowsRefusal::NoDriver { fallback, .. }
+                    | WindowsRefusal::UntrustedDriver { fallback, .. }
                     | WindowsRefusal::NoInboxDriver { fallback, .. },
             } => fallback.as_ref(),
             _ => None,

@@ -4,6 +4,7 @@
 use lifeboat_hive::{EditError, Editor, Key, kind};
 
 use super::catalogue::Package;
+use super::signature::Signature;
 use crate::report::Bus;
 
 /// Identifications of the virtual disk controllers, as QEMU presents them to a machine of today
@@ -27,6 +28,11 @@ pub const NET_DEVICES: [&str; 2] = ["PCI\\VEN_1AF4&DEV_1041", "PCI\\VEN_1AF4&DEV
 const OVERRIDDEN: [&str; 6] = [
     "viostor", "vioscsi", "storahci", "stornvme", "partmgr", "msahci",
 ];
+
+/// What Windows makes of a signature: Microsoft's tests, any other signature, none.
+const TESTED: u32 = 0x0d00_0005;
+const SIGNED: u32 = 0x0f00_0000;
+const UNSIGNED: u32 = 0x8000_0000;
 
 /// Text as the registry keeps it.
 pub fn wide(text: &str) -> Vec<u8> {
@@ -164,7 +170,12 @@ pub fn store_name(package: &Package) -> String {
 }
 
 /// From Windows 8 on: a driver as if Windows had taken it up itself.
-pub fn add_to_database(editor: &mut Editor, package: &Package, oem: u32) -> Result<(), EditError> {
+pub fn add_to_database(
+    editor: &mut Editor,
+    package: &Package,
+    oem: u32,
+    signer: Option<&Signature>,
+) -> Result<(), EditError> {
     let (inf, store) = (&package.inf, store_name(package));
     let name = oem_name(oem);
     for device in &inf.devices {
@@ -183,6 +194,7 @@ pub fn add_to_database(editor: &mut Editor, package: &Package, oem: u32) -> Resu
     file.text("Active", &store)?;
     file.texts("Configurations", sections.iter().copied())?;
     add_package(editor, package, &store, &name)?;
+    add_signer(editor, &store, signer)?;
     mark_oem(editor, oem)
 }
 
@@ -210,11 +222,6 @@ fn add_package(
     writer.text("Catalog", &inf.catalog)?;
     writer.text("InfName", &format!("{}.inf", package.driver))?;
     writer.text("Provider", &inf.provider)?;
-    writer.text(
-        "SignerName",
-        "Microsoft Windows Hardware Compatibility Publisher",
-    )?;
-    writer.number("SignerScore", 0x0d00_0005)?;
     writer.number("StatusFlags", 0x12)?;
     writer.bytes("Version", &version_bytes(package))?;
     for section in sections(package) {
@@ -243,6 +250,21 @@ fn add_package(
         }
     }
     Ok(())
+}
+
+/// Who signed the catalogue, and how much Windows makes of it.
+fn add_signer(
+    editor: &mut Editor,
+    store: &str,
+    signer: Option<&Signature>,
+) -> Result<(), EditError> {
+    let mut writer = below(editor, format!("DriverDatabase\\DriverPackages\\{store}"));
+    let Some(signer) = signer else {
+        return writer.number("SignerScore", UNSIGNED);
+    };
+    writer.text("SignerName", &signer.signer)?;
+    let score = if signer.is_tested() { TESTED } else { SIGNED };
+    writer.number("SignerScore", score)
 }
 
 /// The value that compares drivers: kind, class, date and version.

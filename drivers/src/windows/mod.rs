@@ -15,6 +15,8 @@ mod oem;
 pub mod plan;
 pub mod report;
 pub mod settings;
+pub mod signature;
 pub mod system;
 pub mod tree;
+mod trust;
 pub mod verify;

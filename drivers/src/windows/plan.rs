@@ -1,12 +1,16 @@
 //! All changes to a Windows guest, decided before the first write.
 
+mod choice;
+mod loader;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_hive::{EditError, Edited, Editor};
 
-use super::boot_drivers::{self as boot, DISK_DEVICES, NET_DEVICES, store_name};
+use self::choice::Chosen;
+use super::boot_drivers::{self as boot, NET_DEVICES, store_name};
 use super::catalogue::{Catalogue, CatalogueError, Package};
-use super::hives::{GuestHive, Hives, compared, open_hive, refusal};
+use super::hives::{GuestHive, Hives, compared, refusal};
 use super::network::{assign, static_interfaces};
 use super::oem::OemNumbers;
 use super::report::WindowsRefusal;
@@ -15,22 +19,8 @@ use super::tree::WindowsTree;
 use super::verify::unmeant;
 use super::{firstboot, settings};
 use crate::refusal::Refusal;
-use crate::report::{Bus, Fallback, InjectRequest, NicModel};
+use crate::report::{InjectRequest, NicModel};
 
-/// Drivers for the rest of the virtual hardware.
-const REST: [&str; 11] = [
-    "netkvm",
-    "balloon",
-    "viorng",
-    "vioser",
-    "vioinput",
-    "pvpanic",
-    "pvpanic-pci",
-    "qxldod",
-    "viogpudo",
-    "fwcfg",
-    "qemufwcfg",
-];
 /// Room that must be left on the disk of Windows.
 const ROOM: u64 = 100 << 20;
 const INODES: u64 = 100;
@@ -137,12 +127,13 @@ pub fn plan(input: &Input, mut hives: Hives) -> Result<Plan, PlanError> {
         plan: Plan::default(),
         contents: BTreeMap::new(),
     };
-    let chosen = planner.choose(&hives)?;
+    let mut chosen = planner.choose(&hives)?;
     let files = chosen.packages().flat_map(|package| &package.files);
     let wanted: BTreeSet<&str> = files.map(|file| file.hash.as_str()).collect();
     if !wanted.is_empty() {
         planner.contents = (input.contents)(&wanted)?;
     }
+    planner.trust(&mut chosen, &hives)?;
     planner.drivers(&chosen, &mut hives)?;
     planner.settings(&chosen, &mut hives)?;
     planner.boot_loader()?;
@@ -159,23 +150,6 @@ pub fn plan(input: &Input, mut hives: Hives) -> Result<Plan, PlanError> {
     Ok(planner.plan)
 }
 
-/// Drivers that were chosen.
-#[derive(Default)]
-struct Chosen<'c> {
-    /// Those that Windows starts with.
-    boot: Vec<&'c Package>,
-    /// The others.
-    rest: Vec<&'c Package>,
-    /// A driver of Windows itself.
-    inbox: Option<&'static str>,
-}
-
-impl<'c> Chosen<'c> {
-    fn packages(&self) -> impl Iterator<Item = &'c Package> {
-        self.boot.iter().chain(&self.rest).copied()
-    }
-}
-
 struct Planner<'i> {
     input: &'i Input<'i>,
     plan: Plan,
@@ -183,95 +157,6 @@ struct Planner<'i> {
 }
 
 impl<'i> Planner<'i> {
-    fn choose(&mut self, hives: &Hives) -> Result<Chosen<'i>, Refusal> {
-        let (input, report) = (self.input, &self.input.system.report);
-        let fitting = input
-            .catalogue
-            .fitting(&report.driver_folders, &report.architecture);
-        let target = input.request.target;
-        let mut chosen = Chosen::default();
-        match DISK_DEVICES.iter().find(|(bus, ..)| *bus == target.disk) {
-            Some((_, driver, devices)) => {
-                let package = fitting.get(driver).copied();
-                package
-                    .filter(|package| serves(package, devices[0]))
-                    .ok_or_else(|| self.no_driver(driver, devices[0], self.fallback(hives)))?;
-                self.plan.planned_devices.push(devices[0]);
-                let all = DISK_DEVICES
-                    .iter()
-                    .filter_map(|(_, name, _)| fitting.get(name));
-                chosen.boot = all.copied().collect();
-            }
-            None => chosen.inbox = Some(self.inbox(hives, target.disk)?),
-        }
-        chosen.rest = REST
-            .iter()
-            .filter_map(|name| fitting.get(name).copied())
-            .collect();
-        if target.nic == NicModel::Virtio && !input.request.nics.is_empty() {
-            let netkvm = fitting.get("netkvm").copied();
-            let other = Fallback {
-                disk: target.disk,
-                nic: NicModel::E1000e,
-                reason: "the driver catalogue has no netkvm for this Windows".to_owned(),
-            };
-            netkvm
-                .filter(|package| serves(package, NET_DEVICES[0]))
-                .ok_or_else(|| self.no_driver("netkvm", NET_DEVICES[0], Some(other)))?;
-        }
-        let used = chosen
-            .packages()
-            .find(|package| package.os != report.driver_folders[0]);
-        if let Some(package) = used {
-            self.plan.warnings.push(format!(
-                "the driver catalogue has no folder {} for this Windows; drivers of {} are used",
-                report.driver_folders[0], package.os
-            ));
-        }
-        Ok(chosen)
-    }
-
-    fn no_driver(&self, driver: &str, device: &str, fallback: Option<Fallback>) -> Refusal {
-        let report = &self.input.system.report;
-        WindowsRefusal::NoDriver {
-            wanted: format!("the driver {driver} for {device}"),
-            product: format!(
-                "{} build {} {}",
-                report.product, report.build, report.architecture
-            ),
-            folders: report.driver_folders.join(", "),
-            fallback,
-        }
-        .into()
-    }
-
-    /// Other hardware for whose disks Windows has a driver itself.
-    fn fallback(&self, hives: &Hives) -> Option<Fallback> {
-        let (system, tree) = (self.input.system, self.input.tree);
-        let editor = &hives.system.editor;
-        let mut buses = [Bus::Ahci, Bus::Nvme].into_iter();
-        let disk =
-            buses.find(|bus| settings::inbox_driver(editor, system, tree, *bus).is_some())?;
-        Some(Fallback {
-            disk,
-            nic: NicModel::E1000e,
-            reason: "the driver catalogue has no virtio driver for this Windows".to_owned(),
-        })
-    }
-
-    fn inbox(&self, hives: &Hives, bus: Bus) -> Result<&'static str, Refusal> {
-        let (system, tree) = (self.input.system, self.input.tree);
-        let found = settings::inbox_driver(&hives.system.editor, system, tree, bus);
-        found.ok_or_else(|| {
-            WindowsRefusal::NoInboxDriver {
-                product: system.report.product.clone(),
-                wanted: format!("{bus:?}"),
-                fallback: self.fallback(hives),
-            }
-            .into()
-        })
-    }
-
     fn drivers(&mut self, chosen: &Chosen, hives: &mut Hives) -> Result<(), Refusal> {
         let mut numbers = OemNumbers::taken(self.input.tree, &self.root(), hives);
         for package in &chosen.boot {
@@ -285,7 +170,8 @@ impl<'i> Planner<'i> {
             }
             if let Some(oem) = oem {
                 expected.extend(self.store(package, oem));
-                let done = boot::add_to_database(editor, package, oem);
+                let done =
+                    boot::add_to_database(editor, package, oem, self.signer(package).as_ref());
                 done.map_err(|error| refusal(&hives.system.path, &error))?;
             } else {
                 for set in &self.input.system.control_sets {
@@ -323,7 +209,8 @@ impl<'i> Planner<'i> {
         let Some(oem) = self.stored(package, numbers) else {
             return Ok(());
         };
-        let done = boot::add_to_database(&mut drivers.editor, package, oem);
+        let signer = self.signer(package);
+        let done = boot::add_to_database(&mut drivers.editor, package, oem, signer.as_ref());
         done.map_err(|error| refusal(&drivers.path, &error))?;
         let files = self.store(package, oem);
         self.expect(package, files, false);
@@ -416,39 +303,6 @@ impl<'i> Planner<'i> {
         for (path, content) in firstboot::scripts(system, &assignments) {
             let path = format!("{}/{path}", self.root());
             self.write(Volume::System, path, content);
-        }
-        Ok(())
-    }
-
-    /// The firmware's memory does not travel with the disks: without the
-    /// fallback path it finds no loader.
-    fn boot_loader(&mut self) -> Result<(), Refusal> {
-        let Some(esp) = self.input.esp else {
-            return Ok(());
-        };
-        let vendor = esp
-            .read("EFI/Microsoft/Boot/bootmgfw.efi", LOADER)
-            .ok()
-            .flatten();
-        match vendor {
-            Some(loader) if !esp.is_file("EFI/Boot/bootx64.efi") => {
-                self.write(Volume::Esp, esp.place("EFI/Boot/bootx64.efi"), loader);
-            }
-            Some(_) => {}
-            None => self
-                .plan
-                .warnings
-                .push("the EFI system partition has no loader of Windows".to_owned()),
-        }
-        // What it says of the screen of the old hardware keeps the new one dark.
-        match open_hive(esp, "EFI/Microsoft/Boot/BCD") {
-            Ok(Some(mut hive)) => {
-                let done = drop_screen(&mut hive.editor);
-                done.map_err(|error| refusal(&hive.path, &error))?;
-                self.put_hive(Volume::Esp, hive)?;
-            }
-            Ok(None) => {}
-            Err(why) => self.plan.warnings.push(why.to_string()),
         }
         Ok(())
     }
@@ -571,19 +425,4 @@ impl<'i> Planner<'i> {
         }
         Ok(())
     }
-}
-
-fn serves(package: &Package, device: &str) -> bool {
-    package.inf.devices.iter().any(|other| other.id == device)
-}
-
-/// Takes the elements that fix the graphics mode out of the boot configuration.
-fn drop_screen(bcd: &mut Editor) -> Result<(), EditError> {
-    let objects = bcd.hive().root().and_then(|root| root.subkey("Objects"));
-    let objects = objects.into_iter().flat_map(|key| key.subkeys());
-    let names: Vec<String> = objects.map(|key| key.name()).collect();
-    for name in names {
-        bcd.remove_key(&format!("Objects\\{name}\\Elements\\16000046"))?;
-    }
-    Ok(())
 }

@@ -105,6 +105,21 @@ pub enum WindowsRefusal {
         /// Other hardware that would do, if there is any.
         fallback: Option<Fallback>,
     },
+    /// The catalogue's driver would keep Windows from starting.
+    #[error(
+        "{product} would turn away the driver {driver} when it starts: {detail}{}",
+        offer(.fallback.as_ref())
+    )]
+    UntrustedDriver {
+        /// Which Windows.
+        product: String,
+        /// The driver, and the image that it came from.
+        driver: String,
+        /// What is wrong with its signature, and what to do.
+        detail: String,
+        /// Other hardware that would do, if there is any.
+        fallback: Option<Fallback>,
+    },
     /// The hardware that was asked for needs a driver that this Windows lacks.
     #[error("{product} has no driver for {wanted} disks{}", offer(.fallback.as_ref()))]
     NoInboxDriver {

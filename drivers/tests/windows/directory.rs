@@ -26,10 +26,16 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(kind: Kind) -> Option<Self> {
+        Self::with_drivers(kind, &|_| ())
+    }
+
+    /// With an image of drivers that was changed.
+    pub fn with_drivers(kind: Kind, change: &dyn Fn(&Path)) -> Option<Self> {
         let guest = tempfile::tempdir().unwrap();
         fill(guest.path(), kind)?;
         let drivers = tempfile::tempdir().unwrap();
         virtio_win(drivers.path(), Layout::Iso, "100.95.104.26200");
+        change(drivers.path());
         let (catalogue, archive) = catalogue(drivers.path());
         Some(Self {
             guest,
@@ -38,11 +44,11 @@ impl Bench {
         })
     }
 
-    fn path(&self, path: &str) -> std::path::PathBuf {
+    pub fn path(&self, path: &str) -> std::path::PathBuf {
         self.guest.path().join(path)
     }
 
-    fn hive(&self, name: &str) -> Vec<u8> {
+    pub fn hive(&self, name: &str) -> Vec<u8> {
         self.read(&format!("Windows/System32/config/{name}"))
     }
 
@@ -50,7 +56,7 @@ impl Bench {
         std::fs::read(self.path(path)).unwrap()
     }
 
-    fn plan(&self, request: &InjectRequest) -> Result<(System, Plan), Refusal> {
+    pub fn plan(&self, request: &InjectRequest) -> Result<(System, Plan), Refusal> {
         let root = Root::open(self.guest.path()).unwrap();
         let tree = WindowsTree::new(&root);
         let esp_path = self.path("esp");
@@ -74,7 +80,7 @@ impl Bench {
     }
 
     /// Injects and looks again; every check must hold.
-    fn inject(&self, request: &InjectRequest) -> (System, Plan, Manifest) {
+    pub fn inject(&self, request: &InjectRequest) -> (System, Plan, Manifest) {
         let (system, plan) = self
             .plan(request)
             .unwrap_or_else(|refusal| panic!("{refusal}"));
@@ -211,6 +217,11 @@ fn driver_database(bench: &Bench) {
     let package = database.at(&format!("DriverPackages\\{store}")).unwrap();
     assert_eq!(package.text(""), Some(oem.clone()));
     assert_eq!(package.text("Catalog").as_deref(), Some("viostor.cat"));
+    assert_eq!(package.number("SignerScore"), Some(0x0d00_0005));
+    assert_eq!(
+        package.text("SignerName").as_deref(),
+        Some(crate::signing::TESTED)
+    );
     assert_eq!(
         package
             .at("Strings")

@@ -1,7 +1,7 @@
 //! Made-up Windows guests with real SYSTEM hives, and a driver image with the layout of virtio-win.
 //!
 //! The texts of the setup information files are written here in the shape of the real ones; the
-//! programs and catalogues are placeholders.
+//! programs and catalogues are placeholders with made-up signatures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -12,6 +12,8 @@ use lifeboat_drivers::windows::catalogue::collect::{Collected, Files, collect};
 use lifeboat_drivers::windows::catalogue::{Catalogue, CatalogueError};
 use lifeboat_drivers::{InjectRequest, NicIdentity, Target};
 use lifeboat_hive::{Action, Edited, Editor, Hive, Value, kind};
+
+use crate::signing::{BY_MICROSOFT, signed};
 
 pub const AMD64: u16 = 0x8664;
 pub const X86: u16 = 0x014c;
@@ -81,6 +83,26 @@ pub const WINDOWS_10: Kind = Kind {
     version: "6.3",
     major: Some(10),
     build: "18363",
+    machine: AMD64,
+};
+
+pub const WINDOWS_2012_R2: Kind = Kind {
+    hive: "SYSTEM_WIN_10_1709.xz",
+    product: "Windows Server 2012 R2 Standard",
+    installation: "Server",
+    version: "6.3",
+    major: None,
+    build: "9600",
+    machine: AMD64,
+};
+
+pub const WINDOWS_2008_R2: Kind = Kind {
+    hive: "SYSTEM.xz",
+    product: "Windows Server 2008 R2 Standard",
+    installation: "Server",
+    version: "6.1",
+    major: None,
+    build: "7601",
     machine: AMD64,
 };
 
@@ -280,8 +302,11 @@ pub fn virtio_win(root: &Path, layout: Layout, version: &str) {
         ("w10", "amd64", AMD64, "NTamd64.10.0"),
         ("w11", "amd64", AMD64, "NTamd64.10.0"),
         ("2k25", "amd64", AMD64, "NTamd64.10.0"),
+        ("2k12R2", "amd64", AMD64, "NTamd64.6.3"),
+        ("2k8R2", "amd64", AMD64, "NTamd64.6.1"),
         ("w7", "x86", X86, "NTx86.6.1"),
     ];
+    let signature = [BY_MICROSOFT.signature(None)];
     for (os, architecture, machine, platform) in systems {
         for (folder, driver, section, class, ids) in DRIVERS {
             let place = match layout {
@@ -304,12 +329,15 @@ pub fn virtio_win(root: &Path, layout: Layout, version: &str) {
             put(
                 root,
                 &format!("{place}/{driver}.sys"),
-                &program(machine, &format!("{driver} {os} {version}")),
+                &signed(
+                    program(machine, &format!("{driver} {os} {version}")),
+                    &signature,
+                ),
             );
             put(
                 root,
                 &format!("{place}/{driver}.cat"),
-                format!("catalogue of {driver} {os} {version}").as_bytes(),
+                &[&signature[0], format!("{driver} {os} {version}").as_bytes()].concat(),
             );
             put(root, &format!("{place}/{driver}.pdb"), b"symbols");
         }

@@ -10,4 +10,6 @@ mod iso;
 #[path = "../whole_machine/laboratory.rs"]
 #[expect(dead_code, reason = "the guests of the Linux tests are not built here")]
 mod laboratory;
+mod signatures;
+mod signing;
 mod vm;
