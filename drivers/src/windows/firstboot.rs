@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use lifeboat_hive::{EditError, Editor};
 
 use super::boot_drivers::below;
-use super::network::{Assignment, mask};
+use super::network::{Assignment, StaticInterface, mask};
 use super::settings::DRIVER_FOLDER;
 use super::system::System;
 
@@ -49,6 +49,7 @@ fn command_script(system: &System, assignments: &[Assignment]) -> String {
     let mut text = format!(
         "@echo off
 setlocal
+set LEFT=
 set DIR=%SystemRoot%\\{FOLDER}
 set LOG=%DIR%\\firstboot.log
 echo %DATE% %TIME% begin >> \"%LOG%\"
@@ -74,69 +75,114 @@ goto again
     if system.version >= (6, 1) {
         text.push_str(
             "%SystemRoot%\\System32\\WindowsPowerShell\\v1.0\\powershell.exe -NoProfile -NonInteractive \
-             -ExecutionPolicy Bypass -File \"%DIR%\\firstboot.ps1\" >> \"%LOG%\" 2>&1\n",
+             -ExecutionPolicy Bypass -File \"%DIR%\\firstboot.ps1\" >> \"%LOG%\" 2>&1\n\
+             if not \"%ERRORLEVEL%\"==\"0\" set LEFT=1\n",
         );
     } else {
-        old_network(&mut text, assignments);
+        old_network(&mut text, assignments.len());
     }
     let _ = write!(
         text,
-        "echo %DATE% %TIME% end >> \"%LOG%\"\nsc delete {SERVICE} >> \"%LOG%\" 2>&1\n"
+        "echo %DATE% %TIME% end >> \"%LOG%\"
+if defined LEFT goto keep
+sc delete {SERVICE} >> \"%LOG%\" 2>&1
+goto :eof
+
+:keep
+echo an address is not set; the next start tries again >> \"%LOG%\"
+goto :eof
+"
     );
+    if system.version < (6, 1) {
+        for (card, assignment) in assignments.iter().enumerate() {
+            card_routine(&mut text, card, assignment);
+        }
+    }
     text
 }
 
-/// Without PowerShell: XP, 2003, Vista, 2008.
-fn old_network(text: &mut String, assignments: &[Assignment]) {
-    for assignment in assignments {
-        let interface = &assignment.interface;
-        let Some(((address, prefix), more)) = interface.addresses.split_first() else {
-            continue;
-        };
-        let gateway = interface.gateways.first();
-        let gateway = gateway.map_or(String::new(), |gateway| {
-            format!(" gateway={gateway} gwmetric=1")
-        });
-        let _ = write!(
-            text,
-            "for /f \"tokens=2 delims==\" %%N in ('wmic nic where \"MACAddress='{}' and NetConnectionID is not null\" get NetConnectionID /value') do (\n\
-             \x20 netsh interface ip set address name=\"%%N\" source=static addr={address} mask={}{gateway}\n",
-            assignment.mac.to_ascii_uppercase(),
-            mask(*prefix)
-        );
-        for (address, prefix) in more {
-            let _ = writeln!(
-                text,
-                "  netsh interface ip add address name=\"%%N\" addr={address} mask={}",
-                mask(*prefix)
-            );
-        }
-        for (index, server) in interface.name_servers.iter().enumerate() {
-            let _ = match index {
-                0 => writeln!(
-                    text,
-                    "  netsh interface ip set dns name=\"%%N\" source=static addr={server}"
-                ),
-                _ => writeln!(
-                    text,
-                    "  netsh interface ip add dns name=\"%%N\" addr={server}"
-                ),
-            };
-        }
-        text.push_str(")\n");
+/// Without PowerShell: XP, 2003, Vista, 2008. Windows may find its cards late.
+fn old_network(text: &mut String, cards: usize) {
+    text.push_str("set ROUND=0\n:round\nset LEFT=\n");
+    for card in 0..cards {
+        let _ = writeln!(text, "call :card{card}");
     }
+    text.push_str(
+        "if not defined LEFT goto done
+set /a ROUND=ROUND+1
+if %ROUND% geq 60 goto done
+ping -n 6 127.0.0.1 > nul
+goto round
+:done
+",
+    );
+}
+
+/// Gives one card its addresses, unless that is done, and else says that something is left.
+///
+/// `wmic` ends its lines with one carriage return too many, which a second loop takes away, and
+/// waits for its input to end. What netsh adds it may have added in a former round.
+fn card_routine(text: &mut String, card: usize, assignment: &Assignment) {
+    let interface = &assignment.interface;
+    let Some(((address, prefix), more)) = interface.addresses.split_first() else {
+        return;
+    };
+    let gateway = first_gateway(interface);
+    let _ = write!(
+        text,
+        "\n:card{card}
+if defined DONE{card} goto :eof
+for /f \"tokens=2 delims==\" %%A in ('wmic nic where \"MACAddress='{}' and NetConnectionID is not null\" get NetConnectionID /value ^< nul') do for /f \"delims=\" %%N in (\"%%A\") do (
+  netsh interface ip set address name=\"%%N\" source=static addr={address} mask={}{gateway} >> \"%LOG%\" 2>&1 && set DONE{card}=1
+",
+        assignment.mac.to_ascii_uppercase(),
+        mask(*prefix)
+    );
+    let mut line = |command: String| {
+        let _ = writeln!(text, "  netsh interface ip {command} >> \"%LOG%\" 2>&1");
+    };
+    for (address, prefix) in more {
+        let mask = mask(*prefix);
+        line(format!(
+            "add address name=\"%%N\" addr={address} mask={mask}"
+        ));
+    }
+    for gateway in further_gateways(interface) {
+        line(format!("add address name=\"%%N\" {gateway}"));
+    }
+    for (index, server) in interface.name_servers.iter().enumerate() {
+        line(match index {
+            0 => format!("set dns name=\"%%N\" source=static addr={server}"),
+            _ => format!("add dns name=\"%%N\" addr={server}"),
+        });
+    }
+    let _ = write!(text, ")\nif not defined DONE{card} set LEFT=1\ngoto :eof\n");
+}
+
+fn first_gateway(interface: &StaticInterface) -> String {
+    let gateway = interface.gateways.first();
+    gateway.map_or(String::new(), |gateway| {
+        format!(" gateway={gateway} gwmetric=1")
+    })
+}
+
+/// Each is asked after those before it.
+fn further_gateways(interface: &StaticInterface) -> impl Iterator<Item = String> {
+    let further = interface.gateways.iter().zip(1..).skip(1);
+    further.map(|(gateway, metric)| format!("gateway={gateway} gwmetric={metric}"))
 }
 
 fn power_shell_script(assignments: &[Assignment]) -> String {
     let mut text = String::from(
         "$ErrorActionPreference = 'Continue'
+$left = 0
 function Find-Card($mac) {
   foreach ($attempt in 1..60) {
     $card = Get-WmiObject Win32_NetworkAdapter | Where-Object { $_.MACAddress -eq $mac -and $_.NetConnectionID } | Select-Object -First 1
     if ($card) { return $card.NetConnectionID }
     Start-Sleep -Seconds 5
   }
-  Write-Output \"no card with the address $mac\"
+  Write-Host \"no card with the address $mac\"
 }
 function Clear-Old($guid) {
   $key = \"HKLM:\\SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\Interfaces\\$guid\"
@@ -160,6 +206,7 @@ if (Get-Command Get-Disk -ErrorAction SilentlyContinue) {
     \"select disk $($_.Index)\", 'online disk noerr', 'attributes disk clear readonly noerr' | diskpart
   }
 }
+exit $left
 ",
     );
     text
@@ -170,10 +217,7 @@ fn card_commands(text: &mut String, assignment: &Assignment) {
     let Some(((address, prefix), more)) = interface.addresses.split_first() else {
         return;
     };
-    let gateway = interface.gateways.first();
-    let gateway = gateway.map_or(String::new(), |gateway| {
-        format!(" gateway={gateway} gwmetric=1")
-    });
+    let gateway = first_gateway(interface);
     let guid: String = interface
         .guid
         .chars()
@@ -193,6 +237,12 @@ fn card_commands(text: &mut String, assignment: &Assignment) {
             mask(*prefix)
         );
     }
+    for gateway in further_gateways(interface) {
+        let _ = writeln!(
+            text,
+            "  netsh interface ipv4 add address name=\"$name\" {gateway}"
+        );
+    }
     for (index, server) in interface.name_servers.iter().enumerate() {
         let family = if server.is_ipv6() { "ipv6" } else { "ipv4" };
         let _ = match index {
@@ -206,5 +256,94 @@ fn card_commands(text: &mut String, assignment: &Assignment) {
             ),
         };
     }
-    text.push_str("}\n");
+    text.push_str("} else { $left += 1 }\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::windows::report::WindowsReport;
+
+    fn script(version: (u32, u32), name: &str) -> String {
+        let system = System {
+            report: WindowsReport::default(),
+            version,
+            control_sets: Vec::new(),
+            interfaces: Vec::new(),
+        };
+        let address = |last| (Ipv4Addr::new(10, 0, 0, last), 24);
+        let interface = StaticInterface {
+            guid: "{1}".to_owned(),
+            mac: None,
+            addresses: vec![address(5), address(6)],
+            gateways: vec![Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 9)],
+            name_servers: vec![Ipv4Addr::new(10, 0, 0, 2).into()],
+        };
+        let assignment = Assignment {
+            mac: "00:0c:29:00:00:01".to_owned(),
+            interface,
+        };
+        let two = [assignment.clone(), assignment];
+        let (_, content) = scripts(&system, &two)
+            .into_iter()
+            .find(|(path, _)| path.ends_with(name))
+            .unwrap();
+        String::from_utf8(content).unwrap()
+    }
+
+    #[test]
+    fn old_windows_tries_until_its_addresses_are_set() {
+        let text = script((5, 1), "firstboot.cmd");
+        assert!(text.lines().all(|line| !line.contains('\n')) && text.contains("\r\n"));
+        let lines: Vec<&str> = text.split("\r\n").collect();
+        let place = |wanted: &str| {
+            let place = lines.iter().position(|line| *line == wanted);
+            place.unwrap_or_else(|| panic!("{wanted} in {text}"))
+        };
+        // Every card is tried until nothing is left, and only then the service goes.
+        let (round, call, again) = (place(":round"), place("call :card1"), place("goto round"));
+        assert!(round < call && call < again && again < place(":done"));
+        let keep = place("if defined LEFT goto keep");
+        assert!(place(":done") < keep && lines[keep + 1].starts_with("sc delete"));
+        assert!(lines[place(":keep") - 2].starts_with("goto :eof"));
+        let card = &lines[place(":card1")..];
+        assert_eq!(card[1], "if defined DONE1 goto :eof");
+        let start =
+            "for /f \"tokens=2 delims==\" %%A in ('wmic nic where \"MACAddress='00:0C:29:00:00:01'";
+        let end = "^< nul') do for /f \"delims=\" %%N in (\"%%A\") do (";
+        assert!(
+            card[2].starts_with(start) && card[2].ends_with(end),
+            "{text}"
+        );
+        let address = "addr=10.0.0.5 mask=255.255.255.0 gateway=10.0.0.1 gwmetric=1";
+        assert!(
+            card[3].contains(address) && card[3].ends_with("&& set DONE1=1"),
+            "{text}"
+        );
+        assert!(card[4].contains("add address") && card[4].contains("10.0.0.6"));
+        assert!(card[5].contains("add address name=\"%%N\" gateway=10.0.0.9 gwmetric=2"));
+        assert!(card[6].contains("set dns") && card[6].contains("10.0.0.2"));
+        assert_eq!(
+            card[7..10],
+            [")", "if not defined DONE1 set LEFT=1", "goto :eof"]
+        );
+    }
+
+    #[test]
+    fn newer_windows_says_what_is_left() {
+        let text = script((6, 1), "firstboot.cmd");
+        assert!(text.contains(
+            "firstboot.ps1\" >> \"%LOG%\" 2>&1\r\nif not \"%ERRORLEVEL%\"==\"0\" set LEFT=1"
+        ));
+        assert!(!text.contains("wmic"));
+        let text = script((6, 1), "firstboot.ps1");
+        assert_eq!(text.matches("} else { $left += 1 }").count(), 2);
+        let second = "ipv4 add address name=\"$name\" gateway=10.0.0.9 gwmetric=2";
+        assert_eq!(text.matches(second).count(), 2, "{text}");
+        // What a function writes is its answer: words there would pass for a card.
+        assert!(!text.contains("Write-Output"));
+        assert!(text.ends_with("exit $left\r\n"));
+    }
 }

@@ -1,6 +1,6 @@
 //! Network interfaces as the registry knows them, and which virtual card each belongs to.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lifeboat_hive::{Hive, Key};
 
@@ -9,6 +9,8 @@ use crate::report::{Interface, NetworkStyle, NicIdentity};
 
 /// Class of network cards.
 const NET_CLASS: &str = "{4d36e972-e325-11ce-bfc1-08002be10318}";
+/// Where the network's settings of version 6 are kept.
+const IPV6: &str = "{eb004a01-9b1a-11d4-9123-0050047759bc}";
 const MOST: usize = 1_000;
 
 /// One interface with addresses that do not come from a server.
@@ -72,6 +74,24 @@ fn static_interface(key: Key<'_>, guid: String, mac: Option<String>) -> Option<S
         gateways: parsed(&key.texts("DefaultGateway")),
         name_servers: parsed(&servers),
     })
+}
+
+/// Static addresses of version 6, which Windows keeps elsewhere: by the number of the interface and
+/// the address, as digits. Those that every card gives itself are left out.
+pub fn static_ipv6(system: &Hive, set: &str) -> Vec<Ipv6Addr> {
+    let kept = control(system, set, &format!("Control\\Nsi\\{IPV6}\\10"));
+    let values = kept.into_iter().flat_map(|key| key.values()).take(MOST);
+    let addresses = values.filter_map(|value| {
+        let digits = value.name.get(16..48)?;
+        let bits = u128::from_str_radix(digits, 16).ok()?;
+        Some(Ipv6Addr::from_bits(bits))
+    });
+    addresses
+        .filter(|address| {
+            let own = address.is_unicast_link_local() || address.is_loopback();
+            !own && !address.is_unspecified()
+        })
+        .collect()
 }
 
 /// The same for the report.
