@@ -224,7 +224,9 @@ pub(super) fn perform(
     let mut report = inspect(guest, found, &system, esp.as_ref(), warnings);
     if task.machine_folder {
         step("reading out the machine folder");
-        let extracted = extract(&tree, &system.report.system_root, Limits::default(), output);
+        let software = hives.software.editor.hive();
+        let folder = &system.report.system_root;
+        let extracted = extract(&tree, folder, software, Limits::default(), output);
         report
             .warnings
             .extend(extracted.map_err(describe("reading out the machine folder"))?);

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use lifeboat_hive::Hive;
+
 use super::tree::WindowsTree;
 use crate::guest::extract::{Extraction, Limits, Sink};
 
@@ -21,25 +23,28 @@ const LOGS: [&str; 12] = [
     "microsoft-windows-hyper-v-vmms-admin.evtx",
 ];
 /// Passwords lie in SAM and SECURITY: they are never read out.
-const HIVES: [&str; 2] = ["system", "software"];
+const HIVES: [&str; 2] = ["system", SOFTWARE];
+const SOFTWARE: &str = "software";
 const LOG_ENDS: [&str; 4] = ["", ".log", ".log1", ".log2"];
 
-/// Writes the machine folder to a sink; the answer holds warnings.
+/// Writes the machine folder to a sink; the answer holds warnings. SOFTWARE stays where it is when
+/// it holds the password of a log-in.
 pub fn extract(
     tree: &WindowsTree,
     system_root: &str,
+    software: &Hive,
     limits: Limits,
     sink: &mut dyn Sink,
 ) -> io::Result<Vec<String>> {
     let mut collector = Extraction::new(tree.root(), limits, sink);
+    let secret = holds_password(software);
     let (mut logs, mut hives) = (limits.journals, limits.journals);
     let config = format!("{system_root}/System32/config");
     for (name, _) in tree.list(&config) {
         let lower = name.to_ascii_lowercase();
         let is_hive = HIVES.iter().any(|hive| {
-            lower
-                .strip_prefix(hive)
-                .is_some_and(|end| LOG_ENDS.contains(&end))
+            let is_it = |end: &str| LOG_ENDS.contains(&end);
+            lower.strip_prefix(hive).is_some_and(is_it) && !(secret && *hive == SOFTWARE)
         });
         let is_old_log = lower == "sysevent.evt" || lower == "appevent.evt";
         if is_hive || is_old_log {
@@ -57,5 +62,18 @@ pub fn extract(
         let mut left = limits.configuration;
         collector.one(&hosts, limits.file, &mut left)?;
     }
-    Ok(collector.into_warnings())
+    let mut warnings = collector.into_warnings();
+    if secret {
+        let text = "the SOFTWARE hive is not read out, because it holds the password of an automatic log-in (DefaultPassword)";
+        warnings.push(text.to_owned());
+    }
+    Ok(warnings)
+}
+
+fn holds_password(software: &Hive) -> bool {
+    let key = software
+        .root()
+        .and_then(|root| root.at("Microsoft\\Windows NT\\CurrentVersion\\Winlogon"));
+    let password = key.and_then(|key| key.text("DefaultPassword"));
+    password.is_some_and(|password| !password.is_empty())
 }
