@@ -3,14 +3,18 @@
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lifeboat_failover::stores::{Attempt, NextAttempt, Tried, next_attempt};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use super::{Did, Executor, Failed, Stepped, files};
 use crate::profile::Store;
+
+/// How long a store may be busy before it is not unmounted.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// Something mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +127,22 @@ impl Place {
         }
     }
 
+    /// Who only looks at the store, a check for instance, holds it for moments.
+    fn unmount_once(&self) -> Result<(), Failed> {
+        let end = Instant::now() + BUSY;
+        loop {
+            match umount2(&self.point, MntFlags::empty()) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EBUSY) if Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(error) => {
+                    return Err(self.failed("unmount", who_writes(&self.point, error)));
+                }
+            }
+        }
+    }
+
     fn unmount(&self) -> Stepped {
         if self.device.is_none() {
             return Ok(Did::already(format!("{}: a plain folder", self.name)));
@@ -130,8 +150,7 @@ impl Place {
         let mut changed = false;
         // Several mounts may lie one above the other.
         while self.mounted()?.is_some() {
-            umount2(&self.point, MntFlags::empty())
-                .map_err(|error| self.failed("unmount", who_writes(&self.point, error)))?;
+            self.unmount_once()?;
             changed = true;
         }
         if self.guard {
@@ -165,8 +184,8 @@ fn guard(point: &Path) -> io::Result<()> {
 }
 
 /// Names the processes that keep a store busy.
-fn who_writes(point: &Path, error: nix::errno::Errno) -> String {
-    if error != nix::errno::Errno::EBUSY {
+fn who_writes(point: &Path, error: Errno) -> String {
+    if error != Errno::EBUSY {
         return error.desc().to_owned();
     }
     let Ok(device) = std::fs::metadata(point).map(|meta| meta.dev()) else {
