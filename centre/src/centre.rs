@@ -167,6 +167,7 @@ impl Centre {
 
     /// Ends everything that runs here. What was begun goes on when it is opened again.
     pub async fn close(&self) {
+        self.events().tell(None, crate::event::What::Closes);
         self.inner.tasks.end().await;
         self.write_handles().clear();
         self.inner.store.close().await;

@@ -78,6 +78,8 @@ pub enum What {
         /// Whether it only says so.
         shadow: bool,
     },
+    /// The control centre closes; nothing more is told.
+    Closes,
     /// Something of another part of the control centre: its name, and what it says.
     Told {
         /// Which part.

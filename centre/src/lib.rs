@@ -5,6 +5,7 @@
 //! what inside.
 
 mod alerts;
+pub mod api;
 mod application;
 mod archive;
 mod authority;

@@ -39,6 +39,19 @@ impl Connection {
         Ok(Self { client, private })
     }
 
+    /// The client of a daemon that runs already: what protects an application must not end with
+    /// one command.
+    pub async fn existing(state_dir: &Path) -> anyhow::Result<Client> {
+        let state_dir = std::path::absolute(state_dir)?;
+        let client = Client::new(&socket_path(&state_dir));
+        anyhow::ensure!(
+            client.is_served().await,
+            "no daemon serves the state directory `{}`: start `lifeboat serve --agents ADDRESS:PORT`",
+            state_dir.display()
+        );
+        Ok(client)
+    }
+
     /// Lets a private daemon end, and waits for it.
     pub async fn close(mut self) {
         if let Some(daemon) = &mut self.private {

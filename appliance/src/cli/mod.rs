@@ -4,6 +4,7 @@
 mod connect;
 mod draft_package;
 mod drivers;
+mod failover;
 mod image;
 mod inject;
 mod knobs;
@@ -90,6 +91,9 @@ enum Command {
     Drivers(drivers::DriversCommand),
     /// Inject drivers into the disks of one machine, which stay untouched, or into a stream.
     Inject(inject::Inject),
+    /// Two sites: watch an application's primary and secondary, and move it between them.
+    #[command(subcommand)]
+    Failover(failover::FailoverCommand),
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +109,9 @@ struct Serve {
     /// starts; an older volume is read first. `never`: it is never too old.
     #[arg(long, env = "LIFEBOAT_VERIFY_MAX_AGE", default_value = "8d", value_parser = span)]
     verify_max_age: Span,
+    /// Where agents of protected machines dial, for example 0.0.0.0:7443.
+    #[arg(long, env = "LIFEBOAT_AGENTS")]
+    agents: Option<SocketAddr>,
     /// Ends with standard input; used by commands that find no daemon.
     #[arg(long, hide = true)]
     private: bool,
@@ -321,6 +328,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
                 state_dir,
                 integrity: serve.integrity(),
                 listen: serve.listen,
+                agents: serve.agents,
                 private: serve.private,
             };
             crate::daemon::serve(options).await.map(|()| true)
@@ -357,6 +365,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
         Command::Inject(inject) => {
             local::interruptible(inject::run(&state_dir, inject, format)).await
         }
+        Command::Failover(command) => failover::run(&remote, command).await,
     }
 }
 

@@ -63,8 +63,8 @@ pub struct ApiError {
     pub wrong_use: bool,
 }
 
-/// The routes.
-pub fn router(appliance: Appliance) -> Router {
+/// The routes; those of failover where there is a control centre.
+pub fn router(appliance: Appliance, centre: Option<&lifeboat_centre::Centre>) -> Router {
     let v1 = Router::new()
         .route("/status", get(status))
         .route("/sites", get(list_sites).post(add_site))
@@ -84,7 +84,14 @@ pub fn router(appliance: Appliance) -> Router {
         .route("/sessions/{id}/start", post(start_session))
         .route("/sessions/{id}/stop", post(stop_session))
         .route("/sessions/{id}/report", get(report));
-    Router::new().nest("/api/v1", v1).with_state(appliance)
+    let router = Router::new().nest("/api/v1", v1).with_state(appliance);
+    match centre {
+        Some(centre) => router.nest(
+            "/api/v1/failover",
+            lifeboat_centre::api::router(centre.clone()),
+        ),
+        None => router,
+    }
 }
 
 /// A request that failed.

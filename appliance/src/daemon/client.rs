@@ -93,6 +93,14 @@ impl Client {
         )
     }
 
+    /// A request whose answer has no end.
+    pub async fn open(&self, path: &str) -> anyhow::Result<Incoming> {
+        let response = self.request(Method::GET, path, &()).await?;
+        let status = response.status();
+        anyhow::ensure!(status.is_success(), "the daemon answered {status}");
+        Ok(response.into_body())
+    }
+
     async fn request(
         &self,
         method: Method,
@@ -110,9 +118,20 @@ impl Client {
             .uri(format!("/api/v1{path}"))
             .header(hyper::header::HOST, "lifeboat")
             .header(hyper::header::CONTENT_TYPE, "application/json")
+            .header(lifeboat_centre::api::OPERATOR, operator())
             .body(Full::new(Bytes::from(serde_json::to_vec(body)?)))?;
         Ok(sender.send_request(request).await?)
     }
+}
+
+/// Who uses the command line, for the audit trail.
+fn operator() -> String {
+    let name = ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
+    let plain =
+        |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+    name.filter(plain).unwrap_or_else(|| "root".to_owned())
 }
 
 /// The daemon's chain of causes as an error of this process.

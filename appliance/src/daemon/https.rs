@@ -20,6 +20,7 @@ const TOKEN_FILE: &str = "api-token";
 /// Starts serving on `listen`, when wanted.
 pub async fn start(
     appliance: &Appliance,
+    centre: Option<&lifeboat_centre::Centre>,
     listen: Option<SocketAddr>,
 ) -> anyhow::Result<Option<JoinHandle<()>>> {
     let Some(address) = listen else {
@@ -33,8 +34,8 @@ pub async fn start(
         .await
         .context("failed to load the API's certificate")?;
     let token = token(state_dir)?;
-    let router =
-        api::router(appliance.clone()).layer(middleware::from_fn_with_state(token, require_token));
+    let router = api::router(appliance.clone(), centre)
+        .layer(middleware::from_fn_with_state(token, require_token));
     let listener = std::net::TcpListener::bind(address)
         .with_context(|| format!("failed to listen on {address}"))?;
     listener.set_nonblocking(true)?;

@@ -35,6 +35,8 @@ pub struct ServeOptions {
     pub state_dir: PathBuf,
     /// Address for HTTPS, when wanted.
     pub listen: Option<SocketAddr>,
+    /// Where agents of protected machines dial, when wanted.
+    pub agents: Option<SocketAddr>,
     /// Started by one command for its own life: end when standard input ends.
     pub private: bool,
     /// When captured volumes are read again.
@@ -69,6 +71,11 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         .with_context(|| format!("failed to make `{}`", host.run_dir.display()))?;
     let listener = listen(&socket_path(&host.state_dir))?;
     let appliance = Appliance::open(host, options.integrity).await?;
+    // What protects an application must not come and go with one command.
+    let centre = match options.private {
+        false => Some(open_centre(&appliance, options.agents).await?),
+        true => None,
+    };
     for recovered in crate::session::recover::recover(&appliance).await? {
         tracing::warn!(session = recovered.session, "{}", recovered.what);
         eprintln!("session {}: {}", recovered.session, recovered.what);
@@ -80,9 +87,17 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     if !options.private {
         integrity::start(&appliance);
     }
-    let https = https::start(&appliance, options.listen).await?;
-    let router = api::router(appliance.clone());
+    let https = https::start(&appliance, centre.as_ref(), options.listen).await?;
+    let router = api::router(appliance.clone(), centre.as_ref());
     let stopping = stopping(options.private, appliance.clone());
+    let closing = centre.clone();
+    let stopping = async move {
+        stopping.await;
+        // Whoever reads its events would hold up the end.
+        if let Some(centre) = closing {
+            centre.close().await;
+        }
+    };
     axum::serve(listener, router)
         .with_graceful_shutdown(stopping)
         .await
@@ -92,6 +107,21 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     drop(std::fs::remove_file(socket_path(&appliance.host.state_dir)));
     appliance.store.close().await;
     Ok(())
+}
+
+/// The control centre of failover, in the same state directory.
+async fn open_centre(
+    appliance: &Appliance,
+    agents: Option<SocketAddr>,
+) -> anyhow::Result<lifeboat_centre::Centre> {
+    let state_dir = appliance.host.state_dir.clone();
+    let centre = lifeboat_centre::Centre::open(lifeboat_centre::Settings::new(state_dir, agents))
+        .await
+        .context("failed to open the control centre of failover")?;
+    if let Some(address) = centre.address() {
+        tracing::info!(%address, "agents are awaited");
+    }
+    Ok(centre)
 }
 
 /// Two daemons on one state would tear down each other's sessions.

@@ -30,12 +30,11 @@ put_centre() {
 }
 
 put_descriptors() {
-    local file
-    for file in "$BED"/applications/*.toml; do
-        put_file centre "/etc/lifeboat/$(basename "$file")" 0644 <"$file"
-    done
-    for file in "$BED"/profiles/*.toml; do
-        put_file centre "/etc/lifeboat/profiles/$(basename "$file")" 0644 <"$file"
+    local file name
+    for file in "$BED"/applications/*.toml "$BED"/profiles/*.toml; do
+        name=${file##*/}
+        [[ $file != "$BED"/profiles/* ]] || name=profiles/$name
+        put_file centre "/etc/lifeboat/$name" 0644 <"$file"
     done
 }
 
@@ -94,3 +93,13 @@ put_agents() {
     for place in mail-a mail-b dc-a dc-b; do put_agent "$place"; done
     for place in mail-a mail-b; do disable_services "$place" dovecot postfix lsyncd; done
 }
+
+# Joins by a token of its own, then runs under the host's supervisor.
+begin_agent() {
+    local place=$1 token
+    token=$(in_host centre lifeboat failover agent token "$place")
+    step "$place" lifeboat-agent join --centre "$(host_address centre):7443" --token "$token"
+    step "$place" svc agent start
+}
+
+is_ready() { in_host centre lifeboat failover ready "$1" >/dev/null 2>&1; }

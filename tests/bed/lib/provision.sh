@@ -34,7 +34,7 @@ make_key() {
 settle_owners() {
     local place
     for place in ns1 ns2; do
-        step "$place" sh -c 'chown -R bind:bind /var/lib/bind /var/log/named && chgrp bind /etc/bed/tsig.key && svc named start'
+        step "$place" sh -c 'mkdir -p /var/log/named && chown -R bind:bind /var/lib/bind /var/log/named && chgrp bind /etc/bed/tsig.key && svc named start'
     done
 }
 

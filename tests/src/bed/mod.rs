@@ -19,6 +19,7 @@ mod faults;
 mod host;
 mod mail;
 mod names;
+mod protected;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -29,6 +30,7 @@ pub use faults::{Damage, Direction, Site, Slowed};
 pub use host::{Host, Said};
 pub use mail::{Ledger, Outage, Protocol, Sender};
 pub use names::{NameServer, Refused};
+pub use protected::{Protected, Switched};
 
 /// The password of every account in the bed, the domain's administrator included.
 pub const PASSWORD: &str = "bed-Passw0rd";

@@ -7,6 +7,7 @@
 mod faults;
 mod life;
 mod services;
+mod switching;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use signal_hook::iterator::Signals;
 
 type Test = fn(&Bed);
 
-const TESTS: [(&str, Test); 18] = [
+const TESTS: [(&str, Test); 23] = [
     (
         "it_starts_soon_and_is_small",
         life::it_starts_soon_and_is_small,
@@ -79,6 +80,23 @@ const TESTS: [(&str, Test); 18] = [
         services::mail_is_switched_over_and_back_by_hand,
     ),
     (
+        "mail_is_switched_over_and_back",
+        switching::mail_is_switched_over_and_back,
+    ),
+    (
+        "a_no_leaves_everything_as_it_was",
+        switching::a_no_leaves_everything_as_it_was,
+    ),
+    (
+        "what_makes_no_sense_is_refused",
+        switching::what_makes_no_sense_is_refused,
+    ),
+    (
+        "the_primary_site_is_a_black_hole_and_heals",
+        switching::the_primary_site_is_a_black_hole_and_heals,
+    ),
+    ("the_primary_is_killed", switching::the_primary_is_killed),
+    (
         "beds_stand_side_by_side_and_orphans_go",
         life::beds_stand_side_by_side_and_orphans_go,
     ),
@@ -91,8 +109,16 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     remove_bed_at_interrupt();
+    // Only when asked for: it takes an hour.
+    let soak: Option<(&str, Test)> = std::env::var_os("LIFEBOAT_SOAK").map(|_| {
+        (
+            "mail_is_switched_over_and_back_many_times",
+            switching::mail_is_switched_over_and_back_many_times as Test,
+        )
+    });
     let trials = TESTS
         .into_iter()
+        .chain(soak)
         .map(|(name, test)| Trial::test(name, move || run(name, test)));
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     let id = BED

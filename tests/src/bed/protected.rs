@@ -1,0 +1,142 @@
+//! The bed's mail under the eyes of a control centre, asked through the real command line.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Bed, Host, Said, expect_success};
+use crate::eventually;
+
+/// A bed whose mail is watched; see `tests/bed/protect`.
+#[derive(Debug)]
+pub struct Protected<'a> {
+    bed: &'a Bed,
+}
+
+/// How a switch ended.
+#[derive(Debug, Clone)]
+pub struct Switched {
+    /// `done`, `reverted`, `stopped`...
+    pub ending: String,
+    /// From the wish to the end, without the time in which questions waited for an answer.
+    pub time: Duration,
+    /// Everything that the command printed.
+    pub said: Value,
+}
+
+impl Bed {
+    /// Puts agents and a control centre into the bed, and waits until a switch would begin.
+    #[track_caller]
+    pub fn protect(&self) -> Protected<'_> {
+        let protected = Protected { bed: self };
+        // Once in the life of a bed.
+        if protected.is_set_up() {
+            return protected;
+        }
+        expect_success(
+            self.script("protect").arg(
+                crate::program("lifeboat")
+                    .parent()
+                    .unwrap_or(std::path::Path::new(".")),
+            ),
+        );
+        protected
+    }
+}
+
+impl<'a> Protected<'a> {
+    fn is_set_up(&self) -> bool {
+        self.centre()
+            .ask(&["test", "-e", "/opt/lifeboat/lifeboat"])
+            .status
+            .success()
+    }
+
+    /// The control centre's host.
+    pub fn centre(&self) -> Host<'a> {
+        self.bed.host("centre")
+    }
+
+    /// `lifeboat failover WORDS`, in JSON; ends as it ends.
+    #[track_caller]
+    pub fn ask(&self, words: &[&str]) -> Said {
+        let first = ["lifeboat", "--format", "json", "failover"];
+        self.centre().ask(&[&first[..], words].concat())
+    }
+
+    /// The same, and it has to succeed: its answer.
+    #[track_caller]
+    pub fn tell(&self, words: &[&str]) -> Value {
+        let said = self.ask(words);
+        assert!(said.status.success(), "{words:?}: {said:?}");
+        json(&said)
+    }
+
+    /// Where the application stands.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        self.tell(&["status"])
+    }
+
+    /// The number of its state in figure 2.
+    #[track_caller]
+    pub fn state(&self) -> u64 {
+        let status = self.status();
+        let number = status["state"]["number"].as_u64();
+        number.unwrap_or_else(|| panic!("no state: {status}"))
+    }
+
+    /// The place of the side that serves.
+    #[track_caller]
+    pub fn serving(&self) -> Option<&'static str> {
+        match self.status()["state"]["active"].as_str() {
+            Some("primary") => Some("mail-a"),
+            Some("secondary") => Some("mail-b"),
+            _ => None,
+        }
+    }
+
+    /// Waits until a switch would begin.
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        let limit = Duration::from_secs(crate::seconds_on_this_host(120));
+        eventually("readiness", limit, || {
+            self.ask(&["ready"]).status.success().then_some(())
+        });
+    }
+
+    /// Waits until a state of figure 2.
+    #[track_caller]
+    pub fn wait_state(&self, number: u64) {
+        let limit = Duration::from_secs(crate::seconds_on_this_host(120));
+        let what = format!("state {number}");
+        eventually(&what, limit, || (self.state() == number).then_some(()));
+    }
+
+    /// A switch to its end: `switch-over` or `switch-back`, without waiting for a word.
+    #[track_caller]
+    pub fn switch(&self, way: &str) -> Switched {
+        let said = self.ask(&[way, "--yes", "--replicate-back", "yes"]);
+        eprintln!("{}", said.stderr);
+        let value = json(&said);
+        let seconds = |key: &str| value[key].as_f64().unwrap_or_else(|| panic!("{said:?}"));
+        Switched {
+            ending: value["ending"].as_str().unwrap_or_default().to_owned(),
+            time: Duration::from_secs_f64((seconds("total_s") - seconds("waited_s")).max(0.0)),
+            said: value,
+        }
+    }
+
+    /// A switch that has to succeed.
+    #[track_caller]
+    pub fn switch_well(&self, way: &str) -> Switched {
+        let switched = self.switch(way);
+        assert_eq!(switched.ending, "done", "{}", switched.said);
+        switched
+    }
+}
+
+#[track_caller]
+fn json(said: &Said) -> Value {
+    serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+}
