@@ -46,7 +46,7 @@ impl Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Refusal {
-    /// No filesystem holds an `os-release`.
+    /// No filesystem looks like a root.
     #[error(
         "no partition holds a Linux root filesystem (found: {found}); \
          give all disks of the machine, in hardware order"
@@ -188,6 +188,14 @@ pub enum Refusal {
     ForeignArchitecture {
         /// What they are built for.
         architecture: String,
+    },
+    /// Nothing that the firmware starts by itself.
+    #[error(
+        "the EFI system partition has no EFI/BOOT/BOOTX64.EFI, and the loader to put there is not known (found: {found}); put it there before the capture"
+    )]
+    NoLoader {
+        /// The loaders that were found instead.
+        found: String,
     },
     /// A memory image would be resumed with the drivers of the old hardware.
     #[error(

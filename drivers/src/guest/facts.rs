@@ -58,6 +58,25 @@ pub fn operating_system(root: &Root) -> Option<OperatingSystem> {
     })
 }
 
+/// What the system is called, and what it descends from, as directories of
+/// boot loaders are named: the nearest first.
+pub fn kinship(root: &Root) -> Vec<String> {
+    let id = operating_system(root).unwrap_or_default().id;
+    let mut names = match id.as_str() {
+        "" => Vec::new(),
+        // The vendor gave its own name.
+        "rhel" | "ol" => vec![id.clone(), "redhat".to_owned()],
+        _ => vec![id.clone()],
+    };
+    let values = shell_assignments(&root.text("etc/os-release"));
+    let like = values
+        .get("ID_LIKE")
+        .map(String::as_str)
+        .unwrap_or_default();
+    names.extend(like.split_whitespace().map(str::to_owned));
+    names
+}
+
 fn old_release(root: &Root, (path, id, name): &(&str, &str, &str)) -> Option<OperatingSystem> {
     let text = root.text(path);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;

@@ -9,6 +9,9 @@ use super::fstab::{NEEDED, identity, mount_point, starts_without};
 use super::kernels::{Form, KernelImage};
 use crate::report::{GuestReport, Partition};
 
+/// Partitions for firmware, of reserved room and the like are not larger.
+const LARGEST_WITHOUT_CONTENT: u64 = 128 << 20;
+
 /// Which captured partition a device name of the old hardware meant.
 pub struct DeviceMap<'a> {
     partitions: &'a [Partition],
@@ -31,8 +34,9 @@ pub struct Edited {
     pub text: String,
     /// Volatile names that could not be replaced.
     pub left: Vec<String>,
-    /// Mount points without whose filesystem the guest now starts.
-    pub made_optional: Vec<String>,
+    /// Mount points without whose filesystem the guest now starts, and what
+    /// that was called.
+    pub made_optional: Vec<(String, String)>,
 }
 
 impl<'a> DeviceMap<'a> {
@@ -224,6 +228,17 @@ impl<'a> DeviceMap<'a> {
         (!is_known && !may_be_meant).then_some("which no captured partition is part of")
     }
 
+    /// Whether a captured partition may hold what cannot be seen before the
+    /// guest has opened it: what is mounted from there must be waited for.
+    fn hides_something(&self) -> bool {
+        let mut all = self.partitions.iter();
+        all.any(|known| match known.filesystem.as_deref() {
+            Some("luks") => true,
+            None => known.bytes > LARGEST_WITHOUT_CONTENT,
+            Some(_) => false,
+        })
+    }
+
     /// Volumes have names of their own, which do not depend on the hardware.
     fn plain_partitions(&self) -> impl Iterator<Item = &'a Partition> {
         self.partitions
@@ -245,21 +260,23 @@ impl<'a> DeviceMap<'a> {
     }
 
     /// Replaces the first field of each line of fstab. A guest would wait for
-    /// what is called by a name of the old hardware that nothing here had, and
-    /// then give up: it starts without.
+    /// what nothing here is called, and then give up: it starts without.
     pub fn edit_fstab(&self, text: &str) -> Edited {
         let named = named_by_uuid(text);
         edit_lines(text, 0, |device, fields| {
-            if !is_volatile(device) && !self.is_ambiguous(device) {
-                return Replaced::Kept;
-            }
             let mount = mount_point(fields);
+            let needless = NEEDED.contains(&mount) || starts_without(fields);
+            if !is_volatile(device) && !self.is_ambiguous(device) {
+                return match self.problem(device) {
+                    Some(_) if !needless && !self.hides_something() => Replaced::Optional,
+                    _ => Replaced::Kept,
+                };
+            }
             let found = if mount == "/" {
                 self.root_by_content()
             } else {
                 self.meant_by_line(fields, &named)
             };
-            let needless = NEEDED.contains(&mount) || starts_without(fields);
             match found {
                 Some(name) => Replaced::By(name),
                 None if is_volatile(device) && !needless => Replaced::Optional,
@@ -380,7 +397,8 @@ fn edit_lines(text: &str, field: usize, replacement: impl Fn(&str, &[&str]) -> R
                 edited.text.push_str(&line[start + device.len()..]);
             }
             Replaced::Optional if fields.len() > 2 => {
-                edited.made_optional.push(fields[1].to_owned());
+                let (mount, device) = (fields[1].to_owned(), device.to_owned());
+                edited.made_optional.push((mount, device));
                 edited.text.push_str(&with_nofail(line, &fields));
             }
             Replaced::Unknown | Replaced::Optional => {
@@ -460,7 +478,8 @@ mod tests {
             edited.text,
             "UUID=aaaa / ext4\n/dev/sda1 /home ext4 defaults,nofail\n/dev/sdb1 /data ext4 defaults,nofail\n"
         );
-        assert_eq!(edited.made_optional, ["/home", "/data"]);
+        let optional = edited.made_optional.iter().map(|(mount, _)| mount.as_str());
+        assert_eq!(optional.collect::<Vec<_>>(), ["/home", "/data"]);
         let named = BTreeSet::new();
         let meant = |line: &[&str]| map.meant_by_line(line, &named);
         assert_eq!(meant(&["/dev/sdb1", "/usr", "ext4"]), None);
@@ -482,7 +501,7 @@ mod tests {
         let edited = map.edit_fstab("LABEL=disk / ext4\nLABEL=disk /data ext4\nLABEL=x /x ext4\n");
         assert_eq!(
             edited.text,
-            "UUID=aaaa / ext4\nLABEL=disk /data ext4\nLABEL=x /x ext4\n"
+            "UUID=aaaa / ext4\nLABEL=disk /data ext4\nLABEL=x /x ext4 defaults,nofail\n"
         );
         assert_eq!(edited.left, ["LABEL=disk"]);
         assert_eq!(
@@ -551,10 +570,14 @@ mod tests {
         let edited = map.edit_fstab(text);
         assert_eq!(
             edited.text,
-            "# /dev/sda1 was root\nUUID=aaaa / ext4 defaults 0 1\nLABEL=x /x ext4\n\
+            "# /dev/sda1 was root\nUUID=aaaa / ext4 defaults 0 1\nLABEL=x /x ext4 defaults,nofail\n\
              UUID=data\t/data ext4\n/dev/sdc1 /gone ext4 defaults,nofail\n/dev/sr0 /cd iso9660"
         );
-        assert_eq!(edited.made_optional, ["/gone"]);
+        let gone = |mount: &str, device: &str| (mount.to_owned(), device.to_owned());
+        assert_eq!(
+            edited.made_optional,
+            [gone("/x", "LABEL=x"), gone("/gone", "/dev/sdc1")]
+        );
         assert_eq!(map.edit_fstab(&edited.text).text, edited.text);
     }
 

@@ -9,6 +9,7 @@ mod config_text;
 mod device_name;
 pub mod extract;
 pub mod facts;
+mod fallback_loader;
 pub(crate) mod fstab;
 pub mod identity;
 mod images;

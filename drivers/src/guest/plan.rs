@@ -9,7 +9,7 @@ use super::identity::{DeviceMap, Edited};
 use super::kernels::KernelImage;
 use super::network::{Knowledge, links};
 use super::root::Root;
-use super::{named, rebuilds, room, supplements, volumes};
+use super::{fallback_loader, named, rebuilds, room, supplements, volumes};
 use crate::initrd::supplement::MARKER;
 use crate::refusal::Refusal;
 use crate::report::{Firmware, GuestReport, InjectRequest};
@@ -139,7 +139,7 @@ pub fn plan(
     plan_old_rules(root, &links.cards, &mut plan);
     plan_cloud_init(root, &mut plan);
     plan_masks(root, &mut plan);
-    plan_fallback_loader(root, guest, &mut plan);
+    fallback_loader::plan(root, guest, &mut plan)?;
     room::check(root, &plan)?;
     Ok(plan)
 }
@@ -202,9 +202,10 @@ impl Plan {
     fn edit_text(&mut self, path: &str, file: &ConfigText, edit: impl FnOnce(&str) -> Edited) {
         let edited = edit(&file.text);
         let optional = edited.made_optional.into_iter().take(MOST_NAMES_LEFT);
-        self.warnings.extend(optional.map(|mount| {
+        self.warnings.extend(optional.map(|(mount, device)| {
             format!(
-                "/{path}: {mount:?} is on no captured partition; the guest now starts without it (nofail)"
+                "/{path}: {mount:?} is on {device:?}, which no captured partition has; \
+                 the guest now starts without it (nofail)"
             )
         }));
         let left = edited.left.into_iter().take(MOST_NAMES_LEFT);
@@ -314,47 +315,4 @@ fn plan_masks(root: &Root, plan: &mut Plan) {
             });
         }
     }
-}
-
-/// Boot entries live in the firmware's memory, which does not travel with the
-/// disks: without the fallback path an UEFI guest finds no loader.
-fn plan_fallback_loader(root: &Root, guest: &GuestReport, plan: &mut Plan) {
-    if guest.firmware != Firmware::Uefi {
-        return;
-    }
-    let Some(mount) = ["boot/efi", "efi", "boot"]
-        .into_iter()
-        .find(|mount| root.is_directory(&format!("{mount}/EFI")))
-    else {
-        plan.warnings
-            .push("the EFI system partition was not found".to_owned());
-        return;
-    };
-    if root.exists(&format!("{mount}/EFI/BOOT/BOOTX64.EFI")) {
-        return;
-    }
-    let vendors = root
-        .list(&format!("{mount}/EFI"))
-        .into_iter()
-        .map(|(name, _)| name);
-    for vendor in vendors.filter(|name| !name.eq_ignore_ascii_case("boot")) {
-        let directory = format!("{mount}/EFI/{vendor}");
-        let loader = |name: &str| {
-            root.read(&format!("{directory}/{name}"), 16 << 20)
-                .ok()
-                .flatten()
-        };
-        let (shim, grub) = (loader("shimx64.efi"), loader("grubx64.efi"));
-        let systemd = loader("systemd-bootx64.efi");
-        let Some(first) = shim.as_ref().or(grub.as_ref()).or(systemd.as_ref()) else {
-            continue;
-        };
-        plan.ensure(root, &format!("{mount}/EFI/BOOT/BOOTX64.EFI"), first);
-        if let (Some(_), Some(grub)) = (&shim, &grub) {
-            plan.ensure(root, &format!("{mount}/EFI/BOOT/grubx64.efi"), grub);
-        }
-        return;
-    }
-    plan.warnings
-        .push("no boot loader was found on the EFI system partition".to_owned());
 }

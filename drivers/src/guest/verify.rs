@@ -167,10 +167,7 @@ fn contents_as_written(root: &Root, kernels: &[KernelImage], manifest: &Manifest
 }
 
 fn fallback_loader(root: &Root) -> Check {
-    let found = ["boot/efi", "efi", "boot"]
-        .iter()
-        .any(|mount| root.exists(&format!("{mount}/EFI/BOOT/BOOTX64.EFI")));
-    let problems = if found {
+    let problems = if super::fallback_loader::is_there(root) {
         vec![]
     } else {
         vec!["EFI/BOOT/BOOTX64.EFI is missing".to_owned()]

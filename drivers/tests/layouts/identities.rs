@@ -29,7 +29,7 @@ fn with_fstab(lines: &str, grub: &str) -> Guest {
 #[test]
 fn data_that_cannot_be_seen_is_worth_a_warning() {
     let lines = "UUID=5ca5-1 /iscsi xfs _netdev 0 0\n\
-                 UUID=1c5-in-luks /secret ext4 defaults 0 2\n\
+                 UUID=other-disk /secret ext4 defaults 0 2\n\
                  LABEL=ntfs\\040data /windows ntfs defaults 0 0\n\
                  LABEL=my\\040disk /labelled xfs defaults 0 0\n\
                  UUID=gone /optional xfs nofail 0 0\n";
@@ -53,8 +53,8 @@ fn data_that_cannot_be_seen_is_worth_a_warning() {
             .count()
     };
     for (what, expected) in [
-        ("1c5-in-luks", 1),
-        ("ntfs", 1),
+        ("\"/secret\" is on \"UUID=other-disk\"", 1),
+        ("\"/windows\" is on", 1),
         ("other-system", 1),
         ("/boot/grub/grub.cfg names \"UUID=gone\"", 1),
         ("my", 0),
@@ -62,7 +62,40 @@ fn data_that_cannot_be_seen_is_worth_a_warning() {
     ] {
         assert_eq!(about(what), expected, "{what}: {:?}", plan.warnings);
     }
-    assert!(guest.root.text("etc/fstab").ends_with(lines));
+    let lines = lines
+        .replace("/secret ext4 defaults", "/secret ext4 defaults,nofail")
+        .replace("/windows ntfs defaults", "/windows ntfs defaults,nofail");
+    let text = guest.root.text("etc/fstab");
+    assert!(text.ends_with(&lines), "{text}");
+}
+
+/// What comes when the guest has opened its container must be waited for:
+/// services would start on an empty directory.
+#[test]
+fn what_a_captured_container_may_hold_is_not_made_optional() {
+    let line = "UUID=in-luks /secret ext4 defaults 0 2\n";
+    let container = |filesystem: Option<&str>, bytes| lifeboat_drivers::Partition {
+        number: 4,
+        filesystem: filesystem.map(str::to_owned),
+        uuid: Some("c0".to_owned()),
+        bytes,
+        ..Default::default()
+    };
+    for (partition, is_waited_for) in [
+        (container(Some("luks"), 1 << 30), true),
+        (container(None, 1 << 30), true),
+        (container(None, 1 << 20), false),
+        (container(Some("ext4"), 1 << 30), false),
+    ] {
+        let guest = with_fstab(line, "");
+        let mut report = report();
+        report.partitions.push(partition);
+        let (plan, ..) = guest.inject_into(&report);
+        let told = plan.warnings.iter().filter(|one| one.contains("in-luks"));
+        assert_eq!(told.count(), 1, "{:?}", plan.warnings);
+        let text = guest.root.text("etc/fstab");
+        assert_eq!(text.ends_with(line), is_waited_for, "{text}");
+    }
 }
 
 #[test]
