@@ -189,6 +189,14 @@ pub enum Refusal {
         /// What they are built for.
         architecture: String,
     },
+    /// More than the injector has memory for.
+    #[error("the guest's {what} are more than {limit} MiB together, more than any machine has")]
+    TooMuch {
+        /// Of what there is too much, in the plural or as a mass.
+        what: String,
+        /// The most that is taken, in MiB.
+        limit: u64,
+    },
     /// Nothing that the firmware starts by itself.
     #[error(
         "the EFI system partition has no EFI/BOOT/BOOTX64.EFI, and the loader to put there is not known (found: {found}); put it there before the capture"

@@ -12,6 +12,10 @@ use crate::initrd::{Compressor, InitrdContents, scan, scan_onto};
 use crate::refusal::Refusal;
 use crate::report::{Generator, KernelReport, Target};
 
+/// What is kept of all images and indexes together, in bytes; once more of it
+/// is held for the verification.
+const MOST_KEPT: usize = 144 << 20;
+
 /// Whether an initramfs can be given more than it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -58,6 +62,7 @@ pub fn find(root: &Root, warnings: &mut Vec<String>) -> Result<Vec<KernelImage>,
         warnings,
         xen: None,
         found: Vec::new(),
+        kept: 0,
     };
     for path in images::initramfs_images(root) {
         search.initramfs(path, &versions)?;
@@ -78,6 +83,7 @@ struct Search<'a> {
     warnings: &'a mut Vec<String>,
     xen: Option<String>,
     found: Vec<KernelImage>,
+    kept: usize,
 }
 
 impl Search<'_> {
@@ -90,9 +96,20 @@ impl Search<'_> {
             return Ok(());
         };
         if !self.is_for_xen(&version) {
-            let image = describe(self.root, path, version, read, Form::Appendable);
-            self.found.push(image);
+            self.keep(describe(self.root, path, version, read, Form::Appendable))?;
         }
+        Ok(())
+    }
+
+    fn keep(&mut self, image: KernelImage) -> Result<(), Refusal> {
+        self.kept += image.contents.size() + image.texts.size();
+        if self.kept > MOST_KEPT {
+            return Err(Refusal::TooMuch {
+                what: "initramfs images and indexes of kernel modules".to_owned(),
+                limit: MOST_KEPT as u64 >> 20,
+            });
+        }
+        self.found.push(image);
         Ok(())
     }
 
@@ -146,8 +163,7 @@ impl Search<'_> {
         };
         let mut image = describe(self.root, path, version, read, Form::Unified);
         image.arguments = unified.arguments;
-        self.found.push(image);
-        Ok(())
+        self.keep(image)
     }
 
     /// Kernels without an initramfs. Beside others, one that cannot start on the
@@ -168,7 +184,7 @@ impl Search<'_> {
             let read = hashed(self.root, &path)?;
             let image = describe(self.root, path, version, read, Form::Absent);
             if alone || starts_by_itself(&image) {
-                self.found.push(image);
+                self.keep(image)?;
             } else {
                 self.warnings.push(format!(
                     "/{} has neither an initramfs nor all of virtio built in; it does not start on \

@@ -14,6 +14,9 @@ use crate::initrd::supplement::MARKER;
 use crate::refusal::Refusal;
 use crate::report::{Firmware, GuestReport, InjectRequest};
 
+/// All that is written, in bytes: it is held in memory until it is.
+const MOST_WRITTEN: u64 = 96 << 20;
+
 /// A file has no more to say than that.
 const MOST_NAMES_LEFT: usize = 20;
 
@@ -105,7 +108,7 @@ pub fn plan(
     }
     let mut plan = Plan::default();
     let links = links::decide(
-        &Knowledge::of_guest(root),
+        &Knowledge::of_guest(root)?,
         &request.nics,
         request.target.nic,
     )?;
@@ -127,7 +130,7 @@ pub fn plan(
     )?;
     rebuilds::plan(root, kernels, request.target, &mut plan);
     storage.plan(root, &mut plan);
-    plan_identities(root, &map, &mut plan);
+    plan_identities(root, &map, &mut plan)?;
     judge_identities(root, &map, &mut plan)?;
     for (name, content) in &links.files {
         plan.ensure(
@@ -153,6 +156,22 @@ impl Plan {
                 path: path.to_owned(),
                 content: content.to_vec(),
             });
+        }
+    }
+
+    /// Refuses what would be more than can be held.
+    pub(super) fn check_size(&self) -> Result<(), Refusal> {
+        let written = self.edits.iter().map(|edit| match edit {
+            Edit::Append { bytes, .. } => bytes.len() as u64,
+            Edit::Write { content, .. } => content.len() as u64,
+            Edit::Link { .. } | Edit::Remove { .. } | Edit::Move { .. } => 0,
+        });
+        match written.sum::<u64>() > MOST_WRITTEN {
+            true => Err(Refusal::TooMuch {
+                what: "boot files to change".to_owned(),
+                limit: MOST_WRITTEN >> 20,
+            }),
+            false => Ok(()),
         }
     }
 
@@ -220,11 +239,12 @@ impl Plan {
     }
 }
 
-fn plan_identities(root: &Root, map: &DeviceMap, plan: &mut Plan) {
+fn plan_identities(root: &Root, map: &DeviceMap, plan: &mut Plan) -> Result<(), Refusal> {
     plan.edit(root, "etc/fstab", |text| map.edit_fstab(text));
     plan.edit(root, "etc/crypttab", |text| map.edit_crypttab(text));
     for path in boot_loader::argument_files(root) {
         plan.edit(root, &path, |text| boot_loader::edit(map, text));
+        plan.check_size()?;
     }
     for path in named::mount_units(root) {
         plan.edit(root, &path, |text| map.edit_arguments(text));
@@ -243,6 +263,7 @@ fn plan_identities(root: &Root, map: &DeviceMap, plan: &mut Plan) {
             });
         }
     }
+    Ok(())
 }
 
 /// Refuses what would not start, while nothing is written yet.

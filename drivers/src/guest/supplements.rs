@@ -46,6 +46,7 @@ pub(super) fn plan(
         };
         plan.edits
             .extend(edit.map_err(|refusal| with_fallback(refusal, kernels))?);
+        plan.check_size()?;
     }
     Ok(())
 }

@@ -102,12 +102,9 @@ fn dependencies_resolvable(kernel: &KernelImage, request: &InjectRequest) -> Che
 }
 
 fn links_inside(root: &Root, kernel: &KernelImage, request: &InjectRequest) -> Check {
-    let wanted = links::decide(
-        &Knowledge::of_guest(root),
-        &request.nics,
-        request.target.nic,
-    )
-    .unwrap_or_default();
+    let wanted = Knowledge::of_guest(root)
+        .and_then(|known| links::decide(&known, &request.nics, request.target.nic))
+        .unwrap_or_default();
     let problems: Vec<String> = wanted
         .files
         .iter()

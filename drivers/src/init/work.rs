@@ -73,7 +73,7 @@ pub(super) fn perform(
     step("reading the initramfs images");
     let kernels = kernels::find(&root, &mut warnings);
     let firmware = firmware(&root, &found, &|disk| boots_bios(attached, disk));
-    let mut report = inspect(&root, &found, guest.root, warnings);
+    let mut report = inspect(&root, &found, guest.root, warnings)?;
     report.firmware = match firmware {
         Ok(firmware) => firmware,
         Err(refusal) if task.inject.is_some() => return Err(refusal.into()),
@@ -129,7 +129,7 @@ fn inject(
         .make_writable()
         .map_err(describe("making the guest writable"))?;
     let changes = apply::apply(&root, &plan).map_err(describe("changing the guest"))?;
-    drop(root);
+    drop((root, plan));
     guest
         .mount_again()
         .map_err(describe("mounting the guest again"))?;
@@ -216,11 +216,16 @@ fn boots_bios(attached: &Attached, disk: usize) -> bool {
         .unwrap_or(false)
 }
 
-fn inspect(root: &Root, found: &[Found], of: usize, warnings: Vec<String>) -> GuestReport {
+fn inspect(
+    root: &Root,
+    found: &[Found],
+    of: usize,
+    warnings: Vec<String>,
+) -> Result<GuestReport, Refusal> {
     let partitions: Vec<_> = found.iter().map(|each| each.partition.clone()).collect();
     let own = &partitions[of];
     let (enabled_units, masked_units) = facts::units(root);
-    GuestReport {
+    Ok(GuestReport {
         os: facts::operating_system(root).unwrap_or_default(),
         hostname: facts::hostname(root),
         firmware: Firmware::Bios,
@@ -232,7 +237,7 @@ fn inspect(root: &Root, found: &[Found], of: usize, warnings: Vec<String>) -> Gu
         },
         kernels: Vec::new(),
         windows: None,
-        interfaces: network::configured(root)
+        interfaces: network::configured(root)?
             .into_iter()
             .map(|found| found.interface)
             .collect(),
@@ -243,7 +248,7 @@ fn inspect(root: &Root, found: &[Found], of: usize, warnings: Vec<String>) -> Gu
         cloud_init: facts::has_cloud_init(root),
         warnings,
         partitions,
-    }
+    })
 }
 
 /// What is being done, for the console: its last lines are all that is left

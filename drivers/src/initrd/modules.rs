@@ -21,6 +21,21 @@ pub struct IndexTexts {
     pub builtin: String,
 }
 
+impl IndexTexts {
+    /// How many bytes of memory the texts take.
+    pub(crate) fn size(&self) -> usize {
+        let texts = [
+            &self.dep,
+            &self.alias,
+            &self.symbols,
+            &self.softdep,
+            &self.devname,
+            &self.builtin,
+        ];
+        texts.iter().map(|text| text.len()).sum()
+    }
+}
+
 /// One module: where it is, in which order depmod saw it, what it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {

@@ -98,6 +98,17 @@ pub struct InitrdContents {
 }
 
 impl InitrdContents {
+    /// About how many bytes of memory this takes.
+    pub(crate) fn size(&self) -> usize {
+        let names = self.kinds.keys().map(|path| path.len() + 64);
+        let links = self.links.iter().map(|(path, to)| path.len() + to.len());
+        let files = self
+            .files
+            .iter()
+            .map(|(path, file)| path.len() + file.len());
+        names.sum::<usize>() + links.sum::<usize>() + files.sum::<usize>()
+    }
+
     /// Whether the path exists, after resolving links on the way.
     pub fn exists(&self, path: &str) -> bool {
         self.kinds.contains_key(&self.resolve(path))

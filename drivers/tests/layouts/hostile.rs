@@ -32,7 +32,7 @@ fn image() -> String {
 /// Everything that is done to a guest, which may fail, but soon.
 fn everything(root: &Root) -> Result<(), String> {
     let start = Instant::now();
-    configured(root);
+    configured(root).map_err(|refusal| refusal.to_string())?;
     facts::units(root);
     facts::operating_system(root);
     extract(root, Limits::default(), &mut Nowhere).map_err(|error| error.to_string())?;
@@ -232,6 +232,56 @@ fn huge_files_are_left_as_they_are() {
         plan.warnings
     );
     assert_eq!(guest.root.size("etc/fstab").unwrap(), Some(1 << 30));
+}
+
+/// Directories full of full files: refused in one sentence, while the memory
+/// that they would take is not there.
+#[test]
+fn full_files_are_not_all_held() {
+    let of_files = |places: &[&str], content: &str, count: usize| {
+        let guest = debian(&[("etc/network/interfaces", "source /etc/network/more/*\n")]);
+        for place in places {
+            for number in 0..count {
+                guest.write(&place.replace('#', &number.to_string()), content.as_bytes());
+            }
+        }
+        everything(&guest.root).map(|_| ())
+    };
+    let full = "# x = y\n".repeat((1 << 20) / 8);
+    for place in [
+        "etc/network/more/f#",
+        "etc/netplan/f#.yaml",
+        "etc/systemd/network/a.network.d/f#.conf",
+        "etc/NetworkManager/system-connections/f#",
+        "var/lib/dhcp/f#.leases",
+        "etc/udev/rules.d/f#.rules",
+    ] {
+        let places = [place, "etc/systemd/network/a.network"];
+        let text = of_files(&places, &full, 12).unwrap_err();
+        assert!(text.contains("configuration are more than 8 MiB"), "{text}");
+        of_files(&places, &full, 3).unwrap();
+    }
+    // Every one is to be changed.
+    let entry = format!("options root=/dev/sda2 ro\n{}\n", "#".repeat(4_000_000));
+    let places = ["boot/loader/entries/f#.conf"];
+    let text = of_files(&places, &entry, 30).unwrap_err();
+    assert!(text.contains("to change are more than 96 MiB"), "{text}");
+    of_files(&places, &entry, 3).unwrap();
+    // Indexes of modules, of a kernel each.
+    let guest = debian(&[]);
+    let index = "# alias\n".repeat(1 << 20);
+    for number in 0..10 {
+        let version = format!("6.1.0-{number}-amd64");
+        guest.kernel(&version, ".ko");
+        let path = format!("boot/initrd.img-{version}");
+        guest.initramfs(&path, "initramfs-tools", &version, &[]);
+        for name in ["alias", "symbols"] {
+            let path = format!("usr/lib/modules/{version}/modules.{name}");
+            guest.write(&path, index.as_bytes());
+        }
+    }
+    let text = everything(&guest.root).unwrap_err();
+    assert!(text.contains("are more than 144 MiB"), "{text}");
 }
 
 #[test]

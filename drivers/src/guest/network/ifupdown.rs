@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::super::root::Root;
-use super::{Configured, normalised_mac, with_prefix};
+use super::{Configured, Texts, normalised_mac, with_prefix};
 use crate::report::NetworkStyle;
 
 /// Included files are few and small.
 const MOST_FILES: usize = 500;
 
 /// The main file, what it includes, and the directory that Debian includes.
-pub fn whole_text(root: &Root) -> String {
+pub(super) fn whole_text(texts: &Texts) -> String {
+    let root = texts.root;
     let mut text = String::new();
     let mut seen = BTreeSet::new();
     let mut pending = vec!["etc/network/interfaces".to_owned()];
@@ -20,7 +21,7 @@ pub fn whole_text(root: &Root) -> String {
         if seen.len() >= MOST_FILES || !seen.insert(path.clone()) {
             continue;
         }
-        let own = root.text(&path);
+        let own = texts.one(&path);
         for line in own.lines() {
             pending.extend(included(root, line));
         }
@@ -193,7 +194,7 @@ mod tests {
         ] {
             root.write(path, content.as_bytes()).unwrap();
         }
-        let all = parse(&whole_text(&root));
+        let all = parse(&whole_text(&Texts::of(&root)));
         let mut names: Vec<&str> = all
             .iter()
             .map(|found| found.interface.name.as_str())

@@ -11,13 +11,19 @@ pub mod links;
 
 pub use remembered::Remembered;
 
+use std::cell::Cell;
+
 use super::root::Root;
+use crate::refusal::Refusal;
 use crate::report::{Interface, NetworkStyle};
 
 /// No directory of configuration holds more files that matter.
 const MOST_FILES: usize = 1000;
 /// No machine has more interfaces.
 const MOST_INTERFACES: usize = 2000;
+/// All configuration of networks together, in bytes. What is understood takes
+/// several times as much memory.
+const MOST_TEXT: usize = 8 << 20;
 
 /// An interface and the interfaces it stands on (bridge port, VLAN parent, bond member).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,10 +78,71 @@ pub struct Knowledge {
 
 impl Knowledge {
     /// Reads everything.
-    pub fn of_guest(root: &Root) -> Self {
+    pub fn of_guest(root: &Root) -> Result<Self, Refusal> {
+        let texts = Texts::of(root);
+        let knowledge = Self {
+            configured: all_configured(&texts),
+            remembered: remembered::all(&texts),
+        };
+        texts.all_were_read()?;
+        Ok(knowledge)
+    }
+}
+
+/// Reads texts as long as all of them together are no more than they may be.
+struct Texts<'a> {
+    root: &'a Root,
+    left: Cell<usize>,
+    exceeded: Cell<bool>,
+}
+
+impl<'a> Texts<'a> {
+    fn of(root: &'a Root) -> Self {
         Self {
-            configured: configured(root),
-            remembered: remembered::all(root),
+            root,
+            left: Cell::new(MOST_TEXT),
+            exceeded: Cell::new(false),
+        }
+    }
+
+    /// One text; an empty one where it would be too much.
+    fn one(&self, path: &str) -> String {
+        if self.exceeded.get() {
+            return String::new();
+        }
+        let text = self.root.text(path);
+        match self.left.get().checked_sub(text.len()) {
+            Some(left) => {
+                self.left.set(left);
+                text
+            }
+            None => {
+                self.exceeded.set(true);
+                String::new()
+            }
+        }
+    }
+
+    /// All with an ending, by their names.
+    fn all(&self, directories: &[&str], ending: &str) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for directory in directories {
+            let names = self.root.list(directory).into_iter().map(|(name, _)| name);
+            for name in names.filter(|name| name.ends_with(ending)).take(MOST_FILES) {
+                let text = self.one(&format!("{directory}/{name}"));
+                found.push((name, text));
+            }
+        }
+        found
+    }
+
+    fn all_were_read(&self) -> Result<(), Refusal> {
+        match self.exceeded.get() {
+            true => Err(Refusal::TooMuch {
+                what: "network configuration".to_owned(),
+                limit: MOST_TEXT as u64 >> 20,
+            }),
+            false => Ok(()),
         }
     }
 }
@@ -99,46 +166,54 @@ pub fn interfaces_in(style: NetworkStyle, name: &str, text: &str) -> Vec<Configu
 }
 
 /// All configured interfaces except the loopback.
-pub fn configured(root: &Root) -> Vec<Configured> {
-    let mut all = ifupdown::parse(&ifupdown::whole_text(root));
-    all.extend(networkd(root));
+pub fn configured(root: &Root) -> Result<Vec<Configured>, Refusal> {
+    let texts = Texts::of(root);
+    let all = all_configured(&texts);
+    texts.all_were_read()?;
+    Ok(all)
+}
+
+fn all_configured(texts: &Texts) -> Vec<Configured> {
+    let mut all = ifupdown::parse(&ifupdown::whole_text(texts));
+    let mut add = |more: Vec<Configured>| {
+        all.extend(more);
+        all.truncate(MOST_INTERFACES);
+    };
+    networkd(texts, &mut add);
     let places = ["etc/netplan", "run/netplan", "lib/netplan"];
-    for (_, text) in texts(root, &places, ".yaml") {
-        all.extend(netplan::parse(&text));
+    for (_, text) in texts.all(&places, ".yaml") {
+        add(netplan::parse(&text));
     }
     let places = [
         "etc/NetworkManager/system-connections",
         "usr/lib/NetworkManager/system-connections",
     ];
-    let connections = texts(root, &places, "").into_iter().map(|(_, text)| text);
-    all.extend(keyfile::network_manager(&connections.collect::<Vec<_>>()));
+    let connections = texts.all(&places, "").into_iter().map(|(_, text)| text);
+    add(keyfile::network_manager(&connections.collect::<Vec<_>>()));
     for directory in ["etc/sysconfig/network-scripts", "etc/sysconfig/network"] {
-        for (name, text) in texts(root, &[directory], "") {
+        for (name, text) in texts.all(&[directory], "") {
             if let Some(device) = name.strip_prefix("ifcfg-").filter(|name| !is_backup(name)) {
-                all.extend(ifcfg::parse(device, &text));
+                add(ifcfg::parse(device, &text));
             }
         }
     }
     all.retain(|found| found.interface.name != "lo" && found.says_something());
-    all.truncate(MOST_INTERFACES);
     all
 }
 
 /// `.network` files with their drop-ins, and the devices of `.netdev` files.
-fn networkd(root: &Root) -> Vec<Configured> {
+fn networkd(texts: &Texts, add: &mut impl FnMut(Vec<Configured>)) {
     let directory = "etc/systemd/network";
-    let mut all = Vec::new();
-    for (name, mut text) in texts(root, &[directory], ".network") {
-        for (_, more) in texts(root, &[&format!("{directory}/{name}.d")], ".conf") {
+    for (name, mut text) in texts.all(&[directory], ".network") {
+        for (_, more) in texts.all(&[&format!("{directory}/{name}.d")], ".conf") {
             text.push('\n');
             text.push_str(&more);
         }
-        all.extend(keyfile::networkd(&text));
+        add(keyfile::networkd(&text));
     }
-    for (_, text) in texts(root, &[directory], ".netdev") {
-        all.extend(keyfile::netdev(&text));
+    for (_, text) in texts.all(&[directory], ".netdev") {
+        add(keyfile::netdev(&text).into_iter().collect());
     }
-    all
 }
 
 /// Files that the tools themselves pass over.
@@ -147,18 +222,6 @@ fn is_backup(name: &str) -> bool {
         "~", ".bak", ".orig", ".rpmsave", ".rpmnew", ".rpmorig", ".old",
     ];
     endings.iter().any(|ending| name.ends_with(ending))
-}
-
-fn texts(root: &Root, directories: &[&str], ending: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for directory in directories {
-        let names = root.list(directory).into_iter().map(|(name, _)| name);
-        for name in names.filter(|name| name.ends_with(ending)).take(MOST_FILES) {
-            let text = root.text(&format!("{directory}/{name}"));
-            found.push((name, text));
-        }
-    }
-    found
 }
 
 /// A MAC address in lower case with colons, or nothing.

@@ -3,9 +3,8 @@
 
 use std::net::IpAddr;
 
-use super::super::root::Root;
 use super::keyfile::link;
-use super::{MOST_FILES, normalised_mac, texts};
+use super::{MOST_FILES, Texts, normalised_mac};
 
 /// One memory of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,24 +18,24 @@ pub struct Remembered {
 }
 
 /// Everything remembered.
-pub(super) fn all(root: &Root) -> Vec<Remembered> {
+pub(super) fn all(texts: &Texts) -> Vec<Remembered> {
     let mut found = Vec::new();
-    for (_, text) in texts(root, &["etc/systemd/network"], ".link") {
+    for (_, text) in texts.all(&["etc/systemd/network"], ".link") {
         found.extend(link(&text));
     }
-    for (_, text) in texts(root, &["etc/udev/rules.d"], ".rules") {
-        found.extend(text.lines().filter_map(rule));
+    for (_, text) in texts.all(&["etc/udev/rules.d"], ".rules") {
+        found.extend(text.lines().filter_map(rule).take(MOST_FILES));
     }
     let places = ["var/lib/dhcp", "var/lib/dhclient", "var/lib/NetworkManager"];
     for ending in [".leases", ".lease"] {
-        for (name, text) in texts(root, &places, ending) {
+        for (name, text) in texts.all(&places, ending) {
             match name.strip_prefix("internal-") {
                 Some(rest) => found.extend(network_manager_lease(rest, &text)),
                 None => found.extend(dhclient_leases(&text)),
             }
         }
     }
-    for (name, text) in texts(root, &["var/lib/wicked"], ".xml") {
+    for (name, text) in texts.all(&["var/lib/wicked"], ".xml") {
         found.extend(wicked_lease(&name, &text));
     }
     found.truncate(MOST_FILES);
@@ -123,6 +122,7 @@ fn wicked_lease(name: &str, text: &str) -> Option<Remembered> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::super::root::Root;
     use super::*;
 
     fn remembered(name: &str, mac: Option<&str>, address: Option<&str>) -> Remembered {
@@ -169,7 +169,7 @@ mod tests {
         for (path, content) in &files {
             root.write(path, content.as_bytes()).unwrap();
         }
-        let mut found = all(&root);
+        let mut found = all(&Texts::of(&root));
         found.sort_by(|one, other| one.name.cmp(&other.name));
         assert_eq!(
             found,
