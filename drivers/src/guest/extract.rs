@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
 
 use super::root::{EntryKind, Root};
+use super::secrets::{hide_passwords, is_closed, is_secret};
 
 /// Bounds of an extraction.
 #[derive(Debug, Clone, Copy)]
@@ -107,8 +109,11 @@ impl<'a> Extraction<'a> {
         };
         // A link may lead to a secret under another name.
         let real = self.root.real_path(&file).unwrap_or_default();
-        let size = file.metadata()?.len();
-        if is_secret(path) || is_secret(&real) || size > largest {
+        let data = file.metadata()?;
+        let size = data.len();
+        let is_configuration = path.starts_with("etc/");
+        let closed = is_configuration && is_closed(path, data.mode());
+        if is_secret(path) || is_secret(&real) || closed || size > largest {
             return Ok(());
         }
         if size > *left || self.files >= self.limits.files {
@@ -124,6 +129,9 @@ impl<'a> Extraction<'a> {
         }
         *left -= size;
         self.files += 1;
+        if is_configuration {
+            return self.configuration(path, size);
+        }
         let Some(file) = self.root.open_file(path)? else {
             return Ok(());
         };
@@ -135,6 +143,20 @@ impl<'a> Extraction<'a> {
                 left: size,
             },
         )
+    }
+
+    fn configuration(&mut self, path: &str, size: u64) -> io::Result<()> {
+        let Some(file) = self.root.open_file(path)? else {
+            return Ok(());
+        };
+        let mut content = Vec::new();
+        let mut exactly = Exactly {
+            inner: file,
+            left: size,
+        };
+        exactly.read_to_end(&mut content)?;
+        hide_passwords(path, &mut content);
+        self.sink.file(path, size, &mut content.as_slice())
     }
 
     /// Journals, newest first, as long as there is room.
@@ -210,29 +232,6 @@ fn is_unit(name: &str) -> bool {
     .any(|ending| name.ends_with(ending))
 }
 
-/// Files that hold secrets and nothing that a boot order is made from.
-fn is_secret(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let names = [
-        "shadow",
-        "shadow-",
-        "gshadow",
-        "gshadow-",
-        "opasswd",
-        "sudo_as_admin",
-    ];
-    names.contains(&name)
-        || path.starts_with("etc/ssl/private")
-        || path.starts_with("etc/pki/tls/private")
-        || path.starts_with("etc/letsencrypt/archive")
-        || path.starts_with("etc/wireguard")
-        || (name.starts_with("ssh_host_") && !name.ends_with(".pub"))
-        || name.ends_with(".keytab")
-        || name.ends_with(".key")
-        || name.ends_with(".p12")
-        || name.ends_with(".pfx")
-}
-
 fn holds_private_key(file: &File) -> io::Result<bool> {
     let mut content = Vec::new();
     file.take(1 << 20).read_to_end(&mut content)?;
@@ -277,10 +276,21 @@ mod tests {
             ("var/log/journal/0123/system.journal", "J"),
             ("var/log/syslog.1", "S"),
             ("var/log/dpkg.log", "D"),
+            (
+                "etc/fstab",
+                "//nas/a /a cifs username=u,password=abc,uid=1 0 0\n",
+            ),
+            ("etc/netplan/a.yaml", "password: abc\n"),
+            ("etc/app/mine.conf", "x"),
+            ("etc/app/ours.conf", "host=db1\n"),
         ];
         for (path, content) in files {
             root.write(path, content.as_bytes()).unwrap();
         }
+        for path in ["etc/netplan/a.yaml", "etc/app/mine.conf"] {
+            root.set_mode(path, 0o600).unwrap();
+        }
+        root.set_mode("etc/app/ours.conf", 0o640).unwrap();
         root.symlink("shadow", "etc/harmless").unwrap();
         root.symlink(
             "/usr/lib/systemd/system/a.service",
@@ -295,13 +305,22 @@ mod tests {
         assert_eq!(
             found,
             [
+                "etc/app/ours.conf",
+                "etc/fstab",
                 "etc/hostname",
+                "etc/netplan/a.yaml",
                 "etc/systemd/system/x.wants/a.service",
                 "usr/lib/systemd/system/a.service",
                 "var/log/journal/0123/system.journal",
                 "var/log/syslog.1",
             ]
         );
+        assert_eq!(
+            sink.0["etc/fstab"],
+            b"//nas/a /a cifs username=u,password=***,uid=1 0 0\n"
+        );
+        assert_eq!(sink.0["etc/netplan/a.yaml"], b"password: ***\n");
+        assert_eq!(sink.0["etc/app/ours.conf"], b"host=db1\n");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod plan;
 mod rebuilds;
 mod room;
 pub mod root;
+mod secrets;
 mod selinux;
 mod supplements;
 pub mod unified;
