@@ -189,6 +189,14 @@ pub enum Refusal {
         /// What they are built for.
         architecture: String,
     },
+    /// `chattr +i` or `+a`.
+    #[error(
+        "{path} of the guest has an attribute that forbids any change of it; take it away (chattr -i -a {path}) before the capture"
+    )]
+    Unchangeable {
+        /// The file or directory.
+        path: String,
+    },
     /// More than the injector has memory for.
     #[error("the guest's {what} are more than {limit} MiB together, more than any machine has")]
     TooMuch {

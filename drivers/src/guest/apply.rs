@@ -18,7 +18,8 @@ pub fn apply(root: &Root, plan: &Plan) -> io::Result<Manifest> {
     let mut labelled = true;
     for edit in &plan.edits {
         let done = make_directories(root, edit, &labels, &mut manifest)
-            .and_then(|good| Ok((good, apply_one(root, edit)?)));
+            .and_then(|good| Ok((good, apply_one(root, edit)?)))
+            .map_err(|error| at(edit.path(), &error));
         match done {
             Ok((good, change)) => {
                 labelled &= good && label_new(root, &labels, &change);
@@ -39,6 +40,10 @@ pub fn apply(root: &Root, plan: &Plan) -> io::Result<Manifest> {
         }
     }
     Ok(manifest)
+}
+
+fn at(path: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("/{path}: {error}"))
 }
 
 fn taken_back(root: &Root, manifest: &Manifest, error: io::Error) -> io::Error {

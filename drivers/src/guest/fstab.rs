@@ -1,6 +1,8 @@
 //! What a line of fstab says: which filesystem it means, and whether the guest
 //! starts without it.
 
+use crate::report::Partition;
+
 /// Without these a guest does not start.
 pub(crate) const NEEDED: [&str; 5] = ["/", "/usr", "/boot", "/etc", "/var"];
 
@@ -49,6 +51,23 @@ pub(crate) fn identity(device: &str) -> Option<(&'static str, String)> {
                 .strip_prefix('/')
         };
         Some((key, unescape(written.or_else(link)?)))
+    })
+}
+
+/// Whether a partition goes by an identity such as `LABEL=data`.
+pub(crate) fn is_called(partition: &Partition, device: &str) -> bool {
+    let Some((key, value)) = identity(device) else {
+        return false;
+    };
+    let actual = match key {
+        "UUID" => &partition.uuid,
+        "LABEL" => &partition.label,
+        "PARTUUID" => &partition.part_uuid,
+        _ => &partition.part_label,
+    };
+    actual.as_deref().is_some_and(|actual| match key {
+        "LABEL" | "PARTLABEL" => actual == value,
+        _ => actual.eq_ignore_ascii_case(&value),
     })
 }
 

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod arguments;
 pub mod arrays;
 pub mod boot_loader;
+mod changeable;
 mod config_text;
 mod device_name;
 pub mod extract;

@@ -1,5 +1,7 @@
 //! What to change in a guest: decided first and whole, carried out after.
 
+use std::collections::BTreeSet;
+
 use super::apply::LARGEST_REPLACED;
 use super::arrays::ArrayNames;
 use super::boot_loader;
@@ -9,7 +11,7 @@ use super::identity::{DeviceMap, Edited};
 use super::kernels::KernelImage;
 use super::network::{Knowledge, links};
 use super::root::Root;
-use super::{fallback_loader, named, rebuilds, room, supplements, volumes};
+use super::{changeable, fallback_loader, named, rebuilds, room, supplements, volumes};
 use crate::initrd::supplement::MARKER;
 use crate::refusal::Refusal;
 use crate::report::{Firmware, GuestReport, InjectRequest};
@@ -62,6 +64,19 @@ pub enum Edit {
     },
 }
 
+impl Edit {
+    /// Path in the guest of what is changed.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Append { path, .. }
+            | Self::Write { path, .. }
+            | Self::Link { path, .. }
+            | Self::Remove { path }
+            | Self::Move { path, .. } => path,
+        }
+    }
+}
+
 /// All edits of a guest, and warnings that arose on the way.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -74,16 +89,25 @@ pub struct Plan {
 }
 
 /// Units of foreign hypervisors and hardware agents, which only wait or fail here.
-const FOREIGN_UNITS: [&str; 12] = [
+const FOREIGN_UNITS: [&str; 21] = [
     "vmtoolsd.service",
     "open-vm-tools.service",
     "vgauth.service",
+    "vgauthd.service",
     "vboxadd.service",
     "vboxadd-service.service",
     "xe-daemon.service",
     "xe-linux-distribution.service",
     "hv-kvp-daemon.service",
     "hv-vss-daemon.service",
+    "hv-fcopy-daemon.service",
+    "hv_kvp_daemon.service",
+    "hv_vss_daemon.service",
+    "hv_fcopy_daemon.service",
+    "hypervkvpd.service",
+    "hypervvssd.service",
+    "hypervfcopyd.service",
+    "prltoolsd.service",
     "hpasmlite.service",
     "hp-health.service",
     "dsm_sa_datamgrd.service",
@@ -143,6 +167,7 @@ pub fn plan(
     plan_cloud_init(root, &mut plan);
     plan_masks(root, &mut plan);
     fallback_loader::plan(root, guest, &mut plan)?;
+    changeable::check(root, &plan)?;
     room::check(root, &plan)?;
     Ok(plan)
 }
@@ -256,13 +281,16 @@ fn plan_identities(root: &Root, map: &DeviceMap, plan: &mut Plan) -> Result<(), 
                 .to_owned(),
         );
     }
-    for path in ["boot/grub/device.map", "boot/grub2/device.map"] {
-        if let Ok(Some(_)) = root.size(path) {
-            plan.edits.push(Edit::Remove {
-                path: path.to_owned(),
-            });
-        }
-    }
+    // Where one is a link to the other, what it leads to is removed: the link
+    // is as it was when that comes back.
+    let maps = ["boot/grub/device.map", "boot/grub2/device.map"];
+    let maps = maps.iter().filter_map(|path| {
+        let file = root.open_file(path).ok()??;
+        root.real_path(&file)
+    });
+    let maps: BTreeSet<String> = maps.collect();
+    plan.edits
+        .extend(maps.into_iter().map(|path| Edit::Remove { path }));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::changeable::existing_directory;
 use super::plan::{Edit, Plan};
 use super::root::Root;
 use crate::refusal::Refusal;
@@ -20,7 +21,7 @@ struct Need {
 pub(super) fn check(root: &Root, plan: &Plan) -> Result<(), Refusal> {
     let mut needs = BTreeMap::new();
     let mut need = |path: &str, bytes: u64, inodes: u64| {
-        let path = existing_directory(root, path);
+        let path = existing_directory(root, path).to_owned();
         let device = root.device(&path).unwrap_or_default();
         let known = needs.entry(device).or_insert(Need {
             path,
@@ -51,15 +52,4 @@ pub(super) fn check(root: &Root, plan: &Plan) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-fn existing_directory(root: &Root, path: &str) -> String {
-    let mut path = path;
-    while let Some((parent, _)) = path.rsplit_once('/') {
-        if root.is_directory(parent) {
-            return parent.to_owned();
-        }
-        path = parent;
-    }
-    ".".to_owned()
 }

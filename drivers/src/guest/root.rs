@@ -161,12 +161,15 @@ impl Root {
         String::from_utf8(inside.as_os_str().as_bytes().to_vec()).ok()
     }
 
+    /// Opens a directory for looking at it.
+    pub(super) fn open_directory(&self, path: &str) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        Ok(self.open_at(path, flags, Mode::empty())?.into())
+    }
+
     /// The real path of a directory as the guest sees it.
     pub fn real_directory(&self, path: &str) -> Option<String> {
-        let fd = self
-            .open_at(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())
-            .ok()?;
-        self.real_path(&fd.into())
+        self.real_path(&self.open_directory(path).ok()?)
     }
 
     /// BLAKE3 of a regular file.

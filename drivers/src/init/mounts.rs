@@ -13,7 +13,7 @@ use super::root_search::{self, RootPlace};
 use super::tools::Tools;
 use crate::guest::arrays::ArrayNames;
 use crate::guest::boot_loader;
-use crate::guest::fstab::{identity, starts_without};
+use crate::guest::fstab::{is_called, starts_without};
 use crate::guest::identity::{DeviceMap, named_by_uuid};
 use crate::guest::root::Root;
 use crate::refusal::Refusal;
@@ -64,7 +64,8 @@ pub(super) fn mount_guest(
     let RootPlace {
         index: root,
         options,
-    } = root_search::find(found, problems, tools)?;
+        ..
+    } = root_search::find(found, problems, tools, warnings)?;
     let mut guest = Guest {
         root,
         mounts: Vec::new(),
@@ -354,21 +355,8 @@ fn by_line<'a>(
     if let Some(volume) = arrays.meant(&specification, names) {
         return found.get(volume);
     }
-    let (key, value) = identity(&specification)?;
-    found.iter().find(|each| {
-        let partition = &each.partition;
-        let actual = match key {
-            "UUID" => &partition.uuid,
-            "LABEL" => &partition.label,
-            "PARTUUID" => &partition.part_uuid,
-            _ => &partition.part_label,
-        };
-        let is_label = key.ends_with("LABEL");
-        actual.as_deref().is_some_and(|actual| match is_label {
-            true => actual == value,
-            false => actual.eq_ignore_ascii_case(&value),
-        })
-    })
+    let mut all = found.iter();
+    all.find(|each| is_called(&each.partition, &specification))
 }
 
 #[cfg(test)]

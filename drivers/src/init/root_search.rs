@@ -6,6 +6,7 @@ use super::disks::Found;
 use super::mounts::{Guest, driver, name};
 use super::tools::Tools;
 use crate::guest::facts::looks_like_root;
+use crate::guest::fstab::{is_called, mount_point};
 use crate::guest::root::{EntryKind, Root};
 use crate::partition_table;
 use crate::refusal::Refusal;
@@ -21,13 +22,17 @@ pub(super) struct RootPlace {
     pub index: usize,
     /// What its mount needs: the subvolume, if it is not the default one.
     pub options: String,
+    /// Whether its own table names it as the root.
+    is_named: bool,
 }
 
-/// Finds the one root filesystem.
+/// Finds the root filesystem: the only one, or the only one that names itself
+/// in its own table, where others are copies of it.
 pub(super) fn find(
     found: &[Found],
     problems: &[Refusal],
     tools: &Tools,
+    warnings: &mut Vec<String>,
 ) -> Result<RootPlace, Refusal> {
     let mut roots = Vec::new();
     let mut failed = None;
@@ -37,11 +42,11 @@ pub(super) fn find(
             Some(_) => {}
         }
         match roots_on(each, tools) {
-            Ok(options) => roots.extend(
-                options
-                    .into_iter()
-                    .map(|options| RootPlace { index, options }),
-            ),
+            Ok(places) => roots.extend(places.into_iter().map(|(options, is_named)| RootPlace {
+                index,
+                options,
+                is_named,
+            })),
             Err(error) => failed = Some((each, error)),
         }
     }
@@ -53,10 +58,39 @@ pub(super) fn find(
             detail: error.to_string(),
         }),
         ([], None) => Err(container_refusal(found, problems)),
-        (several, _) => Err(Refusal::SeveralRoots {
-            roots: list(found, several),
-        }),
+        (several, _) => the_original(found, several, warnings),
     }
+}
+
+fn the_original(
+    found: &[Found],
+    several: &[RootPlace],
+    warnings: &mut Vec<String>,
+) -> Result<RootPlace, Refusal> {
+    let mut named = several.iter().filter(|root| root.is_named);
+    let (Some(root), None) = (named.next(), named.next()) else {
+        return Err(Refusal::SeveralRoots {
+            roots: list(found, several),
+        });
+    };
+    warnings.push(format!(
+        "several root filesystems were found ({}); {} is taken, the only one that its own fstab names",
+        list(found, several),
+        list(found, std::slice::from_ref(root))
+    ));
+    Ok(root.clone())
+}
+
+/// Whether a table puts this very filesystem at the root.
+fn names_itself(fstab: &str, each: &Found) -> bool {
+    let lines = fstab.lines().map(|line| line.split_whitespace());
+    let mut lines = lines.map(|fields| fields.take(4).collect::<Vec<_>>());
+    let root = lines.find(|fields| mount_point(fields) == "/" && !fields[0].starts_with('#'));
+    let Some(device) = root.map(|fields| fields[0]) else {
+        return false;
+    };
+    let mut names = each.partition.names.iter();
+    names.any(|name| name == device) || is_called(&each.partition, device)
 }
 
 fn list(found: &[Found], roots: &[RootPlace]) -> String {
@@ -70,21 +104,23 @@ fn list(found: &[Found], roots: &[RootPlace]) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// The mount options of each root on one filesystem.
-fn roots_on(each: &Found, tools: &Tools) -> io::Result<Vec<String>> {
-    let subvolumes = match look(each, "", tools, looks_like_root)? {
-        true => return Ok(vec![String::new()]),
-        false if driver(&each.partition) == Some("btrfs") => subvolumes(each, tools)?,
-        false => Vec::new(),
+/// The mount options of each root on one filesystem, and whether it names itself.
+fn roots_on(each: &Found, tools: &Tools) -> io::Result<Vec<(String, bool)>> {
+    let named = |root: &Root| names_itself(&root.text("etc/fstab"), each);
+    let whole = |root: &Root| looks_like_root(root).then(|| named(root));
+    let subvolumes = match look(each, "", tools, whole)? {
+        Some(is_named) => return Ok(vec![(String::new(), is_named)]),
+        None if driver(&each.partition) == Some("btrfs") => subvolumes(each, tools)?,
+        None => Vec::new(),
     };
     let mut roots = Vec::new();
     for (name, options) in subvolumes {
         // What is no subvolume cannot be mounted as one.
         let is_root = look(each, &options, tools, |root| {
-            looks_like_root(root) && is_its_own(root, &name)
+            (looks_like_root(root) && is_its_own(root, &name)).then(|| named(root))
         });
-        if is_root.unwrap_or(false) {
-            roots.push(options);
+        if let Ok(Some(is_named)) = is_root {
+            roots.push((options, is_named));
         }
     }
     Ok(roots)
@@ -180,6 +216,51 @@ fn container_refusal(found: &[Found], problems: &[Refusal]) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Partition;
+
+    fn filesystem(number: u32, uuid: &str) -> Found {
+        Found {
+            partition: Partition {
+                number,
+                uuid: Some(uuid.to_owned()),
+                names: vec![format!("/dev/vg/{uuid}")],
+                ..Partition::default()
+            },
+            device: "/dev/none".into(),
+            raid: None,
+        }
+    }
+
+    #[test]
+    fn the_original_is_told_from_its_copies() {
+        let found = [filesystem(1, "aa"), filesystem(2, "bb")];
+        let places = |fstabs: [&str; 2]| {
+            let all = found.iter().zip(fstabs).enumerate();
+            let place = |(index, (each, fstab)): (usize, (&Found, &str))| RootPlace {
+                index,
+                options: String::new(),
+                is_named: names_itself(fstab, each),
+            };
+            all.map(place).collect::<Vec<_>>()
+        };
+        let own = "# UUID=aa / ext4\nUUID=bb / ext4\nUUID=aa /x ext4\n";
+        for (fstabs, expected) in [
+            ([own, own], Some(1)),
+            (["/dev/vg/aa / ext4\n", "/dev/vg/aa / ext4\n"], Some(0)),
+            (["UUID=aa / ext4\n", "UUID=bb / ext4\n"], None),
+            (["/dev/sda1 / ext4\n", "/dev/sda1 / ext4\n"], None),
+            (["", ""], None),
+        ] {
+            let mut warnings = Vec::new();
+            let chosen = the_original(&found, &places(fstabs), &mut warnings);
+            assert_eq!(
+                chosen.as_ref().ok().map(|root| root.index),
+                expected,
+                "{fstabs:?}"
+            );
+            assert_eq!(warnings.len(), usize::from(expected.is_some()));
+        }
+    }
 
     #[test]
     fn a_snapshot_is_told_from_its_origin() {

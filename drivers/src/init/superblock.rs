@@ -27,6 +27,7 @@ pub fn recognise(bytes: &[u8]) -> Option<Superblock> {
         .or_else(|| ext(bytes))
         .or_else(|| swap(bytes))
         .or_else(|| windows(bytes))
+        .or_else(|| named_only(bytes))
         .or_else(|| fat(bytes))
 }
 
@@ -167,6 +168,38 @@ fn windows(bytes: &[u8]) -> Option<Superblock> {
     }
 }
 
+/// Filesystems that cannot be mounted here, so that a refusal can name them and
+/// a line of fstab that means them is understood.
+fn named_only(bytes: &[u8]) -> Option<Superblock> {
+    const BCACHEFS: [u8; 16] = [
+        0xc6, 0x85, 0x73, 0xf6, 0x4e, 0x1a, 0x45, 0xca, 0x82, 0x65, 0xf5, 0x7f, 0x48, 0xba, 0x6d,
+        0x81,
+    ];
+    if at(bytes, 0x10034, 8)?.starts_with(b"ReIsEr") {
+        let (uuid, label) = (
+            uuid(at(bytes, 0x10054, 16)?),
+            label(at(bytes, 0x10064, 16)?),
+        );
+        return found("reiserfs", uuid, label);
+    }
+    if at(bytes, 0x8000, 4)? == b"JFS1" {
+        let (uuid, label) = (uuid(at(bytes, 0x8088, 16)?), label(at(bytes, 0x8098, 16)?));
+        return found("jfs", uuid, label);
+    }
+    if at(bytes, 0x1018, 16)? == BCACHEFS {
+        let (uuid, label) = (uuid(at(bytes, 0x1038, 16)?), label(at(bytes, 0x1048, 32)?));
+        return found("bcachefs", uuid, label);
+    }
+    // A list of names and values behind a blank and a boot header.
+    let list = at(bytes, 0x4000, 0x1000)?;
+    let is_zfs = list[0] == 1 && list.windows(9).any(|some| some == b"pool_guid");
+    if is_zfs {
+        found("zfs", None, None)
+    } else {
+        None
+    }
+}
+
 fn fat(bytes: &[u8]) -> Option<Superblock> {
     if at(bytes, 510, 2)? != [0x55, 0xaa] {
         return None;
@@ -237,6 +270,34 @@ mod tests {
             ),
             (with(&[(512, b"LABELONE")]), "lvm2", None, None),
             (with(&[(3, b"-FVE-FS-")]), "bitlocker", None, None),
+            (
+                with(&[(0x10034, b"ReIsEr2Fs"), (0x10054, &id), (0x10064, b"old")]),
+                "reiserfs",
+                Some(uuid),
+                Some("old"),
+            ),
+            (
+                with(&[(0x8000, b"JFS1"), (0x8088, &id), (0x8098, b"jay")]),
+                "jfs",
+                Some(uuid),
+                Some("jay"),
+            ),
+            (
+                with(&[
+                    (0x1018, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca"),
+                    (0x1020, b"\x82\x65\xf5\x7f\x48\xba\x6d\x81"),
+                    (0x1038, &id),
+                ]),
+                "bcachefs",
+                Some(uuid),
+                None,
+            ),
+            (
+                with(&[(0x4000, &[1, 1]), (0x4100, b"pool_guid")]),
+                "zfs",
+                None,
+                None,
+            ),
             (
                 with(&[
                     (510, &[0x55, 0xaa]),

@@ -62,7 +62,7 @@ pub(super) fn find(
     let Some(root) = roots.first().copied() else {
         return Ok(None);
     };
-    if let Ok(linux) = root_search::find(found, &[], tools) {
+    if let Ok(linux) = root_search::find(found, &[], tools, &mut Vec::new()) {
         roots.push(linux.index);
     }
     if roots.len() > 1 {

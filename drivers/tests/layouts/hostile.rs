@@ -14,7 +14,7 @@ use lifeboat_drivers::guest::network::configured;
 use lifeboat_drivers::guest::root::Root;
 use lifeboat_drivers::guest::{apply, facts, kernels, plan};
 
-use crate::guest::{Guest, ROOT, archive, report, request};
+use crate::guest::{Guest, archive, report, request};
 
 const VERSION: &str = "6.1.0-1-amd64";
 
@@ -29,8 +29,9 @@ fn image() -> String {
     format!("boot/initrd.img-{VERSION}")
 }
 
-/// Everything that is done to a guest, which may fail, but soon.
-fn everything(root: &Root) -> Result<(), String> {
+/// Everything that is done to a guest, which may fail, but soon; the answer
+/// holds the paths that were changed.
+fn everything(root: &Root) -> Result<Vec<String>, String> {
     let start = Instant::now();
     configured(root).map_err(|refusal| refusal.to_string())?;
     facts::units(root);
@@ -40,8 +41,9 @@ fn everything(root: &Root) -> Result<(), String> {
     let done = found.and_then(|kernels| {
         let plan = plan::plan(root, &report(), &kernels, &request())
             .map_err(|refusal| refusal.to_string())?;
-        apply::apply(root, &plan).map_err(|error| error.to_string())?;
-        Ok(())
+        let manifest = apply::apply(root, &plan).map_err(|error| error.to_string())?;
+        let changes = manifest.changes.into_iter();
+        Ok(changes.map(|change| change.path).collect())
     });
     assert!(
         start.elapsed() < Duration::from_secs(120),
@@ -75,69 +77,110 @@ fn tree(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Links of every kind, in the place of every file that is written.
+/// A link in the place of a file or a directory, one in each guest, so that
+/// none hides another.
 #[test]
 fn no_link_leads_out_of_the_guest() {
     let outside = tempfile::tempdir().unwrap();
     let canary = outside.path().join("canary");
     std::fs::write(&canary, "/dev/sda2 / xfs defaults 0 0\nroot=/dev/sda2\n").unwrap();
+    let before = tree(outside.path());
+    let file = canary.display().to_string();
     let targets = [
-        canary.display().to_string(),
-        format!("../../../../../../../../../../..{}", canary.display()),
-        format!("/proc/self/root{}", canary.display()),
-        format!("/proc/self/cwd/../../..{}", canary.display()),
-        outside.path().display().to_string(),
-        "loop".to_owned(),
-        "/etc/fstab".to_owned(),
-        ".".to_owned(),
-        String::from("/"),
+        (file.clone(), outside.path().display().to_string()),
+        (
+            format!("../../../../../../../../../../..{file}"),
+            format!("../../../../../../../../..{}", outside.path().display()),
+        ),
+        (
+            format!("/proc/self/root{file}"),
+            format!("/proc/self/root{}", outside.path().display()),
+        ),
+        ("loop".to_owned(), ".".to_owned()),
     ];
-    let places = [
-        "etc/fstab",
-        "etc/crypttab",
-        "etc/systemd/network",
-        "etc/systemd/network/10-keep-eth0.link",
-        "etc/initramfs-tools/modules",
-        "etc/initramfs-tools",
-        "etc/dracut.conf.d",
-        "etc/lvm/devices/system.devices",
-        "etc/lvm/lvm.conf",
-        "etc/cloud/cloud.cfg.d",
-        "etc/selinux/config",
-        "etc/network/interfaces",
-        "etc/netplan",
-        "etc/udev/rules.d/70-persistent-net.rules",
-        "boot/grub/grub.cfg",
-        "boot/grub/device.map",
-        "boot/loader",
-        "boot/efi",
-        "boot/initrd.img-x",
-        "usr/lib/systemd/system",
-        "var/log",
-    ];
-    for target in targets {
-        let guest = debian(&[
-            ("etc/cloud/cloud.cfg", ""),
-            ("lib/udev/write_net_rules", ""),
-        ]);
-        for place in places {
+    for (number, (place, is_file, is_written)) in PLACES.into_iter().enumerate() {
+        // One of the ways out, and a way to itself.
+        for (to_file, to_directory) in [&targets[number % 3], &targets[3]] {
+            let guest = every_edit();
             let path = guest.path().join(place);
-            if let Some(parent) = path.parent() {
-                let _ = std::fs::create_dir_all(parent);
+            let target = if is_file { to_file } else { to_directory };
+            // Where the link leads inside the guest, there is what it stands for.
+            let inside = target.trim_start_matches("../").trim_start_matches('/');
+            let is_loop = ["loop", "."].contains(&target.as_str());
+            let moved = guest.path().join(if is_loop { "aside" } else { inside });
+            for parent in [moved.parent(), path.parent()] {
+                std::fs::create_dir_all(parent.unwrap()).unwrap();
             }
-            let _ = symlink(&target, &path);
+            if std::fs::rename(&path, &moved).is_err() && !is_file {
+                std::fs::create_dir(&moved).unwrap();
+            }
+            symlink(target, &path).unwrap();
+            let done = everything(&guest.root);
+            assert_eq!(tree(outside.path()), before, "{place} -> {target}");
+            // Either it was changed inside the guest, or it is why nothing was.
+            let reached = match &done {
+                Ok(changed) => changed
+                    .iter()
+                    .any(|path| path.starts_with(place) || path.starts_with(inside)),
+                Err(text) => text.contains(place),
+            };
+            assert!(
+                reached || !is_written || is_loop,
+                "{place} -> {target}: {done:?}"
+            );
         }
-        let _ = symlink(&target, guest.path().join("etc/systemd/system"));
-        let _ = symlink("loop", guest.path().join("etc/loop"));
-        // Some of these were made through others.
-        let before = tree(outside.path());
-        let _ = everything(&guest.root);
-        assert_eq!(tree(outside.path()), before, "{target}");
     }
-    // The control: without links the same files are written.
-    let guest = debian(&[("etc/fstab", "/dev/sda2 / xfs defaults 0 0\n")]);
-    everything(&guest.root).unwrap();
-    assert!(guest.root.text("etc/fstab").contains(ROOT));
+    // The control: without links each of the places is written.
+    let changed = everything(&every_edit().root).unwrap();
+    for (place, _, is_written) in PLACES {
+        let is_changed = changed.iter().any(|path| path.starts_with(place));
+        assert_eq!(is_changed, is_written, "{place}: {changed:?}");
+    }
+}
+
+/// What a link takes the place of, whether that is a file, and whether an
+/// injection writes to it or below it.
+const PLACES: [(&str, bool, bool); 18] = [
+    ("etc/fstab", true, true),
+    ("etc/crypttab", true, true),
+    ("etc/systemd/network", false, true),
+    ("etc/systemd/network/10-keep-eth0.link", true, true),
+    ("etc/systemd/system", false, true),
+    ("etc/initramfs-tools/modules", true, true),
+    ("etc/initramfs-tools", false, true),
+    ("etc/lvm/lvm.conf", true, true),
+    ("etc/cloud/cloud.cfg.d", false, true),
+    ("etc/udev/rules.d/70-persistent-net.rules", true, true),
+    ("boot/grub/grub.cfg", true, true),
+    ("boot/grub/device.map", true, true),
+    ("boot/loader", false, false),
+    ("etc/selinux/config", true, false),
+    ("etc/netplan", false, false),
+    ("boot/efi", false, false),
+    ("usr/lib/systemd/user", false, false),
+    ("var/log", false, false),
+];
+
+/// A guest in which an injection does all that it can.
+fn every_edit() -> Guest {
+    debian(&[
+        ("etc/fstab", "/dev/sda2 / xfs defaults 0 0\n"),
+        ("etc/crypttab", "swap /dev/sda3 none luks\n"),
+        ("etc/initramfs-tools/modules", ""),
+        (
+            "etc/lvm/lvm.conf",
+            "devices {\n\tfilter = [ \"a|^/dev/sd.*|\", \"r|.*|\" ]\n}\n",
+        ),
+        ("etc/cloud/cloud.cfg", ""),
+        ("lib/udev/write_net_rules", ""),
+        ("boot/grub/grub.cfg", "linux /vmlinuz root=/dev/sda2 ro\n"),
+        ("boot/grub/device.map", "(hd0) /dev/sda\n"),
+        ("usr/lib/systemd/system/open-vm-tools.service", ""),
+        (
+            "etc/network/interfaces",
+            "iface eth0 inet static\n address 10.0.0.5/24\n",
+        ),
+    ])
 }
 
 #[test]

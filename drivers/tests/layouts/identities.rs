@@ -135,6 +135,19 @@ fn names_of_the_old_hardware_that_mean_nothing_here() {
     guest.take_back(&manifest, &before);
 }
 
+/// GRUB's map of the old disks, which one of its names is a link to.
+#[test]
+fn a_map_of_disks_behind_a_link_comes_back() {
+    let guest = with_fstab("", "");
+    guest.write("boot/grub2/device.map", b"(hd0) /dev/sda\n");
+    let link = "boot/grub/device.map";
+    guest.root.symlink("../grub2/device.map", link).unwrap();
+    let before = guest.snapshot();
+    let (_, manifest, _) = guest.inject();
+    assert!(!guest.root.exists(link) && !guest.root.exists("boot/grub2/device.map"));
+    guest.take_back(&manifest, &before);
+}
+
 /// A link in the place of a file that is written, which leads to nothing yet.
 #[test]
 fn a_file_made_through_a_link_is_taken_back_where_it_was_made() {

@@ -410,6 +410,7 @@ fn foreign_tools_and_cloud_init() {
         ),
         ("usr/lib/systemd/system/open-vm-tools.service", ""),
         ("usr/lib/systemd/system/hv-kvp-daemon.service", ""),
+        ("usr/lib/systemd/system/hypervvssd.service", ""),
     ]);
     guest
         .root
@@ -438,6 +439,7 @@ fn foreign_tools_and_cloud_init() {
         masked("open-vm-tools.service").as_deref(),
         Some("/dev/null")
     );
+    assert_eq!(masked("hypervvssd.service").as_deref(), Some("/dev/null"));
     assert_eq!(
         masked("hv-kvp-daemon.service").as_deref(),
         Some("/lib/systemd/system/x"),

@@ -300,6 +300,46 @@ fn loaders_for_32_bit_firmware_only() {
 }
 
 #[test]
+fn files_that_cannot_be_changed_are_named_before_anything_is() {
+    let guest = Guest::new(&[
+        ("etc/fstab", "/dev/sda2 / xfs defaults 0 0\n"),
+        (
+            "etc/network/interfaces",
+            "iface eth0 inet static\n address 10.0.0.5/24\n",
+        ),
+        ("etc/systemd/network/x", ""),
+    ]);
+    guest.kernel(VERSION, ".ko");
+    let image = format!("boot/initrd.img-{VERSION}");
+    guest.initramfs(&image, "dracut", VERSION, &[]);
+    for path in [
+        "etc/fstab",
+        image.as_str(),
+        "etc/systemd/network",
+        "etc/dracut.conf.d",
+    ] {
+        let full = guest.path().join(path);
+        if !full.exists() {
+            std::fs::create_dir(&full).unwrap();
+        }
+        let chattr = |how: &str| {
+            let mut command = std::process::Command::new("chattr");
+            let status = command.arg(how).arg(&full).status();
+            status.is_ok_and(|status| status.success())
+        };
+        if !chattr("+i") {
+            eprintln!("SKIPPED layouts chattr: no attributes here, or no root");
+            return;
+        }
+        let refusal = guest.refusal();
+        assert!(chattr("-i"));
+        let path = format!("/{path}");
+        assert_eq!(refusal, Refusal::Unchangeable { path });
+    }
+    guest.inject();
+}
+
+#[test]
 fn two_cards_with_one_mac_address() {
     let guest = Guest::new(&[]);
     guest.kernel(VERSION, ".ko");
