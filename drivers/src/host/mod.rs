@@ -18,11 +18,15 @@ use std::time::{Duration, Instant};
 
 use crate::refusal::Refusal;
 use crate::report::{GuestReport, InjectRequest, Manifest, Outcome, PrepareReport, Task};
+use crate::windows::report::WindowsRefusal;
 
 /// Upper bound of what a guest can make the micro-VM write out.
 const OUTPUT_BYTES: u64 = 768 << 20;
 /// The same when no machine folder is read out.
 const REPORT_BYTES: u64 = 80 << 20;
+
+/// What no guest can make the host give to its micro-VM.
+const MOST_MEMORY_MIB: u32 = 2560;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -83,7 +87,7 @@ pub struct MicroVm {
     pub injector: PathBuf,
     /// What executes it.
     pub accelerator: Accelerator,
-    /// Its memory.
+    /// Its memory; Windows with large hives gets more.
     pub memory_mib: u32,
     /// When to give up.
     pub timeout: Duration,
@@ -195,7 +199,8 @@ pub fn prepare_unless(
 /// place, or on the machine that it belongs to.
 ///
 /// Give every disk of the machine, in hardware order, the top layer of each
-/// opened for writing. It may be the disk itself or an overlay over it. When
+/// opened for writing. It may be the disk itself or an overlay over it; Windows
+/// is refused without an overlay, because nothing else takes its changes back. When
 /// this returns, what was written is on the medium. On any error throw the top
 /// layers away: after a refusal they are as they were, but a failure in the
 /// middle may leave them half done. What was changed is in the report; keep it,
@@ -307,10 +312,44 @@ impl Work<'_> {
     }
 }
 
+/// Once more with more memory, where the size of what the guest holds asks for it: it says so
+/// before it changes or reads out anything.
 fn perform(
     vm: &MicroVm,
     disks: &[Disk],
     work: Work,
+    out_dir: Option<&Path>,
+    cancelled: &AtomicBool,
+) -> Result<Outcome, MicroVmError> {
+    let outcome = perform_once(vm, disks, &work, out_dir, cancelled)?;
+    let larger = match &outcome {
+        Outcome::Refused(refusal) => larger(vm, refusal),
+        _ => None,
+    };
+    match larger {
+        Some(vm) => perform_once(&vm, disks, &work, out_dir, cancelled),
+        None => Ok(outcome),
+    }
+}
+
+fn larger(vm: &MicroVm, refusal: &Refusal) -> Option<MicroVm> {
+    let Refusal::Windows {
+        why: WindowsRefusal::HivesTooLarge { needed_mib },
+    } = refusal
+    else {
+        return None;
+    };
+    let memory_mib = vm.memory_mib.checked_add(*needed_mib)?;
+    (memory_mib <= MOST_MEMORY_MIB).then(|| MicroVm {
+        memory_mib,
+        ..vm.clone()
+    })
+}
+
+fn perform_once(
+    vm: &MicroVm,
+    disks: &[Disk],
+    work: &Work,
     out_dir: Option<&Path>,
     cancelled: &AtomicBool,
 ) -> Result<Outcome, MicroVmError> {
@@ -389,4 +428,29 @@ fn sync_top_layers(disks: &[Disk]) -> Result<(), MicroVmError> {
             .map_err(|error| host("writing the overlay to disk")(error.into()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hives_ask_for_more_memory_and_not_for_any() {
+        let vm = MicroVm {
+            qemu: PathBuf::new(),
+            kernel_dir: PathBuf::new(),
+            drivers: None,
+            injector: PathBuf::new(),
+            accelerator: Accelerator::Tcg,
+            memory_mib: 512,
+            timeout: Duration::from_secs(1),
+            run_as: None,
+        };
+        let given = |why: WindowsRefusal| larger(&vm, &why.into()).map(|vm| vm.memory_mib);
+        let hives = |needed_mib| given(WindowsRefusal::HivesTooLarge { needed_mib });
+        assert_eq!(hives(600), Some(1112));
+        assert_eq!(hives(MOST_MEMORY_MIB - 511), None);
+        assert_eq!(hives(u32::MAX), None);
+        assert_eq!(given(WindowsRefusal::Hibernated), None);
+    }
 }

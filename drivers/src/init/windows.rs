@@ -24,6 +24,7 @@ use crate::report::{
 use crate::windows::apply::{Volumes, apply};
 use crate::windows::catalogue::{Catalogue, contents};
 use crate::windows::extract::extract;
+use crate::windows::hives::{memory_needed, require_memory};
 use crate::windows::plan::{Input, Plan, PlanError, plan};
 use crate::windows::report::WindowsRefusal;
 use crate::windows::system::{System, identify, system_root};
@@ -220,6 +221,9 @@ pub(super) fn perform(
     let (root, esp) = both.roots()?;
     let tree = WindowsTree::new(&root);
     step("looking at Windows");
+    if let Some(folder) = system_root(&tree) {
+        require_memory(memory_needed(&tree, &folder), available_memory())?;
+    }
     let (system, hives) = identify(&tree)?;
     let mut report = inspect(guest, found, &system, esp.as_ref(), warnings);
     if task.machine_folder {
@@ -256,6 +260,15 @@ pub(super) fn perform(
         catalogue: &catalogue,
     };
     job.inject(report, system, made)
+}
+
+/// Bytes that the kernel says can be had.
+fn available_memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let mut lines = text.lines();
+    let line = lines.find_map(|line| line.strip_prefix("MemAvailable:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    number.map_or(u64::MAX, |kib| kib << 10)
 }
 
 fn read_catalogue(device: Option<&Path>) -> Result<Catalogue, Stop> {

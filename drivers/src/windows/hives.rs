@@ -8,6 +8,9 @@ use crate::refusal::Refusal;
 
 /// Larger than any hive that Windows loads.
 const LARGEST: u64 = 384 << 20;
+const NAMES: [&str; 3] = ["SYSTEM", "SOFTWARE", "DRIVERS"];
+/// Files of drivers, and the injection itself.
+const BESIDES: u64 = 64 << 20;
 /// Where there are the other two, the first is empty and of no use.
 const LOGS: [&str; 3] = [".LOG", ".LOG1", ".LOG2"];
 
@@ -55,10 +58,36 @@ pub fn open_hives(tree: &WindowsTree, system_root: &str) -> Result<Hives, Refusa
         hive.ok_or_else(|| Refusal::from(WindowsRefusal::Incomplete { missing: path }))
     };
     Ok(Hives {
-        system: needed("SYSTEM")?,
-        software: needed("SOFTWARE")?,
-        drivers: open_hive(tree, &format!("{config}/DRIVERS"))?,
+        system: needed(NAMES[0])?,
+        software: needed(NAMES[1])?,
+        drivers: open_hive(tree, &format!("{config}/{}", NAMES[2]))?,
     })
+}
+
+/// Memory for a whole injection, in bytes: every hive lies there as it is planned and as it is
+/// read again, and while one is compared, as it was, with its logs.
+pub fn memory_needed(tree: &WindowsTree, system_root: &str) -> u64 {
+    let size = |path: &str| {
+        let size = tree.find(path).map(|path| tree.root().size(&path));
+        size.and_then(|size| size.ok().flatten()).unwrap_or(0)
+    };
+    let sizes = NAMES.map(|name| {
+        let path = format!("{system_root}/System32/config/{name}");
+        let logs = LOGS.iter().map(|end| size(&format!("{path}{end}")));
+        (size(&path), logs.sum::<u64>())
+    });
+    let all: u64 = sizes.iter().map(|(hive, _)| hive).sum();
+    let largest = sizes.iter().map(|(hive, logs)| hive + logs).max();
+    2 * all + largest.unwrap_or(0) + BESIDES
+}
+
+/// Refuses what would not fit, before anything of it is read.
+pub fn require_memory(needed: u64, available: u64) -> Result<(), Refusal> {
+    if needed <= available {
+        return Ok(());
+    }
+    let mib = u32::try_from(needed.div_ceil(1 << 20)).unwrap_or(u32::MAX);
+    Err(WindowsRefusal::HivesTooLarge { needed_mib: mib }.into())
 }
 
 /// Opens one hive with the logs beside it.
@@ -117,4 +146,30 @@ pub fn compared(
 pub fn refusal(hive: &str, error: &EditError) -> Refusal {
     let (hive, detail) = (hive.to_owned(), error.to_string());
     WindowsRefusal::HiveUnusable { hive, detail }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::root::Root;
+
+    #[test]
+    fn hives_that_do_not_fit_are_refused_by_their_size_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("Windows/System32/config");
+        std::fs::create_dir_all(&config).unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        let needed = || memory_needed(&WindowsTree::new(&root), "Windows");
+        assert_eq!(needed(), BESIDES);
+        for (name, mib) in [("SYSTEM", 20), ("SOFTWARE", 380), ("SOFTWARE.LOG2", 300)] {
+            let file = std::fs::File::create(config.join(name)).unwrap();
+            file.set_len(mib << 20).unwrap();
+        }
+        let hostile = needed();
+        assert_eq!(hostile, BESIDES + ((2 * 400 + 680) << 20));
+        require_memory(hostile, hostile).unwrap();
+        let refusal = require_memory(hostile, hostile - 1).unwrap_err();
+        let text = refusal.to_string();
+        assert!(text.contains("1544 MiB") && !text.contains('\n'), "{text}");
+    }
 }

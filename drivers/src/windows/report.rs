@@ -69,6 +69,15 @@ pub enum WindowsRefusal {
         /// What the kernel said.
         detail: String,
     },
+    /// Hives of a size that the micro-VM has no memory for.
+    #[error(
+        "the registry hives of this Windows are too large: changing them takes {needed_mib} MiB of memory, \
+         more than the injection's micro-VM has"
+    )]
+    HivesTooLarge {
+        /// Memory for the hives, in MiB.
+        needed_mib: u32,
+    },
     /// A hive cannot be changed safely.
     #[error("the registry hive {hive} is not changed: {detail}")]
     HiveUnusable {
