@@ -399,6 +399,9 @@ pub struct Task {
     /// Whether the disk with the catalogue of Windows drivers is attached.
     #[serde(default)]
     pub drivers: bool,
+    /// Whether every disk is an overlay over another, which keeps what was.
+    #[serde(default)]
+    pub overlaid: bool,
     /// Upper bound of the result stream.
     pub output_bytes: u64,
 }

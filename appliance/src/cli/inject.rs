@@ -33,7 +33,7 @@ pub struct Inject {
     #[arg(long)]
     overlay: Option<PathBuf>,
     /// With `-`: the file that the stream is written to. Without `--overlay` it
-    /// is injected into, too.
+    /// is injected into, too, except with Windows, which needs an overlay.
     #[arg(long)]
     output: Option<PathBuf>,
     /// A network card to keep, as `MAC` or `MAC=ADDRESS`; may be repeated.

@@ -318,6 +318,20 @@ impl Root {
         Ok(rustix::fs::renameat(&old_parent, old, &new_parent, new)?)
     }
 
+    /// Gives a file another name besides its own; links are not followed.
+    pub fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        let (old_parent, old) = self.open_parent(from)?;
+        let (new_parent, new) = self.open_parent(to)?;
+        let flags = rustix::fs::AtFlags::empty();
+        Ok(rustix::fs::linkat(
+            &old_parent,
+            old,
+            &new_parent,
+            new,
+            flags,
+        )?)
+    }
+
     /// Permission bits of a regular file.
     pub fn mode(&self, path: &str) -> io::Result<Option<u32>> {
         let file = self.open_file(path)?;

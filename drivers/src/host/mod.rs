@@ -307,6 +307,7 @@ impl Work<'_> {
             filesystems: Default::default(),
             kit: false,
             drivers: false,
+            overlaid: false,
             output_bytes: 0,
         }
     }
@@ -366,6 +367,7 @@ fn perform_once(
         machine_folder: out_dir.is_some(),
         kit: kit.is_some(),
         drivers: drivers.is_some(),
+        overlaid: disks.iter().all(|disk| disk.layers.len() > 1),
         output_bytes,
         ..work.task()
     };

@@ -19,13 +19,13 @@ use crate::guest::extract::Limits;
 use crate::guest::root::Root;
 use crate::refusal::Refusal;
 use crate::report::{
-    Firmware, GuestReport, InjectRequest, OperatingSystem, Outcome, RootFilesystem, Task,
+    Firmware, GuestReport, InjectRequest, OperatingSystem, Outcome, Partition, RootFilesystem, Task,
 };
 use crate::windows::apply::{Volumes, apply};
 use crate::windows::catalogue::{Catalogue, contents};
 use crate::windows::extract::extract;
 use crate::windows::hives::{memory_needed, require_memory};
-use crate::windows::plan::{Input, Plan, PlanError, plan};
+use crate::windows::plan::{Input, Plan, PlanError, has_loader, plan};
 use crate::windows::report::WindowsRefusal;
 use crate::windows::system::{System, identify, system_root};
 use crate::windows::tree::WindowsTree;
@@ -75,15 +75,65 @@ pub(super) fn find(
             roots: names.join(", "),
         });
     }
-    let is_esp = |each: &Found| {
-        let partition = &each.partition;
-        partition.efi_system && partition.filesystem.as_deref() == Some("vfat")
-    };
-    let disk = found[root].partition.disk;
-    let esp = found
+    let loaders = found
         .iter()
-        .position(|each| is_esp(each) && each.partition.disk == disk);
+        .enumerate()
+        .filter(|(_, each)| is_esp(each))
+        .map(|(index, each)| Loader {
+            index,
+            disk: each.partition.disk,
+            is_there: holds_loader(each, tools),
+        });
+    let esp = choose_esp(found[root].partition.disk, &loaders.collect::<Vec<_>>());
     Ok(Some(WindowsGuest { root, esp }))
+}
+
+fn is_esp(each: &Found) -> bool {
+    let partition = &each.partition;
+    partition.efi_system && partition.filesystem.as_deref() == Some("vfat")
+}
+
+/// An EFI system partition, by its place among all partitions, and whether it can start Windows.
+struct Loader {
+    index: usize,
+    disk: usize,
+    is_there: bool,
+}
+
+/// That of the disk of Windows, else the only one of the other disks from which Windows starts; an
+/// empty one on the own disk stays when there is no better.
+fn choose_esp(disk: usize, all: &[Loader]) -> Option<usize> {
+    let own = |loader: &&Loader| loader.disk == disk;
+    let best = all.iter().find(|loader| own(loader) && loader.is_there);
+    let mut others = all.iter().filter(|loader| loader.is_there);
+    let only = match (others.next(), others.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    };
+    let chosen = best.or(only).or_else(|| all.iter().find(own))?;
+    Some(chosen.index)
+}
+
+/// What cannot be mounted starts nothing.
+fn holds_loader(each: &Found, tools: &Tools) -> bool {
+    let Ok(mounted) = Mounted::esp(each, tools, Access::Look) else {
+        return false;
+    };
+    let root = mounted.root();
+    let verdict = root.is_ok_and(|root| has_loader(&WindowsTree::new(&root)));
+    mounted.unmount().is_ok() && verdict
+}
+
+/// A disk with a GUID partition table starts by UEFI alone.
+fn require_loader(report: &GuestReport, own: &Partition) -> Result<(), Refusal> {
+    let is_guid = |id: &String| id.len() == 36;
+    match report.firmware {
+        Firmware::Bios if own.part_uuid.as_ref().is_some_and(is_guid) => {
+            let product = report.os.pretty_name.clone();
+            Err(WindowsRefusal::NoLoader { product }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn holds_windows(each: &Found, tools: &Tools) -> Result<bool, Refusal> {
@@ -238,6 +288,10 @@ pub(super) fn perform(
     let Some(request) = &task.inject else {
         return Ok(Outcome::Inspected(report));
     };
+    if !task.overlaid {
+        return Err(Refusal::from(WindowsRefusal::NoOverlay).into());
+    }
+    require_loader(&report, &found[guest.root].partition)?;
     step("planning");
     let catalogue = read_catalogue(attached.drivers.as_deref())?;
     let made = decide(
@@ -435,7 +489,7 @@ fn inspect(
     let partitions: Vec<_> = found.iter().map(|each| each.partition.clone()).collect();
     let own = &partitions[guest.root];
     let windows = &system.report;
-    let has_loader = |esp: &Root| WindowsTree::new(esp).is_file("EFI/Microsoft/Boot/bootmgfw.efi");
+    let can_start = |esp: &Root| has_loader(&WindowsTree::new(esp));
     GuestReport {
         os: OperatingSystem {
             id: "windows".to_owned(),
@@ -443,7 +497,7 @@ fn inspect(
             pretty_name: windows.product.clone(),
         },
         hostname: windows.host_name.clone(),
-        firmware: match esp.is_some_and(has_loader) {
+        firmware: match esp.is_some_and(can_start) {
             true => Firmware::Uefi,
             false => Firmware::Bios,
         },
@@ -458,5 +512,53 @@ fn inspect(
         warnings,
         partitions,
         ..GuestReport::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_starts_from_the_partition_that_holds_its_loader() {
+        let loader = |index, disk, is_there| Loader {
+            index,
+            disk,
+            is_there,
+        };
+        let cases: [(&[Loader], Option<usize>); 6] = [
+            (&[], None),
+            (&[loader(3, 1, false)], None),
+            (&[loader(1, 0, false), loader(3, 1, true)], Some(3)),
+            (&[loader(1, 0, true), loader(3, 1, true)], Some(1)),
+            (
+                &[loader(1, 0, false), loader(3, 1, true), loader(4, 2, true)],
+                Some(1),
+            ),
+            (&[loader(3, 1, true), loader(4, 2, true)], None),
+        ];
+        for (all, expected) in cases {
+            let found = choose_esp(0, all);
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn a_guid_partition_table_without_a_loader_is_refused() {
+        let refused = |firmware, id: &str| {
+            let report = GuestReport {
+                firmware,
+                ..GuestReport::default()
+            };
+            let own = Partition {
+                part_uuid: Some(id.to_owned()),
+                ..Partition::default()
+            };
+            require_loader(&report, &own).is_err()
+        };
+        let gpt = "7d1a2c3e-0001-4a5b-8c9d-0123456789ab";
+        assert!(refused(Firmware::Bios, gpt));
+        assert!(!refused(Firmware::Uefi, gpt));
+        assert!(!refused(Firmware::Bios, "5c9e1a2b-01"));
     }
 }

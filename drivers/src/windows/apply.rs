@@ -10,6 +10,9 @@ use crate::report::{Action, Change, Manifest};
 /// Who may do what with a file, as ntfs-3g shows it.
 const ACCESS: &str = "system.ntfs_acl";
 const TEMPORARY: &str = ".lifeboat-new";
+const OLD: &str = ".lifeboat-old";
+/// Logs of hives, and the boot configuration, are smaller.
+const LARGEST: u64 = 64 << 20;
 
 /// The filesystems of the guest.
 #[derive(Debug, Clone, Copy)]
@@ -31,61 +34,152 @@ impl<'r> Volumes<'r> {
     }
 }
 
-/// Writes everything; takes no decision. When a write fails before the first hive was replaced,
-/// what was created is taken away again.
+/// Writes everything; takes no decision. When a write fails, those before it are taken back: what
+/// is replaced keeps a second name beside the new content until all is done.
 pub fn apply(volumes: Volumes, plan: &Plan) -> io::Result<Manifest> {
-    let mut manifest = Manifest::default();
-    let mut created = Vec::new();
-    for edit in &plan.edits {
-        match apply_one(volumes, edit, &mut created) {
-            Ok(changes) => manifest.changes.extend(changes),
-            Err(error) => {
-                take_back(volumes, &created, &manifest);
-                return Err(error);
-            }
+    let mut work = Work {
+        volumes,
+        manifest: Manifest::default(),
+        done: Vec::new(),
+    };
+    let finished = plan
+        .edits
+        .iter()
+        .try_for_each(|edit| work.edit(edit))
+        .and_then(|()| work.forget_old());
+    match finished {
+        Ok(()) => Ok(work.manifest),
+        Err(error) => {
+            work.take_back();
+            Err(error)
         }
     }
-    Ok(manifest)
 }
 
-fn apply_one(
-    volumes: Volumes,
-    edit: &Edit,
-    created: &mut Vec<(Volume, String)>,
-) -> io::Result<Vec<Change>> {
-    match edit {
-        Edit::Write {
+/// How to take one thing back.
+#[derive(Debug)]
+enum Way {
+    /// It was not there.
+    Remove,
+    /// Neither was this directory.
+    RemoveDirectory,
+    /// The old file has this name.
+    Rename(String),
+    /// The old bytes lie in this file.
+    Rewrite(String),
+}
+
+struct Work<'r> {
+    volumes: Volumes<'r>,
+    manifest: Manifest,
+    /// In the order in which it was done.
+    done: Vec<(&'r Root, String, Way)>,
+}
+
+impl<'r> Work<'r> {
+    fn edit(&mut self, edit: &Edit) -> io::Result<()> {
+        let (Edit::Write {
             volume,
             path,
             content,
-        } => {
-            let root = volumes.root(*volume)?;
-            let change = change(root, path, content)?;
-            root.make_parents(path)?;
-            if change.action == Action::Created {
-                created.push((*volume, path.clone()));
-            }
-            replace(root, path, content)?;
-            Ok(vec![change])
         }
-        Edit::Hive {
+        | Edit::Hive {
             volume,
             path,
             content,
-            logs,
-        } => {
-            let root = volumes.root(*volume)?;
-            let mut changes = vec![change(root, path, content)?];
-            replace(root, path, content)?;
-            for log in logs {
-                if root.size(log)? != Some(0) {
-                    changes.push(change(root, log, &[])?);
-                    root.truncate(log, 0)?;
-                }
+            ..
+        }) = edit;
+        let root = self.volumes.root(*volume)?;
+        let change = change(root, path, content)?;
+        let made = root.make_parents(path)?;
+        let directories = made
+            .into_iter()
+            .map(|made| (root, made, Way::RemoveDirectory));
+        self.done.extend(directories);
+        let way = match change.action {
+            Action::Created => Way::Remove,
+            _ => keep(root, path)?,
+        };
+        self.done.push((root, path.clone(), way));
+        replace(root, path, content)?;
+        self.manifest.changes.push(change);
+        let Edit::Hive { logs, .. } = edit else {
+            return Ok(());
+        };
+        for log in logs {
+            self.empty(root, log)?;
+        }
+        Ok(())
+    }
+
+    /// In its place, so that it keeps what Windows says of it.
+    fn empty(&mut self, root: &'r Root, log: &str) -> io::Result<()> {
+        if root.size(log)? == Some(0) {
+            return Ok(());
+        }
+        let change = change(root, log, &[])?;
+        let old = copy(root, log)?;
+        self.done.push((root, log.to_owned(), Way::Rewrite(old)));
+        root.truncate(log, 0)?;
+        self.manifest.changes.push(change);
+        Ok(())
+    }
+
+    fn forget_old(&mut self) -> io::Result<()> {
+        for (root, _, way) in &self.done {
+            if let Way::Rename(old) | Way::Rewrite(old) = way {
+                root.remove(old)?;
             }
-            Ok(changes)
+        }
+        Ok(())
+    }
+
+    /// As far as it goes: the first failure is the one to tell.
+    fn take_back(&self) {
+        for (root, path, way) in self.done.iter().rev() {
+            let _ = match way {
+                Way::Remove => root.remove(path),
+                Way::RemoveDirectory => root.remove_empty_directory(path),
+                Way::Rename(old) => root.replace(old, path),
+                Way::Rewrite(old) => rewrite(root, old, path),
+            };
         }
     }
+}
+
+/// Keeps what a file is under another name, where the filesystem knows two names for one file, else
+/// in a copy.
+fn keep(root: &Root, path: &str) -> io::Result<Way> {
+    let old = old_name(root, path)?;
+    match root.link(path, &old) {
+        Ok(()) => Ok(Way::Rename(old)),
+        Err(_) => copy(root, path).map(Way::Rename),
+    }
+}
+
+fn copy(root: &Root, path: &str) -> io::Result<String> {
+    let old = old_name(root, path)?;
+    let content = root.read(path, LARGEST)?.ok_or(io::ErrorKind::NotFound)?;
+    let written = root.write(&old, &content);
+    if written.is_err() {
+        let _ = root.remove(&old);
+    }
+    written.map(|()| old)
+}
+
+/// One that an injection left which was killed goes.
+fn old_name(root: &Root, path: &str) -> io::Result<String> {
+    let old = format!("{path}{OLD}");
+    if root.exists(&old) {
+        root.remove(&old)?;
+    }
+    Ok(old)
+}
+
+fn rewrite(root: &Root, old: &str, path: &str) -> io::Result<()> {
+    let content = root.read(old, LARGEST)?.ok_or(io::ErrorKind::NotFound)?;
+    root.write(path, &content)?;
+    root.remove(old)
 }
 
 fn change(root: &Root, path: &str, content: &[u8]) -> io::Result<Change> {
@@ -120,19 +214,4 @@ fn replace(root: &Root, path: &str, content: &[u8]) -> io::Result<()> {
         let _ = root.remove(&temporary);
     }
     written
-}
-
-fn take_back(volumes: Volumes, created: &[(Volume, String)], manifest: &Manifest) {
-    let replaced = manifest
-        .changes
-        .iter()
-        .any(|change| change.action == Action::Replaced);
-    if replaced {
-        return;
-    }
-    for (volume, path) in created.iter().rev() {
-        if let Ok(root) = volumes.root(*volume) {
-            let _ = root.remove(path);
-        }
-    }
 }

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use lifeboat_hive::{EditError, Edited, Editor};
 
 use self::choice::Chosen;
+pub use self::loader::has_loader;
 use super::boot_drivers::{self as boot, NET_DEVICES, store_name};
 use super::catalogue::{Catalogue, CatalogueError, Package};
 use super::hives::{GuestHive, Hives, compared, refusal};
-use super::network::{assign, static_interfaces};
+use super::network::{assign, static_interfaces, static_ipv6};
 use super::oem::OemNumbers;
 use super::report::WindowsRefusal;
 use super::system::System;
@@ -85,6 +86,8 @@ pub struct Plan {
     pub expected: Vec<Expected>,
     /// Devices that the machine will have and Windows must know before it starts.
     pub planned_devices: Vec<&'static str>,
+    /// Whether the firmware will find a loader without its memory.
+    pub fallback_loader: bool,
     /// Odd things.
     pub warnings: Vec<String>,
 }
@@ -281,6 +284,10 @@ impl<'i> Planner<'i> {
         let (input, system) = (self.input, self.input.system);
         let editor = &mut hives.system.editor;
         let interfaces = static_interfaces(editor.hive(), &system.report.control_set);
+        let ipv6 = static_ipv6(editor.hive(), &system.report.control_set);
+        self.plan.warnings.extend(ipv6.iter().map(|address| {
+            format!("the static address {address} of Windows is not set on the new card; set it and its gateway by hand")
+        }));
         let assignments = assign(&interfaces, &input.request.nics, &mut self.plan.warnings);
         let mut warnings = Vec::new();
         let mut change = |editor: &mut Editor| -> Result<(), EditError> {

@@ -102,6 +102,21 @@ pub enum WindowsRefusal {
         /// Which partition.
         partition: String,
     },
+    /// Nothing would keep what was.
+    #[error(
+        "Windows is injected into an overlay only, because the changes to its registry are not taken back otherwise; \
+         name one (`--overlay`)"
+    )]
+    NoOverlay,
+    /// It starts by UEFI, and from where is not there.
+    #[error(
+        "{product} starts by UEFI, and there is not the one EFI system partition with its loader \
+         (EFI/Microsoft/Boot/bootmgfw.efi); give all disks of the machine, in hardware order"
+    )]
+    NoLoader {
+        /// Which Windows.
+        product: String,
+    },
     /// The catalogue has no driver for it.
     #[error("{wanted} for {product} ({folders}) is not in the driver catalogue; add one with `lifeboat drivers add virtio-win.iso`{}", offer(.fallback.as_ref()))]
     NoDriver {

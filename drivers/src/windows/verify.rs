@@ -51,7 +51,7 @@ pub fn verify(
         checks.push(driver_complete(expected, tree, &hives, system));
     }
     checks.push(devices_known(plan, &hives, system));
-    if let Some(esp) = esp {
+    if let Some(esp) = esp.filter(|_| plan.fallback_loader) {
         let missing = (!esp.is_file("EFI/Boot/bootx64.efi"))
             .then(|| "EFI/Boot/bootx64.efi is missing".to_owned());
         checks.push(check(

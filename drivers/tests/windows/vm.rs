@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use lifeboat_drivers::windows::report::WindowsRefusal;
 use lifeboat_drivers::{
-    Disk, Format, Layer, MicroVm, MicroVmError, Refusal, Target, inspect, prepare,
+    Disk, Firmware, Format, Layer, MicroVm, MicroVmError, Refusal, Target, inspect, prepare,
 };
 
 use crate::fixture::*;
@@ -19,9 +19,14 @@ const SIZE: u64 = 420 * MIB;
 
 /// Says what is missing and gives nothing when NTFS cannot be made or mounted here.
 fn laboratory(test: &str) -> Option<Laboratory> {
-    let missing = ["/usr/sbin/mkntfs", "/usr/bin/ntfs-3g", "/dev/fuse"]
-        .into_iter()
-        .find(|path| !Path::new(path).exists());
+    let missing = [
+        "/usr/sbin/mkntfs",
+        "/usr/bin/ntfs-3g",
+        "/usr/bin/mcopy",
+        "/dev/fuse",
+    ]
+    .into_iter()
+    .find(|path| !Path::new(path).exists());
     if let Some(missing) = missing {
         say(&format!("SKIPPED windows {test}: missing {missing}"));
         return None;
@@ -63,22 +68,23 @@ fn disk(laboratory: &Laboratory, name: &str, kind: &str, fill: impl FnOnce(&Path
     fill(&mount);
     run("umount", &[mount.to_str().unwrap()]);
     let path = laboratory.bytes(name, SIZE + 2 * MIB, 0, b"");
+    partition(&path, &format!("start=1MiB, size=420MiB, type={kind}"));
+    copy(&ntfs, &path, MIB);
+    std::fs::remove_file(ntfs).unwrap();
+    path
+}
+
+fn partition(path: &Path, line: &str) {
     let mut table = Command::new("/usr/sbin/sfdisk")
         .args(["--quiet", path.to_str().unwrap()])
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    let line = format!("label: dos\nstart=1MiB, size=420MiB, type={kind}\n");
-    table
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(line.as_bytes())
-        .unwrap();
+    let text = format!("label: dos\n{line}\n");
+    let mut input = table.stdin.take().unwrap();
+    input.write_all(text.as_bytes()).unwrap();
+    drop(input);
     assert!(table.wait().unwrap().success());
-    copy(&ntfs, &path, MIB);
-    std::fs::remove_file(ntfs).unwrap();
-    path
 }
 
 /// Copies what is not zero.
@@ -182,6 +188,27 @@ fn leave_journal_open(disk: &Path) {
     }
 }
 
+/// A disk whose one partition is an EFI system partition with the loader of Windows.
+fn esp_disk(laboratory: &Laboratory) -> PathBuf {
+    let path = laboratory.bytes("esp", 42 * MIB, 0, b"");
+    partition(&path, "start=1MiB, size=40MiB, type=ef");
+    let place = format!("{}@@1M", path.to_str().unwrap());
+    run(
+        "/usr/bin/mformat",
+        &["-i", &place, "-T", "81920", "-F", "::"],
+    );
+    for folder in ["::EFI", "::EFI/Microsoft", "::EFI/Microsoft/Boot"] {
+        run("/usr/bin/mmd", &["-i", &place, folder]);
+    }
+    let loader = laboratory.bytes("loader", 0, 0, b"loader");
+    let to = "::EFI/Microsoft/Boot/bootmgfw.efi";
+    run(
+        "/usr/bin/mcopy",
+        &["-i", &place, loader.to_str().unwrap(), to],
+    );
+    path
+}
+
 /// The micro-VM with a catalogue of made-up drivers.
 fn micro_vm(laboratory: &Laboratory) -> MicroVm {
     let drivers = laboratory.directory("virtio-win");
@@ -195,7 +222,7 @@ fn micro_vm(laboratory: &Laboratory) -> MicroVm {
 }
 
 #[test]
-fn ntfs_is_prepared_twice_and_the_second_time_changes_nothing() {
+fn ntfs_is_prepared_twice_with_its_loader_on_another_disk_and_the_second_time_changes_nothing() {
     let Some(laboratory) = laboratory("ntfs") else {
         return;
     };
@@ -232,10 +259,16 @@ fn ntfs_is_prepared_twice_and_the_second_time_changes_nothing() {
     assert!(!folder.join("Windows/System32/config/SAM").exists());
     let overlay = laboratory.overlay(&base, "overlay");
     let request = request(&[("00:0c:29:f3:ff:de", None)], Target::default());
+    let esp = esp_disk(&laboratory);
+    let loader = laboratory.overlay(&esp, "loader-overlay");
     for round in 0..2 {
         let out = laboratory.directory(&format!("out{round}"));
-        let report = prepare(&vm, &overlaid(&overlay, &base), &request, &out)
-            .unwrap_or_else(|error| panic!("{error}"));
+        let mut disks = overlaid(&overlay, &base);
+        disks.extend(overlaid(&loader, &esp));
+        let report = prepare(&vm, &disks, &request, &out).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(report.guest.firmware, Firmware::Uefi);
+        let written = |change: &lifeboat_drivers::Change| change.path.ends_with("bootx64.efi");
+        assert_eq!(report.changes.changes.iter().any(written), round == 0);
         for check in &report.verified {
             assert!(check.ok, "{}: {}", check.what, check.detail);
         }
@@ -248,6 +281,21 @@ fn ntfs_is_prepared_twice_and_the_second_time_changes_nothing() {
         assert_eq!(report.changes.changes.is_empty(), round == 1);
     }
     assert_eq!(hash(&base), before, "the captured disk is never written");
+    // Nothing would keep what was.
+    let copy = laboratory.bytes("copy", SIZE + 2 * MIB, 0, b"");
+    std::fs::copy(&base, &copy).unwrap();
+    let before = hash(&copy);
+    let itself = [Disk {
+        layers: vec![layer(&copy, true, Format::Raw)],
+    }];
+    let out = laboratory.directory("out-itself");
+    match prepare(&vm, &itself, &request, &out) {
+        Err(MicroVmError::Refused(refusal)) => {
+            assert_eq!(refusal, Refusal::from(WindowsRefusal::NoOverlay));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(hash(&copy), before);
 }
 
 #[test]

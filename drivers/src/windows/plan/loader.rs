@@ -3,8 +3,17 @@
 use lifeboat_hive::{EditError, Editor};
 
 use super::super::hives::{open_hive, refusal};
+use super::super::tree::WindowsTree;
 use super::{LOADER, Planner, Volume};
 use crate::refusal::Refusal;
+
+const VENDOR: &str = "EFI/Microsoft/Boot/bootmgfw.efi";
+const FALLBACK: &str = "EFI/Boot/bootx64.efi";
+
+/// Whether a machine can start from an EFI system partition, once it is prepared.
+pub fn has_loader(esp: &WindowsTree) -> bool {
+    esp.is_file(VENDOR) || esp.is_file(FALLBACK)
+}
 
 impl Planner<'_> {
     /// The firmware's memory does not travel with the disks: without the
@@ -13,19 +22,18 @@ impl Planner<'_> {
         let Some(esp) = self.input.esp else {
             return Ok(());
         };
-        let vendor = esp
-            .read("EFI/Microsoft/Boot/bootmgfw.efi", LOADER)
-            .ok()
-            .flatten();
-        match vendor {
-            Some(loader) if !esp.is_file("EFI/Boot/bootx64.efi") => {
-                self.write(Volume::Esp, esp.place("EFI/Boot/bootx64.efi"), loader);
+        let is_there = esp.is_file(FALLBACK);
+        match esp.read(VENDOR, LOADER).ok().flatten() {
+            Some(loader) if !is_there => {
+                self.write(Volume::Esp, esp.place(FALLBACK), loader);
+                self.plan.fallback_loader = true;
             }
-            Some(_) => {}
-            None => self
-                .plan
-                .warnings
-                .push("the EFI system partition has no loader of Windows".to_owned()),
+            Some(_) => self.plan.fallback_loader = true,
+            None => {
+                self.plan.fallback_loader = is_there;
+                let text = "the EFI system partition has no loader of Windows";
+                self.plan.warnings.push(text.to_owned());
+            }
         }
         // What it says of the screen of the old hardware keeps the new one dark.
         match open_hive(esp, "EFI/Microsoft/Boot/BCD") {
