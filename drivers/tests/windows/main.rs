@@ -12,4 +12,5 @@ mod iso;
 mod laboratory;
 mod signatures;
 mod signing;
+mod unusual;
 mod vm;

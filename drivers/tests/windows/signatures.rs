@@ -6,7 +6,7 @@ use lifeboat_drivers::{Bus, NicModel, Refusal, Target};
 use lifeboat_hive::{Editor, Hive, kind};
 use proptest::prelude::*;
 
-use crate::directory::Bench;
+use crate::directory::{Bench, virtio};
 use crate::fixture::*;
 use crate::signing::*;
 
@@ -122,10 +122,6 @@ fn bench(kind: Kind, folder: &str, maker: Option<Maker>) -> Option<Bench> {
 
 fn refusal(bench: &Bench) -> Refusal {
     bench.plan(&virtio()).map(|_| ()).unwrap_err()
-}
-
-fn virtio() -> lifeboat_drivers::InjectRequest {
-    request(&[("00:0c:29:f3:ff:de", None)], Target::default())
 }
 
 #[test]
