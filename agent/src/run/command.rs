@@ -13,6 +13,9 @@ use tokio::process::{Child, Command};
 /// The most bytes that are kept of what a command prints.
 const OUTPUT: usize = 64 * 1024;
 
+/// Where commands find programs, those of the fence too.
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// What a command did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Output {
@@ -158,10 +161,7 @@ fn start(argv: &[String], input: bool) -> io::Result<Child> {
         .args(arguments)
         .current_dir("/")
         .env_clear()
-        .env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
+        .env("PATH", PATH)
         .env("LC_ALL", "C")
         .stdin(if input { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())

@@ -309,7 +309,7 @@ fn run_command(argv: &[String], limit: Duration) -> Result<(), String> {
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", super::command::PATH)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
