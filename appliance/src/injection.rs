@@ -20,13 +20,16 @@ use lifeboat_drivers::{Disk, InjectRequest, Layer, PrepareReport};
 use lifeboat_images::{CapturedVolume, Container, Conversions, Format};
 
 use crate::confined;
+use crate::daemon::WrongUse;
 use crate::events::Events;
 use crate::host::Host;
 use crate::prepare;
 use crate::scratch::Scratch;
 use crate::session::making::replace_file;
 
-use place::{BesideResult, MANIFEST, folder_of, new_place, new_result, publish, record_of};
+use place::{
+    BesideResult, MANIFEST, folder_of, new_place, new_result, publish, publish_with_record,
+};
 pub use record::{InjectedDisk, Injection};
 
 /// Where the disks of one machine come from, and where the result goes.
@@ -96,7 +99,7 @@ impl Means<'_> {
             true => new_place(overlay, "folder")?,
             false => new_result(overlay, "overlay")?,
         };
-        let mut converted = BesideResult::new(self.host, &place);
+        let converted = BesideResult::new(self.host, &place);
         let captured = self.import_all(disks, converted.conversions())?;
         let scratch = Scratch::beside(folder_of(&place))?;
         let made = scratch.path().join("made");
@@ -106,19 +109,17 @@ impl Means<'_> {
             true => place.join(overlay_name(number)),
             false => place.clone(),
         };
-        converted.keep_what_serves(&captured);
         let disks = captured.into_iter().enumerate();
         let disks = disks.map(|(number, base)| InjectedDisk::over(base, Some(written(number))));
         let mut injection = Injection::new(disks.collect(), request, report);
         let published = if several {
             publish_folder(&made, &place, &mut injection)
         } else {
-            publish_one(&made.join(overlay_name(0)), &place, &mut injection)
+            publish_with_record(&made.join(overlay_name(0)), &place, &mut injection)
         };
-        if published.is_err() {
-            converted.keep_nothing();
-        }
-        published.map(|()| injection)
+        published?;
+        converted.keep();
+        Ok(injection)
     }
 
     fn stream(
@@ -130,7 +131,10 @@ impl Means<'_> {
         let place = match overlay {
             Some(overlay) => {
                 new_result(overlay, "overlay")?;
-                new_place(output, "file")?
+                new_place(output, "file").map_err(|error| {
+                    let hint = going_on(output, overlay);
+                    WrongUse(format!("{error}; if it holds the whole stream, {hint}"))
+                })?
             }
             None => new_result(output, "file")?,
         };
@@ -140,7 +144,11 @@ impl Means<'_> {
         self.receive(&file)?;
         if let Some(overlay) = overlay {
             publish(&file, &place)?;
-            return self.overlay(&[place], overlay, request);
+            let injected = self.overlay(&[place], overlay, request);
+            return injected.with_context(|| {
+                let hint = going_on(output, overlay);
+                format!("failed to inject over the stream, which was received whole: {hint}")
+            });
         }
         let converted = self.host.conversions_in(&scratch.path().join("converted"));
         let captured = self.import(&file, &[], &converted)?;
@@ -149,7 +157,7 @@ impl Means<'_> {
         prepare::require_checks(&report)?;
         let disk = InjectedDisk::itself(place.clone(), format);
         let mut injection = Injection::new(vec![disk], request, report);
-        publish_one(&file, &place, &mut injection)?;
+        publish_with_record(&file, &place, &mut injection)?;
         Ok(injection)
     }
 
@@ -217,17 +225,10 @@ impl Means<'_> {
     }
 }
 
-/// The record first: no disk is there without the way back.
-fn publish_one(made: &Path, place: &Path, injection: &mut Injection) -> anyhow::Result<()> {
-    let manifest = record_of(place);
-    injection.manifest = Some(manifest.clone());
-    let draft = made.with_file_name(MANIFEST);
-    replace_file(&draft, &serde_json::to_vec_pretty(injection)?)?;
-    publish(&draft, &manifest)?;
-    publish(made, place).inspect_err(|_| {
-        // It describes nothing. The first error is the one to tell.
-        let _ = std::fs::remove_file(&manifest);
-    })
+/// What was received is not thrown away, whatever comes after.
+fn going_on(output: &Path, overlay: &Path) -> String {
+    let (output, overlay) = (output.display(), overlay.display());
+    format!("`lifeboat inject {output} --overlay {overlay}` goes on from it")
 }
 
 fn publish_folder(made: &Path, place: &Path, injection: &mut Injection) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -205,7 +206,7 @@ fn named_by_drafts(drafts: &Path, gone: &HashSet<PathBuf>) -> HashSet<PathBuf> {
     let mut named = HashSet::new();
     let entries = std::fs::read_dir(drafts).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()) {
-        if path.extension().is_none_or(|extension| extension != "json") {
+        if !is_draft(&path) {
             continue;
         }
         match read_draft(&path).filter(|draft| !gone.contains(&draft.volume)) {
@@ -219,6 +220,19 @@ fn named_by_drafts(drafts: &Path, gone: &HashSet<PathBuf>) -> HashSet<PathBuf> {
     named
 }
 
+fn is_draft(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str);
+    let id = name.and_then(|name| name.strip_suffix(".json"));
+    id.is_some_and(|id| is_hash(id, 32))
+}
+
+fn is_hash(name: &str, digits: usize) -> bool {
+    name.len() == digits
+        && name
+            .bytes()
+            .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 fn read_draft(path: &Path) -> Option<Named> {
     let written = path.metadata().and_then(|metadata| metadata.modified());
     let is_old = SystemTime::now()
@@ -230,13 +244,19 @@ fn read_draft(path: &Path) -> Option<Named> {
 }
 
 /// Removes the archives of which nothing is used, and of the others what was
-/// unpacked by halves: no draft is at work.
+/// unpacked by halves: no draft is at work. What has not the name of an archive
+/// is not Lifeboat's.
 fn remove_unpacked(folder: &Path, used: &HashSet<PathBuf>) -> std::io::Result<()> {
     let Ok(folder) = std::fs::canonicalize(folder) else {
         return Ok(());
     };
     for entry in std::fs::read_dir(folder)? {
-        let archive = entry?.path();
+        let entry = entry?;
+        let is_ours = entry.file_name().to_str().is_some_and(|id| is_hash(id, 16));
+        if !is_ours || !entry.file_type()?.is_dir() {
+            continue;
+        }
+        let archive = entry.path();
         if !used.iter().any(|path| path.starts_with(&archive)) {
             std::fs::remove_dir_all(&archive)?;
             continue;

@@ -12,36 +12,31 @@
 //! a crash the work goes on at the last checkpoint: the newest one that was written, if the host has
 //! not been started anew since, else the newest one that was forced to the disk.
 
-use std::collections::{BTreeSet, HashSet};
-use std::fs::File;
-use std::io::{self, Write};
-use std::ops::ControlFlow;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+mod place;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 
-use crate::captured::{ServedLayer, SourceFile, changed_ns, modified_ns};
+use crate::captured::ServedLayer;
 use crate::confine::{Answer, Confined, LayerQuestion, Limits, Question, Step, Task};
 use crate::error::ImageError;
-use crate::format::Format;
-use crate::integrity::{Reading, hash};
-use crate::source::finished;
+use crate::integrity::Reading;
+use place::{KEY_DIGITS, Place, Progress, conversions_in};
 
 /// Raised when the same sources would give other bytes.
 const VERSION: u32 = 1;
 /// The slowest unpacking, in bytes a second of processor time; bounds how long a child may work.
 const SLOWEST: u64 = 1 << 20;
-
-/// Work that may be lost when this process is killed; noting every step would cost more.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// Between two looks at whether another import has ended.
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bounds on what a captured file may unfold to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,22 +93,15 @@ pub(crate) struct Checkpoint {
 pub struct Conversions {
     folder: PathBuf,
     limits: ConversionLimits,
+    /// What is held, where that was asked for.
+    held: Option<Arc<Mutex<Vec<Held>>>>,
 }
 
-/// What is known about a conversion.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum State {
-    Converting {
-        /// The start of the host during which `written` was written.
-        boot: String,
-        written: Checkpoint,
-        synced: Checkpoint,
-    },
-    Complete {
-        file_size: u64,
-        blake3: String,
-    },
+/// A conversion that nobody else takes for their own before it is known whether it is needed.
+#[derive(Debug)]
+struct Held {
+    place: Place,
+    lock: Flock<File>,
 }
 
 /// What is to be converted: open files, the way to read them, and the hash of their bytes.
@@ -137,7 +125,16 @@ impl Conversions {
         Self {
             folder: folder.into(),
             limits: ConversionLimits::default(),
+            held: None,
         }
+    }
+
+    /// Holds what it converts until [`Self::keep`] or [`Self::discard`]: another process that needs
+    /// the same disk waits until then. What was whole before is neither held nor ever removed.
+    #[must_use]
+    pub fn holding(mut self) -> Self {
+        self.held = Some(Arc::default());
+        self
     }
 
     /// With other limits.
@@ -161,7 +158,11 @@ impl Conversions {
         let folder =
             std::fs::canonicalize(&self.folder).map_err(ImageError::io("resolve", &self.folder))?;
         let place = Place::new(&folder, &work.key()?);
-        let _lock = place.lock(work.reading.cancelled)?;
+        // The same bytes twice in one machine.
+        let _lock = match self.is_held(&place) {
+            true => None,
+            false => self.hold(&place, place.lock(work.reading.cancelled)?),
+        };
         if let Some(known) = place.complete(work)? {
             return Ok(known);
         }
@@ -176,30 +177,81 @@ impl Conversions {
         made
     }
 
+    /// Keeps what it converted. What others began here and do not work on is removed: it was meant
+    /// for a result that is there now.
+    pub fn keep(&self) -> Result<(), ImageError> {
+        self.take_held().clear();
+        for place in self.conversions()? {
+            if !place.is_complete()
+                && let Some(lock) = place.try_lock()?
+            {
+                place.remove_with_lock(lock);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what it converted, and nothing else.
+    pub fn discard(&self) {
+        for held in self.take_held() {
+            held.place.remove_with_lock(held.lock);
+        }
+    }
+
     /// Removes every disk that is not among `used`, and what was begun and is not gone on with for
-    /// longer than `forsaken`. What somebody works on now stays.
+    /// longer than `forsaken`. What somebody works on now stays, and so does what is no conversion.
     pub fn remove_unused(
         &self,
         used: &HashSet<PathBuf>,
         forsaken: Duration,
     ) -> Result<(), ImageError> {
-        let Ok(folder) = std::fs::canonicalize(&self.folder) else {
-            return Ok(());
-        };
-        let keys = keys(&folder).map_err(ImageError::io("look through", &folder))?;
-        for place in keys.iter().map(|key| Place::new(&folder, key)) {
+        for place in self.conversions()? {
             if used.contains(&place.whole) {
                 continue;
             }
-            if let Some(_lock) = place.try_lock()?
+            if let Some(lock) = place.try_lock()?
                 && !place.is_begun_within(forsaken)
             {
-                place.remove();
-                // Gone is what it should be.
-                let _ = std::fs::remove_file(&place.lock);
+                place.remove_with_lock(lock);
             }
         }
         Ok(())
+    }
+
+    fn conversions(&self) -> Result<Vec<Place>, ImageError> {
+        let Ok(folder) = std::fs::canonicalize(&self.folder) else {
+            return Ok(Vec::new());
+        };
+        conversions_in(&folder).map_err(ImageError::io("look through", &folder))
+    }
+
+    fn held(&self) -> Option<MutexGuard<'_, Vec<Held>>> {
+        let held = self.held.as_ref()?;
+        Some(held.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn take_held(&self) -> Vec<Held> {
+        let held = self.held();
+        held.map(|mut held| std::mem::take(&mut *held))
+            .unwrap_or_default()
+    }
+
+    fn is_held(&self, place: &Place) -> bool {
+        let held = self.held();
+        held.is_some_and(|held| held.iter().any(|held| held.place == *place))
+    }
+
+    /// Gives the lock back where it is not to be held: nobody asked for it, or the disk was whole
+    /// before, and may lie below something else.
+    fn hold(&self, place: &Place, lock: Flock<File>) -> Option<Flock<File>> {
+        match self.held() {
+            Some(mut held) if !place.is_complete() => {
+                let place = place.clone();
+                held.push(Held { place, lock });
+                None
+            }
+            _ => Some(lock),
+        }
     }
 
     fn make(
@@ -293,289 +345,119 @@ impl Work<'_> {
         let all = serde_json::to_vec(&(VERSION, self.blake3, containers, lengths))
             .map_err(io::Error::from)
             .map_err(ImageError::io("name the conversion of", self.path))?;
-        Ok(blake3::hash(&all).to_hex()[..32].to_owned())
+        Ok(blake3::hash(&all).to_hex()[..KEY_DIGITS].to_owned())
     }
-}
-
-/// The keys of all conversions in a folder.
-fn keys(folder: &Path) -> io::Result<BTreeSet<String>> {
-    let mut keys = BTreeSet::new();
-    for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        let key = name.to_str().and_then(|name| name.split_once('.'));
-        keys.extend(key.map(|(key, _)| key.to_owned()));
-    }
-    Ok(keys)
-}
-
-/// The files of one conversion.
-struct Place {
-    folder: PathBuf,
-    state: PathBuf,
-    part: PathBuf,
-    whole: PathBuf,
-    lock: PathBuf,
-}
-
-impl Place {
-    fn new(folder: &Path, key: &str) -> Self {
-        let file = |ending| folder.join(format!("{key}.{ending}"));
-        Self {
-            folder: folder.to_owned(),
-            state: file("json"),
-            part: file("part"),
-            whole: file("raw"),
-            lock: file("lock"),
-        }
-    }
-
-    /// Waits for another import of the same bytes, which then has done the work.
-    fn lock(&self, cancelled: &AtomicBool) -> Result<Flock<File>, ImageError> {
-        loop {
-            if let Some(lock) = self.try_lock()? {
-                return Ok(lock);
-            }
-            if cancelled.load(Ordering::Relaxed) {
-                return Err(ImageError::Stopped);
-            }
-            std::thread::sleep(LOCK_PAUSE);
-        }
-    }
-
-    /// None where somebody else has it, or where the locked file was removed meanwhile.
-    fn try_lock(&self) -> Result<Option<Flock<File>>, ImageError> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&self.lock)
-            .map_err(ImageError::io("open", &self.lock))?;
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Err((_, Errno::EWOULDBLOCK | Errno::EINTR)) => return Ok(None),
-            locked => locked
-                .map_err(|(_, error)| io::Error::from(error))
-                .map_err(ImageError::io("lock", &self.lock))?,
-        };
-        let inode = lock.metadata().map(|metadata| metadata.ino());
-        let now = self.lock.symlink_metadata().map(|metadata| metadata.ino());
-        Ok((inode.ok() == now.ok()).then_some(lock))
-    }
-
-    /// Whether it is not whole, and was gone on with that recently.
-    fn is_begun_within(&self, time: Duration) -> bool {
-        let Ok(metadata) = self.part.symlink_metadata() else {
-            return false;
-        };
-        let age = metadata
-            .modified()
-            .map(|at| at.elapsed().unwrap_or_default());
-        age.is_ok_and(|age| age < time)
-    }
-
-    fn state(&self) -> Option<State> {
-        let text = std::fs::read(&self.state).ok()?;
-        serde_json::from_slice(&text).ok()
-    }
-
-    /// Where to go on, if there is something to go on with.
-    fn checkpoint(&self) -> Option<Checkpoint> {
-        self.part.symlink_metadata().ok()?;
-        match self.state()? {
-            State::Converting { boot, written, .. } if boot == boot_id() => Some(written),
-            State::Converting { synced, .. } => Some(synced),
-            State::Complete { .. } => None,
-        }
-    }
-
-    fn open_part(&self, anew: bool) -> Result<File, ImageError> {
-        File::options()
-            .create(true)
-            .truncate(anew)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(&self.part)
-            .map_err(ImageError::io("write", &self.part))
-    }
-
-    /// The disk of an earlier conversion, if its bytes are still those that were written.
-    fn complete(&self, work: &Work<'_>) -> Result<Option<ServedLayer>, ImageError> {
-        let Some(State::Complete { file_size, blake3 }) = self.state() else {
-            return Ok(None);
-        };
-        // Killed between the state and the rename.
-        if !self.whole.exists() && self.part.exists() {
-            self.publish()?;
-        }
-        let Ok(file) = File::open(&self.whole) else {
-            return Ok(None);
-        };
-        let is = file.metadata().map_or(0, |metadata| metadata.len());
-        if is == file_size && self.is_whole(work, &file, file_size, &blake3)? {
-            return self.layer(&file, file_size, blake3).map(Some);
-        }
-        tracing::warn!(path = %self.whole.display(), "a converted disk was changed; it is made anew");
-        self.remove();
-        Ok(None)
-    }
-
-    /// What the medium gave up is lost, but not what it was made of.
-    fn is_whole(
-        &self,
-        work: &Work<'_>,
-        file: &File,
-        size: u64,
-        blake3: &str,
-    ) -> Result<bool, ImageError> {
-        match work.hash(file, size, &self.whole) {
-            Err(ImageError::Io { source, .. }) if source.raw_os_error() == Some(nix::libc::EIO) => {
-                Ok(false)
-            }
-            hashed => hashed.map(|hashed| hashed == blake3),
-        }
-    }
-
-    fn finish(&self, part: &File, size: u64, work: &Work<'_>) -> Result<ServedLayer, ImageError> {
-        let blake3 = work.hash(part, size, &self.part)?;
-        part.sync_all()
-            .map_err(ImageError::io("write", &self.part))?;
-        let complete = State::Complete {
-            file_size: size,
-            blake3: blake3.clone(),
-        };
-        self.write_state(&complete, true)
-            .map_err(ImageError::io("write", &self.state))?;
-        self.publish()?;
-        self.layer(part, size, blake3)
-    }
-
-    fn publish(&self) -> Result<(), ImageError> {
-        std::fs::rename(&self.part, &self.whole)
-            .and_then(|()| File::open(&self.folder)?.sync_all())
-            .map_err(ImageError::io("finish", &self.whole))
-    }
-
-    fn layer(&self, file: &File, size: u64, blake3: String) -> Result<ServedLayer, ImageError> {
-        let metadata = file
-            .metadata()
-            .map_err(ImageError::io("read the attributes of", &self.whole))?;
-        let file = SourceFile {
-            path: self.whole.clone(),
-            file_size: size,
-            modified_ns: modified_ns(&metadata),
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            changed_ns: changed_ns(&metadata),
-            blake3,
-        };
-        let format = Format::Raw;
-        Ok(ServedLayer { file, format })
-    }
-
-    fn write_state(&self, state: &State, synced: bool) -> io::Result<()> {
-        let unfinished = self.state.with_extension("json.new");
-        let mut file = File::options()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(&serde_json::to_vec(state)?)?;
-        if synced {
-            file.sync_all()?;
-        }
-        std::fs::rename(&unfinished, &self.state)
-    }
-
-    fn remove(&self) {
-        let unfinished = self.state.with_extension("json.new");
-        for path in [&self.part, &self.whole, &self.state, &unfinished] {
-            // Gone is what they should be.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-impl Work<'_> {
-    fn hash(&self, file: &File, length: u64, path: &Path) -> Result<String, ImageError> {
-        let hashed = hash(file, length, self.reading).map_err(ImageError::io("read", path))?;
-        Ok(finished(hashed, self.trees)?.root())
-    }
-}
-
-/// Notes the steps, so that the next start goes on from there.
-struct Progress<'a> {
-    place: &'a Place,
-    boot: String,
-    synced: Checkpoint,
-    noted: Instant,
-    failure: Option<io::Error>,
-}
-
-impl<'a> Progress<'a> {
-    fn new(place: &'a Place, from: Checkpoint) -> Self {
-        Self {
-            place,
-            boot: boot_id(),
-            synced: from,
-            noted: Instant::now(),
-            failure: None,
-        }
-    }
-
-    fn note(&mut self, step: Step) {
-        if step.synced {
-            self.synced = step.written;
-        } else if self.noted.elapsed() < PAUSE {
-            return;
-        }
-        self.noted = Instant::now();
-        let state = State::Converting {
-            boot: self.boot.clone(),
-            written: step.written,
-            synced: self.synced,
-        };
-        if let Err(error) = self.place.write_state(&state, step.synced) {
-            self.failure = Some(error);
-        }
-    }
-}
-
-/// Differs after every start of the host, when the memory of what was written is gone.
-fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    id.map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const COMPLETE: &str = r#"{"complete":{"file_size":0,"blake3":""}}"#;
+    const BEGUN: &str = r#"{"converting":{"boot":"","written":
+        {"done":0,"content":0,"restart":{"packed":0,"unpacked":0}},"synced":
+        {"done":0,"content":0,"restart":{"packed":0,"unpacked":0}}}}"#;
+
+    /// A key that begins with this digit.
+    fn key(digit: char) -> String {
+        std::iter::repeat_n(digit, KEY_DIGITS).collect()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn lay(folder: &Path, digit: char, ending: &str, state: &str) -> Place {
+        let write = |ending, text| {
+            std::fs::write(folder.join(format!("{}.{ending}", key(digit))), text).unwrap();
+        };
+        write(ending, "");
+        write("json", state);
+        write("lock", "");
+        Place::new(folder, &key(digit))
+    }
+
+    fn digits(folder: &Path) -> String {
+        let mut digits: Vec<_> = names(folder)
+            .iter()
+            .filter_map(|name| name.chars().next())
+            .collect();
+        digits.dedup();
+        digits.into_iter().collect()
+    }
+
     #[test]
     fn what_nobody_needs_is_removed_and_what_is_worked_on_stays() {
         let folder = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(folder.path()).unwrap();
-        let place = |key: &str| Place::new(&root, key);
-        for key in ["used", "unused", "worked-on"] {
-            let place = place(key);
-            for file in [&place.whole, &place.state, &place.lock] {
-                std::fs::write(file, "").unwrap();
-            }
-        }
-        for file in [&place("begun").part, &place("begun").state] {
-            std::fs::write(file, "").unwrap();
-        }
+        let used = lay(&root, 'a', "raw", COMPLETE);
+        lay(&root, 'b', "raw", COMPLETE);
+        let worked_on = lay(&root, 'c', "raw", COMPLETE);
+        lay(&root, 'd', "part", BEGUN);
         let conversions = Conversions::new(folder.path());
-        let used = HashSet::from([place("used").whole]);
-        let left = || -> Vec<_> { keys(&root).unwrap().into_iter().collect() };
-        let working = place("worked-on").try_lock().unwrap().unwrap();
+        let in_use = HashSet::from([used.whole.clone()]);
+        let working = worked_on.try_lock().unwrap().unwrap();
         let day = Duration::from_secs(86_400);
-        conversions.remove_unused(&used, day).unwrap();
-        assert_eq!(left(), ["begun", "used", "worked-on"]);
+        conversions.remove_unused(&in_use, day).unwrap();
+        assert_eq!(digits(&root), "acd");
         drop(working);
-        conversions.remove_unused(&used, Duration::ZERO).unwrap();
-        assert_eq!(left(), ["used"]);
-        assert!(place("used").whole.is_file() && place("used").state.is_file());
+        conversions.remove_unused(&in_use, Duration::ZERO).unwrap();
+        assert_eq!(digits(&root), "a");
+        assert!(used.whole.is_file() && used.state.is_file());
+    }
+
+    #[test]
+    fn what_is_no_conversion_is_never_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(folder.path()).unwrap();
+        let foreign = [
+            "captured.raw".to_owned(),
+            "captured.json".to_owned(),
+            format!("{}.raw", key('a')),
+            format!("{}.json", key('b')),
+            format!("{}.raw", key('b')),
+            format!("{}f.json", key('c')),
+            format!("{}.json", key('X')),
+        ];
+        for name in &foreign {
+            let text = if name.contains('b') { "{}" } else { COMPLETE };
+            std::fs::write(root.join(name), text).unwrap();
+        }
+        lay(&root, 'd', "raw", COMPLETE);
+        let conversions = Conversions::new(folder.path()).holding();
+        conversions
+            .remove_unused(&HashSet::new(), Duration::ZERO)
+            .unwrap();
+        conversions.keep().unwrap();
+        conversions.discard();
+        let mut foreign = foreign.to_vec();
+        foreign.sort();
+        assert_eq!(names(&root), foreign);
+    }
+
+    #[test]
+    fn only_what_was_held_is_discarded() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(folder.path()).unwrap();
+        let before = lay(&root, 'a', "raw", COMPLETE);
+        let begun = lay(&root, 'b', "part", BEGUN);
+        lay(&root, 'c', "part", BEGUN);
+        let conversions = Conversions::new(folder.path()).holding();
+        for place in [&before, &begun] {
+            let lock = place.try_lock().unwrap().unwrap();
+            let given_back = conversions.hold(place, lock);
+            assert_eq!(given_back.is_some(), place == &before);
+        }
+        assert!(conversions.is_held(&begun) && begun.try_lock().unwrap().is_none());
+        conversions.discard();
+        assert_eq!(digits(&root), "ac");
+        // With a result in its place, nobody goes on with what was begun.
+        conversions.keep().unwrap();
+        assert_eq!(digits(&root), "a");
     }
 }

@@ -67,6 +67,11 @@ pub struct Injection {
     pub seconds: f64,
     /// Where this record lies.
     pub manifest: Option<PathBuf>,
+    /// The disk is not at its place yet. It is put there after its record, and
+    /// this is taken back after that: without a disk, such a record is what a
+    /// killed process left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
 }
 
 /// What every version has.
@@ -88,6 +93,7 @@ impl Injection {
             warnings: report.guest.warnings,
             seconds: report.seconds,
             manifest: None,
+            unfinished: false,
         }
     }
 

@@ -42,6 +42,35 @@ fn what_was_converted_for_nothing_does_not_stay() {
 }
 
 #[test]
+fn what_lay_beside_a_result_stays() {
+    let appliance = with_packed_disk();
+    // Without an end, as `kill -9` or an earlier, renamed result leaves it.
+    let key = "0123456789abcdef0123456789abcdef";
+    let complete = r#"{"complete":{"file_size":4,"blake3":""}}"#;
+    let there = [
+        ("captured.raw".to_owned(), "disk"),
+        (format!("{key}.raw"), "disk"),
+        (format!("{key}.json"), complete),
+    ];
+    let mut expected = Vec::new();
+    for (name, text) in &there {
+        expected.push(appliance.write(&format!("out.qcow2.converted/{name}"), text));
+    }
+    expected.sort();
+    let out = appliance.path("out.qcow2");
+    let inject = appliance.lifeboat(["inject"]);
+    let inject = inject.words([&appliance.path("disk.raw.gz")]);
+    let inject = inject.words(["--overlay", out.to_str().unwrap()]);
+    let failed = inject.variable("LIFEBOAT_KERNEL_DIR", "/nowhere").run();
+    failed.expect_code(1);
+    failed.expect_said(&["/nowhere"]);
+    let folder = std::fs::read_dir(appliance.path("out.qcow2.converted")).unwrap();
+    let mut left: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
+    left.sort();
+    assert_eq!(left, expected);
+}
+
+#[test]
 fn contradictions_are_told_before_anything_is_read() {
     let appliance = with_packed_disk();
     let path = |name: &str| appliance.path(name).to_str().unwrap().to_owned();

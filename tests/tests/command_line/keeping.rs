@@ -100,10 +100,16 @@ fn unpacked_disks_stay_as_long_as_something_names_them() {
     assert_eq!(unpacked(&appliance).len(), 2);
     let half = of_site.join(".1.part");
     std::fs::write(&half, "half").unwrap();
-    let forsaken = appliance.state().join("unpacked/forsaken");
+    let forsaken = appliance.state().join("unpacked/0123456789abcdef");
     std::fs::create_dir(&forsaken).unwrap();
+    let foreign = ["unpacked/mine/disk", "converted/mine.raw", "drafts/my.json"]
+        .map(|name| appliance.write(&format!("state/{name}"), "of somebody else"));
     start_daemon();
     assert!(!half.exists() && !forsaken.exists());
+    for foreign in foreign {
+        std::fs::remove_file(foreign).unwrap();
+    }
+    std::fs::remove_dir(appliance.state().join("unpacked/mine")).unwrap();
     // What drafts name stays.
     assert_eq!(unpacked(&appliance).len(), 2);
     let site = |words: [&str; 2]| appliance.lifeboat(["site"]).words(words).run();
