@@ -64,10 +64,11 @@ impl Authority {
     pub(crate) fn wakes(&self) -> Moment {
         let wakes = self.machine.wakes();
         // A lease of our own that lapses lets a switch go on.
-        let lapses = clock::now().saturating_add(self.machine.remaining(clock::now()));
+        let now = clock::now();
+        let left = self.machine.remaining(now);
         let wakes = match self.machine.record().switching {
-            Some(_) => wakes.min(lapses),
-            None => wakes,
+            Some(_) if left > Duration::ZERO => wakes.min(now.saturating_add(left)),
+            _ => wakes,
         };
         self.again.map_or(wakes, |again| wakes.min(again))
     }
@@ -113,6 +114,16 @@ impl Authority {
         }
         let (_, effects) = self.machine.begin(to, clock::now());
         self.carry_out(effects).await;
+    }
+
+    /// A side that serves and lost its record gets a new epoch, with the same proofs as any other:
+    /// by an old word it must not serve.
+    pub(crate) async fn renew(&mut self, side: Side) {
+        let record = self.machine.record();
+        if record.active == side && record.switching.is_none() {
+            let (_, effects) = self.machine.begin(side, clock::now());
+            self.carry_out(effects).await;
+        }
     }
 
     /// Gives the replacement up; `false` beyond the point of no return.

@@ -24,6 +24,8 @@ use crate::observation::{self, Observed, Told};
 use crate::reception::{self, Links};
 use crate::state::{self, Order, Snapshot, Watched};
 use crate::store::Store;
+#[cfg(test)]
+pub(crate) use ask::first_standing;
 use tasks::Tasks;
 
 const CA: &str = "ca";

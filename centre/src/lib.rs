@@ -36,4 +36,6 @@ pub use observation::{Degraded, Heard, Observed, Told};
 pub use readiness::{Looked, Readiness};
 pub use state::{AutoPilotView, PlanView, SwitchRequest};
 pub use store::{AuditRecord, JournalLine, ProcessRecord, StoreError, TransitionRecord, Wishes};
-pub use view::{AgentView, ApplicationView, MadeToken, ProcessView, StateView, Status};
+pub use view::{
+    AgentView, ApplicationView, MadeToken, ProcessView, ServingView, StateView, Status,
+};

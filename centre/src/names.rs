@@ -50,12 +50,11 @@ pub fn read_key(path: &Path) -> Result<Key, KeyError> {
 }
 
 fn parse_key(text: &str) -> Option<Key> {
-    let text: String = text
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or(line))
-        .map(|line| line.split('#').next().unwrap_or(line))
-        .collect::<Vec<_>>()
-        .join(" ");
+    // Secrets may hold `//`, so only whole lines are comments.
+    let comment =
+        |line: &&str| line.trim_start().starts_with("//") || line.trim_start().starts_with('#');
+    let lines: Vec<&str> = text.lines().filter(|line| !comment(line)).collect();
+    let text = lines.join(" ");
     let (_, rest) = text.split_once("key")?;
     let (name, rest) = rest.split_once('{')?;
     let (body, _) = rest.split_once('}')?;
@@ -172,12 +171,12 @@ mod tests {
     #[test]
     fn keys_are_read_as_bind_writes_them() {
         let key = parse_key(
-            "// ours\nkey \"lifeboat\" {\n\talgorithm hmac-sha256;\n\tsecret \"c2VjcmV0\";\n};\n",
+            "// ours\nkey \"lifeboat\" {\n\talgorithm hmac-sha256;\n\tsecret \"c2Vj//V0\";\n};\n",
         )
         .expect("a key");
         assert_eq!(key.name, "lifeboat");
         assert_eq!(key.algorithm, "hmac-sha256");
-        assert_eq!(key.secret, b"secret");
+        assert_eq!(key.secret, [0x73, 0x65, 0x63, 0xff, 0xf5, 0x74]);
         for other in [
             "",
             "key",

@@ -24,6 +24,8 @@ use lifeboat_failover::{Side, autopilot};
 use serde::{Deserialize, Serialize};
 
 pub use error::ApplicationError;
+#[cfg(test)]
+pub(crate) use tests::example;
 
 use crate::{alerts, archive, autosync, changes};
 

@@ -57,6 +57,11 @@ fn read(descriptor: &str) -> Result<Application, ApplicationError> {
     Application::parse(Path::new("/etc/lifeboat/mail.toml"), &texts)
 }
 
+/// The mail of two sites, with a host name that moves.
+pub(crate) fn example() -> Application {
+    read(GOOD).expect("good")
+}
+
 #[test]
 fn a_complete_description_is_understood() {
     let application = read(GOOD).expect("good");

@@ -351,7 +351,7 @@ impl Centre {
     }
 }
 
-fn first_standing(application: &Application) -> Standing {
+pub(crate) fn first_standing(application: &Application) -> Standing {
     Standing {
         state: StateRecord {
             state: State::Normal,

@@ -79,8 +79,9 @@ impl Driver {
 
     /// One step.
     async fn turn(&mut self) -> Stored<Option<Ending>> {
+        let grace = self.application.terms.length;
         let facts = Facts {
-            old_side_there: self.centre.links().is_there(self.old_host()),
+            old_side_there: self.centre.links().is_back(self.old_host(), grace).await,
             abort: *self.aborted.borrow() && !self.is_promoted(),
         };
         match next(&self.process.plan, &self.journal, facts) {
@@ -123,6 +124,9 @@ impl Driver {
     }
 
     async fn do_step(&mut self, index: usize) -> Stored<()> {
+        if let Some(second) = self.beside(index) {
+            return self.do_both(index, second).await;
+        }
         self.write(index, Phase::Begun).await?;
         self.point(index, Point::BeforeEffect, false).await;
         let step = self.process.plan.steps[index].clone();
@@ -140,6 +144,44 @@ impl Driver {
         self.write(index, phase).await?;
         self.point(index, Point::AfterEntry, false).await;
         Ok(())
+    }
+
+    /// The other half of a step that concerns both sides (324a-b to 336a-b): beyond the point of no
+    /// return they do not wait for each other.
+    fn beside(&self, index: usize) -> Option<usize> {
+        let (first, second) = (
+            self.process.plan.steps.get(index)?,
+            self.process.plan.steps.get(index + 1)?,
+        );
+        let stem = first.number.strip_suffix('a')?;
+        let pair = second.number.strip_suffix('b') == Some(stem);
+        (pair && self.is_promoted()).then_some(index + 1)
+    }
+
+    async fn do_both(&mut self, first: usize, second: usize) -> Stored<()> {
+        for index in [first, second] {
+            self.write(index, Phase::Begun).await?;
+        }
+        self.point(first, Point::BeforeEffect, false).await;
+        let became = tokio::join!(self.act_at(first), self.act_at(second));
+        self.point(first, Point::AfterEffect, false).await;
+        for (index, became) in [(first, became.0), (second, became.1)] {
+            if let Some(phase) = became {
+                self.tell_failure(&self.process.plan.steps[index], &phase)
+                    .await;
+                self.write(index, phase).await?;
+            }
+        }
+        self.point(first, Point::AfterEntry, false).await;
+        Ok(())
+    }
+
+    async fn act_at(&self, index: usize) -> Became {
+        let step = &self.process.plan.steps[index];
+        match step.task {
+            Task::Act { action, .. } => self.act_there(index, step, action).await,
+            _ => None,
+        }
     }
 
     async fn undo_step(&mut self, index: usize) -> Stored<()> {

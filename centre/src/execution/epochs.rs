@@ -18,8 +18,9 @@ const WORD: Duration = Duration::from_secs(5);
 const PROMOTION: Duration = Duration::from_secs(30);
 /// How long the new side's agent may be away in the middle of a step.
 const AWAY: Duration = Duration::from_secs(60);
-/// How long a host may take to restart.
+/// How long the new side may take to restart, and how long users wait for the old one to.
 const REBOOT: Duration = Duration::from_secs(900);
+const REBOOT_OF_OLD: Duration = Duration::from_secs(120);
 /// No action takes longer; each has its own, shorter end at the agent.
 const LONGEST: Duration = Duration::from_secs(2 * 3600);
 const REFUSED_AGAIN: Duration = Duration::from_millis(100);
@@ -108,7 +109,7 @@ impl Driver {
     }
 
     /// An action of an agent. Before the promotion an abort breaks off the waiting for it.
-    pub(super) async fn act_there(&mut self, index: usize, step: &Step, action: Action) -> Became {
+    pub(super) async fn act_there(&self, index: usize, step: &Step, action: Action) -> Became {
         let id = format!("{}-{index}", self.process.id);
         if let Some(problem) = self.partner_is_gone(step, action) {
             return Some(failed(problem));
@@ -135,7 +136,8 @@ impl Driver {
     /// when its leases have run out: it is not coming back before.
     fn grace(&self, step: &Step, action: Action) -> Duration {
         match (action, step.needs_old_side) {
-            (Action::Reboot, _) => REBOOT,
+            (Action::Reboot, false) => REBOOT,
+            (Action::Reboot, true) => REBOOT_OF_OLD,
             (_, true) => self.application.terms.length,
             (_, false) => AWAY,
         }

@@ -17,6 +17,8 @@ use crate::clock;
 const OUTBOX: usize = 256;
 /// An action is asked for again when nothing was heard of it: the word or the answer was lost.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// An agent that lost its control centre dials again within 30 s.
+const DIALS_AGAIN: Duration = Duration::from_secs(35);
 
 /// The connection to one agent.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub(crate) struct Seen {
 struct Tables {
     seats: Seats,
     links: HashMap<String, Link>,
+    /// Since when who was there is not there any more.
+    left: HashMap<String, Instant>,
     waiting: HashMap<String, oneshot::Sender<Outcome>>,
     connections: u64,
 }
@@ -52,6 +56,7 @@ pub(crate) struct Links {
     tables: Mutex<Tables>,
     /// Grows whenever an agent came or went.
     changed: watch::Sender<u64>,
+    opened: Instant,
 }
 
 impl Default for Links {
@@ -59,6 +64,7 @@ impl Default for Links {
         Self {
             tables: Mutex::default(),
             changed: watch::Sender::new(0),
+            opened: Instant::now(),
         }
     }
 }
@@ -125,6 +131,7 @@ impl Links {
             serving: None,
         };
         tables.links.insert(host.to_owned(), link);
+        tables.left.remove(host);
         drop(tables);
         self.changed.send_modify(|count| *count += 1);
         Some(words)
@@ -140,6 +147,7 @@ impl Links {
             .is_some_and(|link| link.connection == connection);
         if present {
             tables.links.remove(host);
+            tables.left.insert(host.to_owned(), Instant::now());
         }
         drop(tables);
         if present {
@@ -194,6 +202,39 @@ impl Links {
     /// Whether the agent of a host is connected.
     pub(crate) fn is_there(&self, host: &str) -> bool {
         self.tables().links.contains_key(host)
+    }
+
+    /// From when on an agent that is not there counts as gone: `grace` after it left. A control
+    /// centre that just opened gives every agent the time that it may take to dial again.
+    fn counts_as_gone(&self, host: &str, grace: Duration) -> Instant {
+        match self.tables().left.get(host) {
+            Some(left) => *left + grace,
+            None => self.opened + grace.max(DIALS_AGAIN),
+        }
+    }
+
+    /// Whether the agent of a host has not been there for `grace`.
+    pub(crate) fn is_silent(&self, host: &str, grace: Duration) -> bool {
+        !self.is_there(host) && Instant::now() >= self.counts_as_gone(host, grace)
+    }
+
+    /// Whether the agent of a host is there, or is back before it counts as gone.
+    pub(crate) async fn is_back(&self, host: &str, grace: Duration) -> bool {
+        let mut changes = self.changes();
+        loop {
+            if self.is_there(host) {
+                return true;
+            }
+            let gone = self.counts_as_gone(host, grace);
+            if Instant::now() >= gone {
+                return false;
+            }
+            tokio::select! {
+                () = sleep_until(gone) => {}
+                // The sender lives as long as these links.
+                _ = changes.changed() => {}
+            }
+        }
     }
 
     /// What is known of a connected agent.

@@ -216,7 +216,15 @@ impl Connection {
         let name = &handle.application().name;
         let store = self.centre.store();
         let given = store.give_first_word(name, &self.host, hello.incarnation);
-        Ok(given.await?.then_some(AgentRecord {
+        if !given.await? {
+            tracing::warn!(
+                host = &*self.host,
+                "the agent lost its record: it gets a new epoch"
+            );
+            handle.order(Order::Forgot(side)).await;
+            return Ok(None);
+        }
+        Ok(Some(AgentRecord {
             serves: Some(record.grantor.epoch),
             ..AgentRecord::default()
         }))

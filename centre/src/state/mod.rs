@@ -32,6 +32,8 @@ pub(crate) enum Order {
     Linked,
     /// An agent went.
     Unlinked,
+    /// The agent of the side that serves lost what it had written down about its lease.
+    Forgot(Side),
     /// An agent spoke of its lease.
     Lease { side: Side, message: Message },
     /// Somebody wants a switch.

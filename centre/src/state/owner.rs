@@ -148,6 +148,7 @@ impl Owner {
     async fn obey(&mut self, order: Order) {
         match order {
             Order::Linked | Order::Unlinked => {}
+            Order::Forgot(side) => self.authority.renew(side).await,
             Order::Lease { side, message } => self.authority.hear(side, message).await,
             Order::Switch(request, reply) => {
                 let begun = self.begin_switch(*request).await;
@@ -350,7 +351,9 @@ impl Owner {
 
     /// One look of Auto Pilot, and what follows from it.
     async fn fly(&mut self) {
-        let sight = self.sight();
+        let Some(sight) = self.sight() else {
+            return;
+        };
         let (decision, changed) = self.autopilot.look(sight);
         if changed {
             let store = self.centre.store();
@@ -377,11 +380,16 @@ impl Owner {
         }
     }
 
-    fn sight(&self) -> Sight {
+    /// What Auto Pilot sees; nothing while it is not known yet whether somebody is gone.
+    fn sight(&self) -> Option<Sight> {
         let active = self.state.state.active().filter(|_| self.running.is_none());
         let serving = active.unwrap_or(self.authority.record().active);
         let host = &self.application.side(serving).host.name;
         let there = self.centre.links().is_there(host);
+        let grace = self.application.terms.length;
+        if !there && !self.centre.links().is_silent(host, grace) {
+            return None;
+        }
         let condition = match (&self.observed, there) {
             (_, false) => Condition::Silent,
             (Some(observed), true) => match observed.condition {
@@ -391,14 +399,14 @@ impl Owner {
             },
             (None, true) => Condition::Well,
         };
-        Sight {
+        Some(Sight {
             active,
             condition,
             proof: self.proof(serving, there),
             other_ready: readiness::obstacles(&self.centre, &self.application, serving.other())
                 .is_empty(),
             other_complete: self.observed.as_ref().is_some_and(|seen| seen.complete),
-        }
+        })
     }
 
     /// How it could be proved that a side serves no more: its agent answers, or it serves by a

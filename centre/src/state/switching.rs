@@ -8,8 +8,8 @@ use lifeboat_failover::process::{Ending, Kind, Plan, Request, switch};
 use lifeboat_failover::safety::{NotSafe, Process, safe_to_start};
 use lifeboat_failover::state::{Event, State};
 
-use super::SwitchRequest;
 use super::owner::{Owner, Wanted};
+use super::{Order, SwitchRequest};
 use crate::alerts::Gravity;
 use crate::application::Application;
 use crate::clock;
@@ -235,14 +235,15 @@ impl Owner {
         let Some(process) = self.process.clone().filter(|process| process.id == id) else {
             return;
         };
-        loop {
-            match self.end(&process, ending).await {
-                Ok(()) => break,
-                Err(error) => {
-                    tracing::error!(error = %Chain(&error), "the end of a process is not written down, trying again");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            }
+        if let Err(error) = self.end(&process, ending).await {
+            tracing::error!(error = %Chain(&error), "the end of a process is not written down, trying again");
+            let (orders, process) = (self.orders.clone(), id.to_owned());
+            self.centre.spawn(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                // An owner that is gone takes its process up when it is back.
+                let _ = orders.send(Order::Ended { process, ending }).await;
+            });
+            return;
         }
         self.running = None;
         let mut past = (*process).clone();

@@ -7,6 +7,8 @@ mod applications;
 mod history;
 mod processes;
 mod register;
+#[cfg(test)]
+mod tests;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

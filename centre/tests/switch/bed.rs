@@ -149,11 +149,11 @@ impl Drop for Host {
 
 /// Everything of one test.
 pub struct Bed {
-    pub root: tempfile::TempDir,
     pub port: u16,
     pub a: Host,
     pub b: Host,
     pub centre: Option<Centre>,
+    pub root: tempfile::TempDir,
 }
 
 fn free_port() -> u16 {
