@@ -143,7 +143,7 @@ impl<'a> Sender<'a> {
     pub fn accepted(&self) -> u64 {
         let lines = self
             .host
-            .shell("touch /var/lib/bed/ledger; wc -l </var/lib/bed/ledger");
+            .shell("mkdir -p /var/lib/bed; touch /var/lib/bed/ledger; wc -l </var/lib/bed/ledger");
         lines
             .trim()
             .parse()
