@@ -105,14 +105,6 @@ impl<'a> Protected<'a> {
         });
     }
 
-    /// Waits until a state of figure 2.
-    #[track_caller]
-    pub fn wait_state(&self, number: u64) {
-        let limit = Duration::from_secs(crate::seconds_on_this_host(120));
-        let what = format!("state {number}");
-        eventually(&what, limit, || (self.state() == number).then_some(()));
-    }
-
     /// A switch to its end: `switch-over` or `switch-back`, without waiting for a word.
     #[track_caller]
     pub fn switch(&self, way: &str) -> Switched {
