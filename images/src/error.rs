@@ -188,14 +188,14 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
-    /// What it is converted to would not fit.
-    #[error("cannot convert `{}`: `{}` has {free} bytes free, and {needed} are needed besides the {reserve} that stay free; free space there, choose another state directory, or lower `LIFEBOAT_RESERVE` and start a running `lifeboat serve` anew with it", path.display(), folder.display())]
+    /// What it is converted or unpacked to would not fit.
+    #[error("cannot convert or unpack `{}`: `{}` has {free} bytes free, and {needed} are needed besides the {reserve} that stay free; free space there, choose another place, or lower `LIFEBOAT_RESERVE` and start a running `lifeboat serve` anew with it", path.display(), folder.display())]
     NoRoom {
         /// The image.
         path: PathBuf,
-        /// Where converted disks lie.
+        /// Where converted or unpacked disks lie.
         folder: PathBuf,
-        /// Bytes that the conversion may take.
+        /// Bytes that it may take.
         needed: u64,
         /// Bytes that are free.
         free: u64,
@@ -215,8 +215,19 @@ pub enum ImageError {
     ReaderDied {
         /// The image.
         path: PathBuf,
-        /// Exit code, signal, time-out, over-long answer.
+        /// Exit code, signal, processor time, over-long answer.
         how: String,
+    },
+    /// Time on the clock ran out, which says more about the host than about the image: what only
+    /// works runs out of processor time.
+    #[error("not done with `{}` after {seconds} s ({processor} s of processor time): try again when the host is less busy", path.display())]
+    NotDone {
+        /// The image.
+        path: PathBuf,
+        /// Seconds on the clock.
+        seconds: u64,
+        /// Seconds of processor time that the confined reader got.
+        processor: u64,
     },
     /// A program of QEMU failed.
     #[error("`{tool}` failed on `{}`: {message}", path.display())]
@@ -258,6 +269,7 @@ impl ImageError {
             | Self::Io { path, .. }
             | Self::Confinement { path, .. }
             | Self::ReaderDied { path, .. }
+            | Self::NotDone { path, .. }
             | Self::Tool { path, .. } => Some(path),
             Self::NoRoom { .. } | Self::Stopped => None,
         }

@@ -17,6 +17,9 @@ use crate::verification::quick_verify;
 /// Packed bytes whose disk any host unpacks in a second, however well they are packed.
 const UNPACKED_A_SECOND: u64 = 64 << 10;
 
+/// Bytes of other images whose tables any host checks in a second.
+const CHECKED_A_SECOND: u64 = 1 << 30;
+
 /// Looks into the image at `path` for `lifeboat image inspect`. `named_chain` are the backing
 /// files that the operator vouches for, nearest first; without them a backing file is refused.
 pub fn inspect(
@@ -340,8 +343,14 @@ fn ask_about(
 
 /// Unpacking and checking many tables takes time in proportion to the files.
 fn limits_for(ordinary: &Limits, images: &[&OpenImage]) -> Limits {
-    let packed = images.iter().filter(|image| image.container.is_packed());
-    let more = packed.map(|image| image.length()).sum::<u64>() / UNPACKED_A_SECOND;
+    let seconds = images
+        .iter()
+        .map(|image| match image.container.is_packed() {
+            true => image.length() / UNPACKED_A_SECOND,
+            // A hole holds no table.
+            false => image.length().min(image.allocated()) / CHECKED_A_SECOND,
+        });
+    let more = seconds.sum::<u64>();
     Limits {
         cpu_seconds: ordinary.cpu_seconds.saturating_add(more),
         wall_seconds: ordinary.wall_seconds.saturating_add(more),

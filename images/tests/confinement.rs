@@ -64,7 +64,10 @@ fn check_reader(script: &str, words: &str) {
     let started = Instant::now();
     let error = inspect(&shell(script, 2), &image, &[]).unwrap_err();
     assert!(started.elapsed().as_secs() < 20, "{script}");
-    assert!(matches!(error, ImageError::ReaderDied { .. }), "{error}");
+    let is_late = matches!(error, ImageError::NotDone { .. });
+    assert!(is_late || matches!(error, ImageError::ReaderDied { .. }));
+    // That it took long says nothing about the image.
+    assert_eq!(is_late, !error.to_string().contains("hostile"), "{error}");
     assert!(error.to_string().contains(words), "{error}");
 }
 

@@ -170,7 +170,7 @@ impl Confined {
     }
 
     /// Reads both pipes until they close, the time is over, the answer is too long or the watcher
-    /// has seen enough. Every step forward starts the time anew.
+    /// has seen enough. Every step that leads further than those before starts the time anew.
     fn listen(
         &self,
         child: &mut Child,
@@ -180,18 +180,21 @@ impl Confined {
         let patience = Duration::from_secs(limits.wall_seconds);
         let mut deadline = Instant::now() + patience;
         let mut heard = Heard::default();
+        let mut furthest = None;
         let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
         while stdout.is_some() || stderr.is_some() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                heard.late = true;
+                heard.late = Some(processor_time(child.id()));
                 break;
             }
             wait_for(&stdout, &stderr, left)?;
             drain(&mut stdout, &mut heard.answer, limits.answer + 1)?;
             drain(&mut stderr, &mut heard.complaint, LONGEST_COMPLAINT)?;
             let step = heard.newest_step();
-            if step.is_some() {
+            let done = step.map(|step| step.done);
+            if done > furthest {
+                furthest = done;
                 deadline = Instant::now() + patience;
             }
             heard.stopped = watch(step).is_break();
@@ -207,7 +210,8 @@ impl Confined {
 struct Heard {
     answer: Vec<u8>,
     complaint: Vec<u8>,
-    late: bool,
+    /// The processor time of a child whose time on the clock was over.
+    late: Option<Duration>,
     stopped: bool,
 }
 
@@ -270,6 +274,26 @@ fn drain<P: Read + AsFd>(pipe: &mut Option<P>, into: &mut Vec<u8>, bound: usize)
     Ok(())
 }
 
+/// What a group of processes used up so far, of those that are still there.
+fn processor_time(group: u32) -> Duration {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ticks = entries.filter_map(|entry| {
+        entry.file_name().to_str()?.parse::<u32>().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The name of the program may hold anything, so what counts comes after its end.
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+        (number(2)? == u64::from(group)).then(|| Some(number(11)? + number(12)?))?
+    });
+    let ticks = ticks.sum::<u64>();
+    let a_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
+    let a_second = a_second
+        .ok()
+        .flatten()
+        .and_then(|ticks| u64::try_from(ticks).ok());
+    Duration::from_millis(ticks * 1000 / a_second.unwrap_or(100).max(1))
+}
+
 /// A child and all that it started; gone when this is dropped.
 struct ProcessGroup(Child);
 
@@ -308,9 +332,12 @@ fn judge(
     if heard.answer.len() > limits.answer {
         return Err(died(path, "talked without end".to_owned()));
     }
-    if heard.late {
-        let seconds = limits.wall_seconds;
-        return Err(died(path, format!("was not done after {seconds} s")));
+    if let Some(processor) = heard.late {
+        return Err(ImageError::NotDone {
+            path: path.to_owned(),
+            seconds: limits.wall_seconds,
+            processor: processor.as_secs(),
+        });
     }
     if !status.success() {
         tracing::debug!(
@@ -357,20 +384,56 @@ fn confinement(path: &Path, reason: String) -> ImageError {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_time_of_the_question_counts() {
-        let reader = Confined::new("/bin/sh", ["-c", "exec sleep 1000"]);
+    fn ask_shell(script: &str, wall_seconds: u64, steps: &mut u32) -> String {
+        let reader = Confined::new("/bin/sh", ["-c", script]);
         let question = Question {
             task: Task::Inspect,
             layers: Vec::new(),
             with_qemu: false,
             limits: Limits {
-                wall_seconds: 1,
+                wall_seconds,
                 ..Limits::default()
             },
         };
-        let error = reader.ask(Path::new("/x"), &[], &question).unwrap_err();
-        assert!(error.to_string().contains("after 1 s"), "{error}");
+        let mut watch = |step: Option<Step>| {
+            *steps += u32::from(step.is_some());
+            ControlFlow::Continue(())
+        };
+        let answer = reader.ask_and_watch(Path::new("/x"), &[], &question, &mut watch);
+        answer.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_only_takes_long_is_no_word_against_the_image() {
+        let error = ask_shell("exec sleep 1000", 1, &mut 0);
+        let whole = "not done with `/x` after 1 s (0 s of processor time): \
+                     try again when the host is less busy";
+        assert_eq!(error, whole);
+    }
+
+    #[test]
+    fn the_processor_time_is_that_of_the_whole_group() {
+        let own = processor_time(nix::unistd::getpgrp().as_raw().unsigned_abs());
+        let began = Instant::now();
+        while processor_time(nix::unistd::getpgrp().as_raw().unsigned_abs()) == own {
+            assert!(began.elapsed() < Duration::from_secs(60));
+        }
+    }
+
+    #[test]
+    fn a_step_that_leads_nowhere_buys_no_time() {
+        let line = serde_json::to_string(&Answer::Converting(Step {
+            done: 1,
+            total: 2,
+            written: crate::conversion::Checkpoint::default(),
+            synced: false,
+        }));
+        let line = line.unwrap();
+        let script = format!("for i in $(seq 100); do echo '{line}'; sleep 0.2; done");
+        let mut steps = 0;
+        let error = ask_shell(&script, 5, &mut steps);
+        assert!(error.contains("after 5 s"), "{error}");
+        assert!(steps > 1, "it said it only once");
     }
 
     #[test]

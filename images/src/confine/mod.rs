@@ -12,7 +12,8 @@
 //!   kills the process group
 //! ```
 //!
-//! A child that dies, hangs or talks too much is an answer as well: the image is refused.
+//! A child that dies, works for too long or talks too much is an answer as well: the image is
+//! refused. One that only gets nowhere is no word against the image.
 
 #[cfg(feature = "reader")]
 mod calls;
@@ -44,9 +45,10 @@ use crate::package::Package;
 pub struct Limits {
     /// Address space in bytes, for each process of the child.
     pub memory: u64,
-    /// Processor time in seconds, for each process of the child.
+    /// Processor time in seconds, for each process of the child. It judges the image.
     pub cpu_seconds: u64,
-    /// Time on the clock in seconds, after which the child is killed.
+    /// Time on the clock in seconds without a step forward, after which the child is killed. It is
+    /// for what neither works nor ends, and must be enough on a host that is busy.
     pub wall_seconds: u64,
     /// Longest answer in bytes.
     pub answer: usize,
@@ -57,7 +59,7 @@ impl Default for Limits {
         Self {
             memory: 1 << 30,
             cpu_seconds: 60,
-            wall_seconds: 180,
+            wall_seconds: 1200,
             answer: 4 << 20,
         }
     }
