@@ -13,11 +13,14 @@ mod stream;
 mod undo;
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use lifeboat_drivers::{Disk, InjectRequest, Layer, PrepareReport};
-use lifeboat_images::{CapturedVolume, Container, Conversions, Format};
+use lifeboat_images::{
+    CapturedVolume, Container, Conversions, Format, SparseFile, identify_beginning,
+};
 
 use crate::confined;
 use crate::daemon::WrongUse;
@@ -141,7 +144,7 @@ impl Means<'_> {
         let scratch = Scratch::beside(folder_of(&place))?;
         // Its ending tells its format.
         let file = scratch.path().join(place.file_name().unwrap_or_default());
-        self.receive(&file)?;
+        self.receive(&file, &place, overlay.is_some())?;
         if let Some(overlay) = overlay {
             publish(&file, &place)?;
             let injected = self.overlay(&[place], overlay, request);
@@ -151,7 +154,9 @@ impl Means<'_> {
             });
         }
         let converted = self.host.conversions_in(&scratch.path().join("converted"));
-        let captured = self.import(&file, &[], &converted)?;
+        let captured = self
+            .import(&file, &[], &converted)
+            .with_context(|| format!("what was received for `{}` is no use", place.display()))?;
         let format = writable_format(&captured)?;
         let report = lifeboat_drivers::inject(self.vm, &[itself(&file, format)?], request)?;
         prepare::require_checks(&report)?;
@@ -161,14 +166,27 @@ impl Means<'_> {
         Ok(injection)
     }
 
-    fn receive(&self, file: &Path) -> anyhow::Result<()> {
+    /// What can be seen at once is refused before hours of receiving.
+    fn receive(&self, file: &Path, place: &Path, with_overlay: bool) -> anyhow::Result<()> {
         self.events.step("receive", "standard input");
+        let mut stream = std::io::stdin().lock();
+        let beginning = stream::beginning(&mut stream).context("failed to read standard input")?;
+        anyhow::ensure!(
+            !beginning.is_empty(),
+            "standard input was empty: nothing was made"
+        );
+        let found = identify_beginning(place, &beginning)
+            .context("standard input is not what the name of `--output` promises")?;
+        if !with_overlay && let Some(found) = found {
+            writable(found)?;
+        }
         let target = File::create_new(file)
             .with_context(|| format!("failed to make `{}`", file.display()))?;
         let progress = |done| self.events.progress("receive", "standard input", done, 0);
-        let length = stream::receive(&mut std::io::stdin().lock(), &target, &progress)
+        let target = SparseFile::new(&target, self.host.limits.reserve);
+        let mut stream = beginning.as_slice().chain(stream);
+        let length = stream::receive_into(&mut stream, target, &progress)
             .context("failed to write the stream to its file")?;
-        anyhow::ensure!(length > 0, "standard input was empty: nothing was made");
         self.events
             .done("receive", "standard input", format!("{} MiB", length >> 20));
         Ok(())
@@ -244,7 +262,11 @@ fn overlay_name(number: usize) -> String {
 
 /// The format of a disk that can be written itself, not through an overlay.
 fn writable_format(volume: &CapturedVolume) -> anyhow::Result<Format> {
-    match volume.format {
+    writable(volume.format)
+}
+
+fn writable(container: Container) -> anyhow::Result<Format> {
+    match container {
         Container::Raw => Ok(Format::Raw),
         Container::Qcow2 => Ok(Format::Qcow2),
         other => anyhow::bail!(
@@ -269,7 +291,7 @@ fn itself(path: &Path, format: Format) -> anyhow::Result<Disk> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use lifeboat_images::{ServedLayer, SourceFile};

@@ -31,6 +31,7 @@ use crate::captured::ServedLayer;
 use crate::confine::{Answer, Confined, LayerQuestion, Limits, Question, Step, Task};
 use crate::error::ImageError;
 use crate::integrity::Reading;
+use crate::sparse::require_room;
 use place::{KEY_DIGITS, Place, Progress, conversions_in};
 
 /// Raised when the same sources would give other bytes.
@@ -300,27 +301,11 @@ impl Conversions {
     }
 
     fn require_room(&self, work: &Work<'_>, part: &File) -> Result<(), ImageError> {
-        use nix::sys::statvfs::fstatvfs;
-        let space = fstatvfs(part)
-            .map_err(io::Error::from)
-            .map_err(ImageError::io("measure the free space of", &self.folder))?;
-        let free = space
-            .blocks_available()
-            .saturating_mul(space.fragment_size());
         let occupied = part
             .metadata()
             .map_or(0, |metadata| metadata.blocks() * 512);
         let needed = work.occupied.min(work.size).saturating_sub(occupied);
-        if free >= needed.saturating_add(self.limits.reserve) {
-            return Ok(());
-        }
-        Err(ImageError::NoRoom {
-            path: work.path.to_owned(),
-            folder: self.folder.clone(),
-            needed,
-            free,
-            reserve: self.limits.reserve,
-        })
+        require_room(part, work.path, &self.folder, needed, self.limits.reserve)
     }
 
     /// Every byte costs time, so the time is in proportion to the bytes; a child that stands still

@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -13,7 +12,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use nix::errno::Errno;
-use nix::sys::statvfs::fstatvfs;
 
 use crate::confine::{Part, Step};
 use crate::content::Content;
@@ -21,6 +19,7 @@ use crate::content::packed::Unpacker;
 use crate::conversion::{Checkpoint, ConversionLimits, MemberStart};
 use crate::error::{Refusal, RefusalKind};
 use crate::format::{Container, refuse_packed_image};
+use crate::sparse::free_bytes;
 
 /// What one thread reads at once.
 const SLICE: usize = 1 << 20;
@@ -184,7 +183,7 @@ fn not_written(error: &io::Error) -> Refusal {
     Refusal::new(
         RefusalKind::NoSpace,
         format!("its converted disk cannot be written ({error})"),
-        "check the disk that holds the state directory",
+        "check the disk that it is converted to",
     )
 }
 
@@ -192,7 +191,7 @@ fn no_space() -> Refusal {
     Refusal::new(
         RefusalKind::NoSpace,
         "there is not enough room to convert it",
-        "free space in the state directory, or put that on a larger disk",
+        "free space where it is converted to, or put that on a larger disk",
     )
 }
 
@@ -423,16 +422,9 @@ impl Target<'_> {
     }
 
     fn check_space(&self) -> Result<(), Refusal> {
-        let Ok(space) = fstatvfs(self.file.as_fd()) else {
-            return Ok(());
-        };
-        let free = space
-            .blocks_available()
-            .saturating_mul(space.fragment_size());
-        if free < self.limits.reserve {
-            Err(no_space())
-        } else {
-            Ok(())
+        match free_bytes(self.file) {
+            Ok(free) if free < self.limits.reserve => Err(no_space()),
+            _ => Ok(()),
         }
     }
 }

@@ -235,6 +235,19 @@ pub fn identify(path: &Path) -> Result<Container, ImageError> {
     identify_open(path, &file, length)
 }
 
+/// What the beginning of a stream says that is to become the file `path`; `None` where only its end
+/// could tell.
+pub fn identify_beginning(path: &Path, head: &[u8]) -> Result<Option<Container>, ImageError> {
+    let promise = promise(path);
+    if magic(head, b"").is_none() && Container::of_extension(&promise) == Some(Container::Vpc) {
+        return Ok(None);
+    }
+    let decided = decide(&promise, head, b"");
+    let found = decided.map_err(|refusal| ImageError::refused(path, refusal))?;
+    // The footer of a VHD is its only mark.
+    Ok((found != Container::Raw).then_some(found))
+}
+
 /// [`identify`] for a file that is already open.
 pub(crate) fn identify_open(
     path: &Path,
@@ -387,6 +400,18 @@ fn decide(extension: &str, head: &[u8], tail: &[u8]) -> Result<Container, Refusa
             "its name promises {promised}, its bytes are {found}"
         ))),
         (None, None | Some(Container::Raw)) => Ok(Container::Raw),
+        (None, Some(Container::Vpc)) => Err(Refusal::new(
+            RefusalKind::Mismatch,
+            "its name promises vpc, but it has not the footer of one: it was cut off, or is \
+             something else",
+            "copy the volume again; only if you know that it is a raw disk, name it `.raw`",
+        )),
+        (None, Some(Container::Vmdk)) => Err(Refusal::new(
+            RefusalKind::Mismatch,
+            "its name promises vmdk, its bytes do not begin like one: it is damaged, or an extent \
+             (`-f001.vmdk`) that its descriptor names",
+            "give the descriptor, or copy the volume again",
+        )),
         (None, Some(promised)) => Err(mismatch(format!(
             "its name promises {promised}, its bytes do not begin like one"
         ))),

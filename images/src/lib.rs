@@ -37,6 +37,7 @@ mod partitions;
 mod printable;
 mod segments;
 mod source;
+mod sparse;
 #[cfg(feature = "reader")]
 mod structure;
 #[cfg(feature = "reader")]
@@ -50,7 +51,7 @@ pub use confine::confined_main;
 pub use confine::{Confined, Limits, Proof, Walls};
 pub use conversion::{ConversionLimits, Conversions};
 pub use error::{Changed, ImageError, Refusal, RefusalKind};
-pub use format::{Container, Format, identify};
+pub use format::{Container, Format, identify, identify_beginning};
 pub use hash_tree::root_of_tree;
 pub use inspection::{
     AllocatedMap, Backing, Extent, Filesystem, FilesystemKind, Firmware, Inspection, Partition,
@@ -62,6 +63,7 @@ pub use package::{
     Algorithm, Digest, Member, Package, PackagedMachine, PackagedNic, disk_files, is_package,
     read_package, require_manifest,
 };
+pub use sparse::SparseFile;
 pub use verification::{
     Damage, Position, Verification, is_untouched, quick_verify, readmit, verify,
 };

@@ -273,10 +273,28 @@ fn belongs(descriptor: &Path, name: &str) -> bool {
     let lower = |text: Option<&OsStr>| text.unwrap_or_default().to_string_lossy().to_lowercase();
     let ending = lower(Path::new(name).extension());
     let own_ending = lower(descriptor.extension());
-    let stem = format!("{}-", lower(descriptor.file_stem()));
     // QEMU keeps the ending of the descriptor.
     let is_ending = ending == "vmdk" || (!ending.is_empty() && ending == own_ending);
-    is_ending && name.to_lowercase().starts_with(&stem)
+    let stem = lower(Path::new(name).file_stem());
+    let rest = stem.strip_prefix(&lower(descriptor.file_stem()));
+    is_ending && rest.is_some_and(is_extent_mark)
+}
+
+/// What stands between the name of a descriptor and the ending of its extents. Anything else may be
+/// the name of another machine: `web-db-flat.vmdk` is none of `web.vmdk`.
+fn is_extent_mark(mark: &str) -> bool {
+    let is_number = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
+    let snapshot = mark
+        .split_at_checked(7)
+        .filter(|(number, _)| number.strip_prefix('-').is_some_and(is_number));
+    let extent = snapshot.map_or(mark, |(_, extent)| extent);
+    match extent.strip_prefix('-') {
+        Some("flat" | "delta" | "sesparse") => true,
+        Some(part) => part
+            .strip_prefix(['s', 'f'])
+            .is_some_and(|number| number.len() >= 3 && is_number(number)),
+        None => false,
+    }
 }
 
 fn stranger(path: &Path, descriptor: &Path, name: &str) -> ImageError {

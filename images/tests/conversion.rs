@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fixture::writers::{self, disk};
-use fixture::{confined, limits};
+use fixture::{SmallDisk, confined, limits};
 use lifeboat_images::{
     CapturedVolume, ConversionLimits, Conversions, ImageError, Reading, RefusalKind as Kind, import,
 };
@@ -307,31 +307,6 @@ fn waiting_for_another_import_can_be_stopped() {
     quietly(&path, &converted, limits()).unwrap();
 }
 
-/// A filesystem of its own, of so many bytes.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(bytes: usize) -> Option<Self> {
-        let place = fixture::scratch();
-        let size = format!("size={bytes},mode=755");
-        let none = Some("none");
-        let flags = nix::mount::MsFlags::empty();
-        match nix::mount::mount(none, place.path(), Some("tmpfs"), flags, Some(&*size)) {
-            Ok(()) => Some(Self(place)),
-            Err(error) => {
-                eprintln!("SKIPPED: a small filesystem needs root ({error})");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
-    }
-}
-
 #[test]
 fn a_disk_that_fills_while_converting_ends_it() {
     let place = fixture::scratch();
@@ -342,7 +317,7 @@ fn a_disk_that_fills_while_converting_ends_it() {
         let Some(small) = SmallDisk::mount(size) else {
             return;
         };
-        let converted = small.0.path().join("converted");
+        let converted = small.path().join("converted");
         let limits = ConversionLimits {
             reserve,
             ..small_steps()
@@ -352,7 +327,7 @@ fn a_disk_that_fills_while_converting_ends_it() {
         assert!(entries(&converted, "part").is_empty() && entries(&converted, "raw").is_empty());
         // The control: the same where there is room.
         let large = SmallDisk::mount(64 << 20).unwrap();
-        quietly(&path, &large.0.path().join("converted"), limits).unwrap();
+        quietly(&path, &large.path().join("converted"), limits).unwrap();
     }
 }
 

@@ -77,7 +77,7 @@ const DESCRIPTOR: &str = r#"<Envelope xmlns:ovf="o"><References><File ovf:href="
 fn bring_in(descriptor: &Path) -> Result<Vec<Vec<PathBuf>>, ImageError> {
     let package = read_package(&confined(), descriptor)?;
     require_manifest(descriptor, &package, &|_, _| {})?;
-    disk_files(descriptor, &package, Path::new("/nowhere"), &|_, _| {})
+    disk_files(descriptor, &package, Path::new("/nowhere"), 0, &|_, _| {})
 }
 
 #[test]
@@ -127,6 +127,16 @@ fn an_extent_belongs_to_its_descriptor() {
         "webshop-flat.vmdk",
         "web.vmdk",
         "web-.vmdk.img",
+        // Those of the machines `web-db` and `web-2`.
+        "web-db-flat.vmdk",
+        "web-2-flat.vmdk",
+        "web-2-s001.vmdk",
+        "web-db-secrets-flat.vmdk",
+        "web-s01.vmdk",
+        "web-s001-db.vmdk",
+        "web-00001-flat.vmdk",
+        "web-0000001-flat.vmdk",
+        "web-000001.vmdk",
     ] {
         if other != "web.vmdk" {
             fixture::raw_disk(&path(other));
@@ -136,10 +146,32 @@ fn an_extent_belongs_to_its_descriptor() {
         assert_refused(&path("web.vmdk"), Kind::SplitOverFiles, &words);
     }
     // The control: the names that VMware, VirtualBox and QEMU give.
-    for own in ["web-flat.vmdk", "web-f001.vmdk", "WEB-000001-s001.VMDK"] {
+    for own in [
+        "web-flat.vmdk",
+        "web-f001.vmdk",
+        "web-s1000.vmdk",
+        "web-000001-flat.vmdk",
+        "WEB-000001-s001.VMDK",
+    ] {
         fixture::raw_disk(&path(own));
         write(own);
         assert_eq!(look(&path("web.vmdk")).unwrap().virtual_size, 8 << 20);
+    }
+}
+
+#[test]
+fn an_extent_alone_asks_for_its_descriptor() {
+    let place = fixture::scratch();
+    let path = |name: &str| place.path().join(name);
+    for (kind, extent, refusal) in [
+        ("twoGbMaxExtentSparse", "d-s001.vmdk", Kind::SplitOverFiles),
+        ("twoGbMaxExtentFlat", "d-f001.vmdk", Kind::Mismatch),
+    ] {
+        let create = format!("create -q -f vmdk -o subformat={kind} @ 4M");
+        fixture::qemu_img(&create, &path("d.vmdk"));
+        look(&path("d.vmdk")).unwrap();
+        assert_refused(&path(extent), refusal, &["extent", "descriptor"]);
+        std::fs::remove_file(path("d.vmdk")).unwrap();
     }
 }
 

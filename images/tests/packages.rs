@@ -117,7 +117,8 @@ fn a_package_is_checked_against_its_manifest() {
         let package = checked(&descriptor).unwrap();
         assert_eq!(package.digests.len(), 3);
         assert_eq!(package.machines[0].disks, ["b.raw", "a.raw"]);
-        let files = disk_files(&descriptor, &package, Path::new("/nowhere"), &|_, _| {}).unwrap();
+        let files =
+            disk_files(&descriptor, &package, Path::new("/nowhere"), 0, &|_, _| {}).unwrap();
         assert_eq!(files, [[bench.path("b.raw"), bench.path("a.raw")]]);
         let archive = bench.ova(&["x.ovf", "x.mf", "a.raw", "b.raw"]);
         checked(&archive).unwrap();
@@ -146,7 +147,7 @@ fn disks_of_an_archive_become_files_once() {
     let archive = bench.ova(&["x.ovf", "b.raw", "a.raw"]);
     let package = checked(&archive).unwrap();
     let folder = bench.path("unpacked");
-    let unpack = || disk_files(&archive, &package, &folder, &|_, _| {}).unwrap();
+    let unpack = || disk_files(&archive, &package, &folder, 64 << 20, &|_, _| {}).unwrap();
     let files = unpack();
     assert_eq!(files, [[folder.join("b.raw"), folder.join("a.raw")]]);
     for name in ["a.raw", "b.raw"] {
@@ -172,6 +173,26 @@ fn disks_of_an_archive_become_files_once() {
     unpack();
     assert!(folder.join("a.raw").symlink_metadata().unwrap().is_file());
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+}
+
+#[test]
+fn an_archive_is_unpacked_with_holes_where_room_stays() {
+    let bench = Bench::new("sha256sum", "SHA256");
+    let archive = bench.ova(&["x.ovf", "b.raw", "a.raw"]);
+    let package = checked(&archive).unwrap();
+    let unpack =
+        |folder: &Path, reserve: u64| disk_files(&archive, &package, folder, reserve, &|_, _| {});
+    // Two disks of 8 MiB, mostly zeros, after each of which so much stays free.
+    let Some(small) = fixture::SmallDisk::mount(12 << 20) else {
+        return;
+    };
+    let folder = small.path().join("unpacked");
+    let error = unpack(&folder, 5 << 20).unwrap_err();
+    assert!(matches!(error, ImageError::NoRoom { .. }), "{error}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    unpack(&folder, 1 << 20).unwrap();
+    let taken = |name: &str| folder.join(name).metadata().unwrap().blocks() * 512;
+    assert!(taken("a.raw") + taken("b.raw") < 1 << 20);
 }
 
 #[test]

@@ -31,7 +31,8 @@ pub fn machines(
     let hear = |done, total| events.progress("check the manifest", &name, done, total);
     require_manifest(path, &package, &hear)?;
     let hear = |done, total| events.progress("unpack", &name, done, total);
-    let files = disk_files(path, &package, &folder(host, path)?, &hear)?;
+    let (folder, reserve) = (folder(host, path)?, host.limits.reserve);
+    let files = disk_files(path, &package, &folder, reserve, &hear)?;
     for volume in files.iter().flatten() {
         drafting.name(volume, None)?;
     }

@@ -2,34 +2,43 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::FileExt;
+
+use lifeboat_images::SparseFile;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 20;
-/// Runs of zeros of this length become holes.
-const BLOCK: usize = 64 << 10;
 
 /// Writes a stream to its end, leaving holes for zeros; gives its length. On
 /// return the bytes are on the medium.
 pub fn receive(stream: &mut impl Read, file: &File, progress: &dyn Fn(u64)) -> io::Result<u64> {
+    receive_into(stream, SparseFile::new(file, 0), progress)
+}
+
+/// The same where room has to stay free.
+pub fn receive_into(
+    stream: &mut impl Read,
+    mut file: SparseFile<'_>,
+    progress: &dyn Fn(u64),
+) -> io::Result<u64> {
     let mut chunk = vec![0; CHUNK];
     let mut length = 0;
     loop {
         let count = fill(stream, &mut chunk)?;
-        for (index, block) in chunk[..count].chunks(BLOCK).enumerate() {
-            if block.iter().any(|byte| *byte != 0) {
-                file.write_all_at(block, length + (index * BLOCK) as u64)?;
-            }
-        }
+        file.write(&chunk[..count])?;
         length += count as u64;
         progress(length);
         if count < CHUNK {
-            break;
+            return file.finish();
         }
     }
-    file.set_len(length)?;
-    file.sync_all()?;
-    Ok(length)
+}
+
+/// The first bytes, of which there are fewer only when it ends there.
+pub fn beginning(stream: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut beginning = vec![0; CHUNK];
+    let count = fill(stream, &mut beginning)?;
+    beginning.truncate(count);
+    Ok(beginning)
 }
 
 /// Reads until the buffer is full or the stream ends, so that blocks are cut at

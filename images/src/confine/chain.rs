@@ -165,11 +165,24 @@ impl<'a> Chain<'a> {
     fn open_with_qemu(&self, index: usize) -> Result<Box<dyn Disk>, Refusal> {
         let layers = self.layers[index..].iter().map(Layer::for_qemu);
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
-        Ok(Box::new(QemuIoDisk::open(&layers)?))
+        match QemuIoDisk::open(&layers) {
+            Ok(disk) => Ok(Box::new(disk)),
+            Err(refusal) => Err(self.layers[index].in_our_words(refusal)),
+        }
     }
 }
 
 impl Layer<'_> {
+    /// What QEMU calls invalid in a VHDX, our own reader can often name.
+    fn in_our_words(&self, refusal: Refusal) -> Refusal {
+        match (self.container, self.parts.first()) {
+            (Container::Vhdx, Some(part)) if refusal.kind == RefusalKind::Damaged => {
+                content::Vhdx::open(part).err().unwrap_or(refusal)
+            }
+            _ => refusal,
+        }
+    }
+
     fn needs_qemu(&self) -> bool {
         match (self.facts.serving, self.container) {
             (Kind::AsItIs, Container::Raw) => false,

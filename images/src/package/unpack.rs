@@ -1,7 +1,8 @@
 //! The files of a package: is each what the manifest says, and, out of an archive, each as a file.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha1::Sha1;
@@ -11,6 +12,7 @@ use super::{Algorithm, Digest, Member, Package, is_archive, is_plain_file_name};
 use crate::error::{ImageError, Refusal, RefusalKind};
 use crate::format::open_source;
 use crate::source::open_found;
+use crate::sparse::{SparseFile, require_room};
 
 const CHUNK: usize = 1 << 20;
 
@@ -139,11 +141,13 @@ fn each_chunk(
 
 /// The files of all disks of the package, in the order of its machines. Those of a descriptor lie
 /// beside it. Those of an archive become files in `folder`, once: a file that is there already
-/// with the same bytes stays. Each appears whole or not at all.
+/// with the same bytes stays. Each appears whole or not at all, with holes for zeros, while
+/// `reserve` bytes stay free.
 pub fn disk_files(
     path: &Path,
     package: &Package,
     folder: &Path,
+    reserve: u64,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Vec<Vec<PathBuf>>, ImageError> {
     let archive = is_archive(path)?;
@@ -152,7 +156,7 @@ pub fn disk_files(
         let mut files = Vec::new();
         for name in &machine.disks {
             files.push(match archive {
-                true => unpacked(path, package, name, folder, progress)?,
+                true => unpacked(path, package, name, (folder, reserve), progress)?,
                 false => existing(path, beside(path, name)?)?,
             });
         }
@@ -170,7 +174,7 @@ fn unpacked(
     path: &Path,
     package: &Package,
     name: &str,
-    folder: &Path,
+    (folder, reserve): (&Path, u64),
     progress: &dyn Fn(u64, u64),
 ) -> Result<PathBuf, ImageError> {
     let (_, mut bytes, size) = find(path, package, name)?;
@@ -185,15 +189,36 @@ fn unpacked(
         (_, bytes, _) = find(path, package, name)?;
     }
     let unfinished = folder.join(format!(".{}.part", std::process::id()));
-    let copied = std::fs::create_dir_all(folder)
-        .and_then(|()| copy(&mut bytes, &unfinished, &hear))
-        .and_then(|()| std::fs::rename(&unfinished, &place));
+    let room = Room {
+        path,
+        folder,
+        needed: size.min(occupied(path)?),
+        reserve,
+    };
+    let copied = copy(&mut bytes, &unfinished, &room, &hear).and_then(|()| {
+        std::fs::rename(&unfinished, &place).map_err(ImageError::io("unpack a disk to", &place))
+    });
     if copied.is_err() {
         // The first error is the one to tell.
         let _ = std::fs::remove_file(&unfinished);
     }
-    copied.map_err(ImageError::io("unpack a disk to", &place))?;
+    copied?;
     Ok(place)
+}
+
+/// What a file of an archive may take where it is unpacked.
+struct Room<'a> {
+    path: &'a Path,
+    folder: &'a Path,
+    needed: u64,
+    reserve: u64,
+}
+
+/// Zeros of a sparse archive take no room in its files either.
+fn occupied(archive: &Path) -> Result<u64, ImageError> {
+    let metadata = std::fs::metadata(archive);
+    let metadata = metadata.map_err(ImageError::io("read the attributes of", archive))?;
+    Ok(metadata.blocks().saturating_mul(512))
 }
 
 fn is_same(bytes: &mut Bytes, there: File, hear: &dyn Fn(u64)) -> io::Result<bool> {
@@ -212,8 +237,18 @@ fn is_same(bytes: &mut Bytes, there: File, hear: &dyn Fn(u64)) -> io::Result<boo
     Ok(same)
 }
 
-fn copy(bytes: &mut Bytes, target: &Path, hear: &dyn Fn(u64)) -> io::Result<()> {
-    let mut file = File::create(target)?;
-    each_chunk(bytes, &mut |chunk| file.write_all(chunk), hear)?;
-    file.sync_all()
+fn copy(
+    bytes: &mut Bytes,
+    target: &Path,
+    room: &Room<'_>,
+    hear: &dyn Fn(u64),
+) -> Result<(), ImageError> {
+    let file = std::fs::create_dir_all(room.folder).and_then(|()| File::create(target));
+    let file = file.map_err(ImageError::io("make", target))?;
+    require_room(&file, room.path, room.folder, room.needed, room.reserve)?;
+    let mut sparse = SparseFile::new(&file, room.reserve);
+    each_chunk(bytes, &mut |chunk| sparse.write(chunk), hear)
+        .and_then(|()| sparse.finish())
+        .map_err(ImageError::io("unpack a disk to", room.folder))?;
+    Ok(())
 }

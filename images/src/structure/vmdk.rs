@@ -18,6 +18,8 @@ pub(crate) const COMPRESSED: u32 = 1 << 16;
 /// Every grain begins with its place on the disk and its length.
 const MARKERS: u32 = 1 << 17;
 const MARKER: u64 = 12;
+const UNCLEAN: &str = "it was not closed by whoever wrote it (`uncleanShutdown`): the machine was \
+                       running or had crashed when it was copied";
 const KNOWN_FLAGS: u32 = 0b111 | COMPRESSED | MARKERS;
 
 /// The header of a sparse extent; sizes and places in sectors.
@@ -28,6 +30,7 @@ pub(crate) struct Header {
     descriptor: (u64, u64),
     pub table_entries: u64,
     pub directory: u64,
+    is_unclean: bool,
 }
 
 impl Header {
@@ -63,6 +66,11 @@ pub(super) fn check(source: &Source<'_>) -> Result<Facts, Refusal> {
         variant: Some(variant),
         virtual_size: Some(header.capacity * SECTOR),
         cluster_size: Some(header.grain * SECTOR),
+        risks: header
+            .is_unclean
+            .then(|| UNCLEAN.to_owned())
+            .into_iter()
+            .collect(),
         ..Facts::default()
     })
 }
@@ -80,6 +88,7 @@ pub(crate) fn read_header(source: &Source<'_>, at: u64) -> Result<Header, Refusa
         descriptor: (fields.le64(28), fields.le64(36)),
         table_entries: u64::from(fields.le32(44)),
         directory: fields.le64(56),
+        is_unclean: fields.bytes(72, 1) != [0],
     };
     check_header(&header, &fields)?;
     Ok(header)
@@ -133,11 +142,7 @@ fn footer(source: &Source<'_>) -> Result<Header, Refusal> {
 fn read_descriptor(source: &Source<'_>, header: &Header) -> Result<String, Refusal> {
     let (start, sectors) = header.descriptor;
     if start == 0 || sectors == 0 {
-        return Err(Refusal::new(
-            RefusalKind::SplitOverFiles,
-            "it has no descriptor, so it is one extent of a split VMDK",
-            "join the extents with `qemu-img convert -O qcow2` on their descriptor",
-        ));
+        return Err(only_an_extent());
     }
     let length = sectors.saturating_mul(SECTOR);
     if length > LONGEST_DESCRIPTOR {
@@ -147,7 +152,19 @@ fn read_descriptor(source: &Source<'_>, header: &Header) -> Result<String, Refus
     }
     let bytes = source.read(start.saturating_mul(SECTOR), length, "its descriptor")?;
     let text = bytes.all().split(|byte| *byte == 0).next();
-    Ok(String::from_utf8_lossy(text.unwrap_or_default()).into_owned())
+    match text.unwrap_or_default() {
+        // QEMU leaves room for a descriptor in its extents.
+        [] => Err(only_an_extent()),
+        text => Ok(String::from_utf8_lossy(text).into_owned()),
+    }
+}
+
+fn only_an_extent() -> Refusal {
+    Refusal::new(
+        RefusalKind::SplitOverFiles,
+        "it has no descriptor, so it is an extent of a VMDK of several files",
+        "give its descriptor, the small text file beside it (`disk.vmdk` of `disk-s001.vmdk`)",
+    )
 }
 
 /// Refuses every reference to another file; gives the kind of VMDK.
@@ -299,6 +316,7 @@ pub(super) fn check_set(parts: &[Part]) -> Result<Facts, Refusal> {
         _ => false,
     };
     Ok(Facts {
+        risks: unclean(&found.extents, parts)?,
         variant: Some(found.kind),
         virtual_size: Some(disk.size()),
         extents: found.extents,
@@ -309,6 +327,19 @@ pub(super) fn check_set(parts: &[Part]) -> Result<Facts, Refusal> {
         },
         ..Facts::default()
     })
+}
+
+/// One word for all extents.
+fn unclean(extents: &[vmdk_descriptor::Extent], parts: &[Part]) -> Result<Vec<String>, Refusal> {
+    let sparse = extents
+        .iter()
+        .filter(|extent| extent.kind == ExtentKind::Sparse);
+    for part in sparse.filter_map(|extent| parts.get(extent.file?)) {
+        if read_header(&part.source(), 0)?.is_unclean {
+            return Ok(vec![UNCLEAN.to_owned()]);
+        }
+    }
+    Ok(Vec::new())
 }
 
 fn unknown(found: String) -> Refusal {

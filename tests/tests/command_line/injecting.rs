@@ -71,6 +71,33 @@ fn what_lay_beside_a_result_stays() {
 }
 
 #[test]
+fn a_stream_of_another_kind_is_refused_at_its_beginning() {
+    let appliance = with_packed_disk();
+    let path = |name: &str| appliance.path(name).to_str().unwrap().to_owned();
+    let stream = |output: &str| {
+        // Cut to pieces by nobody: its end is far behind what is looked at.
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(path("disk.raw.gz"))
+            .unwrap();
+        file.set_len(64 << 20).unwrap();
+        let position = file.try_clone().unwrap();
+        let inject = appliance.lifeboat(["inject", "-", "--output", output]);
+        let refused = inject.reads(file).run();
+        refused.expect_code(1);
+        let read = std::io::Seek::stream_position(&mut &position).unwrap();
+        assert!(read < 8 << 20, "{read} bytes were read");
+        refused
+    };
+    let refused = stream(&path("out.raw"));
+    refused.expect_said(&["out.raw", "its name promises raw"]);
+    assert!(!refused.stderr.contains("scratch"), "{}", refused.stderr);
+    stream(&path("out.img")).expect_said(&["raw in gzip", "--overlay"]);
+    assert_eq!(names(&appliance), [PathBuf::from("disk.raw.gz")]);
+}
+
+#[test]
 fn contradictions_are_told_before_anything_is_read() {
     let appliance = with_packed_disk();
     let path = |name: &str| appliance.path(name).to_str().unwrap().to_owned();
