@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use lifeboat_images::{CapturedVolume, ImageError, Reading, ServedLayer};
+use lifeboat_images::{CapturedVolume, Container, ImageError, Reading, ServedLayer};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -344,11 +344,7 @@ impl Work {
 
     /// Whether it was imported over the files that are named for it now.
     fn has_its_chain(&self, path: &Path, known: &CapturedVolume) -> bool {
-        self.machine.chain_of(path).iter().all(|named| {
-            let named = std::fs::canonicalize(named).ok();
-            let mut sources = known.sources.iter();
-            sources.any(|source| Some(&source.path) == named.as_ref())
-        })
+        is_over(known, self.machine.chain_of(path))
     }
 
     /// Its times or size differ. The same bytes under another time are the
@@ -488,5 +484,69 @@ impl Work {
         Ok(found.filter(|machine| {
             machine.disks.iter().all(|disk| disk.overlay.is_file()) && machine.folder.is_dir()
         }))
+    }
+}
+
+/// Whether a volume was imported over these files, and over nothing further.
+fn is_over(known: &CapturedVolume, chain: &[PathBuf]) -> bool {
+    let sources = || known.sources.iter().map(|source| &source.path);
+    let place = |named: &PathBuf| std::fs::canonicalize(named).ok();
+    let container = match chain.last() {
+        None => Ok(known.format),
+        Some(last) => lifeboat_images::identify(last),
+    };
+    let ends = match container {
+        // Only these lie over others, and they are one file each. What comes
+        // after anything else are its own parts.
+        Ok(Container::Qcow2 | Container::Vpc) => match chain.last() {
+            None => known.sources.len() == 1,
+            Some(last) => sources().next_back() == place(last).as_ref(),
+        },
+        _ => true,
+    };
+    ends && chain
+        .iter()
+        .all(|named| sources().any(|source| Some(source) == place(named).as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_that_became_shorter_is_another_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = std::fs::canonicalize(folder.path()).unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let head = b"QFI\xfb\0\0\0\x03";
+        let (top, middle) = (write("top.qcow2", head), write("middle.qcow2", head));
+        let bases = [write("base.000", b"1"), write("base.001", b"2")];
+        let mut known = crate::injection::tests::raw_volume(&top);
+        known.format = Container::Qcow2;
+        for path in [&middle, &bases[0], &bases[1]] {
+            known
+                .sources
+                .extend(crate::injection::tests::raw_volume(path).sources);
+        }
+        let [base, _] = bases;
+        assert!(is_over(&known, &[middle.clone(), base.clone()]));
+        assert!(!is_over(&known, &[middle.clone()]));
+        assert!(!is_over(&known, &[]));
+        assert!(!is_over(
+            &known,
+            &[middle.clone(), base, folder.join("more")]
+        ));
+        known.sources.truncate(2);
+        assert!(is_over(&known, &[middle]));
+        known.sources.truncate(1);
+        assert!(is_over(&known, &[]));
+        // Parts of its own are no chain.
+        known.format = Container::SplitRaw;
+        known.sources.extend(known.sources.clone());
+        assert!(is_over(&known, &[]));
     }
 }

@@ -120,6 +120,54 @@ fn what_qemu_writes_is_served_or_converted() {
 }
 
 #[test]
+fn a_vhd_of_virtual_pc_keeps_its_end() {
+    let made = Made::new();
+    for subformat in ["fixed", "dynamic"] {
+        let options = format!("-o subformat={subformat},force_size=on");
+        let path = made.converted(&format!("{subformat}.vhd"), "vpc", &options);
+        assert_eq!(take_in(&path).converted().count(), 0);
+        let length = path.metadata().unwrap().len();
+        let mut footer = std::fs::read(&path)
+            .unwrap()
+            .split_off(length as usize - 512);
+        footer[28..32].copy_from_slice(b"vpc ");
+        footer[64..68].fill(0);
+        let sum = footer.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+        footer[64..68].copy_from_slice(&(!sum).to_be_bytes());
+        fixture::patch(&path, length - 512, &footer);
+        if subformat == "dynamic" {
+            fixture::patch(&path, 0, &footer);
+        }
+        let found = look(&path).unwrap();
+        assert!(!found.risks.iter().any(|risk| risk.contains("QEMU serves")));
+        let volume = take_in(&path);
+        same(&volume, &made.bytes);
+        assert_eq!(volume.converted().count(), 1);
+    }
+}
+
+#[test]
+fn a_vmdk_that_was_in_use_is_a_risk() {
+    let made = Made::new();
+    for (subformat, file) in [
+        ("monolithicSparse", "u.vmdk"),
+        ("twoGbMaxExtentSparse", "u-s001.vmdk"),
+    ] {
+        let path = made.converted("u.vmdk", "vmdk", &format!("-o subformat={subformat}"));
+        let risks = || {
+            let risks = look(&path).unwrap().risks.into_iter();
+            risks
+                .filter(|risk| risk.contains("uncleanShutdown"))
+                .count()
+        };
+        assert_eq!(risks(), 0);
+        fixture::patch(&made.path(file), 72, &[1]);
+        assert_eq!(risks(), 1);
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
 fn parts_and_packed_disks() {
     let made = Made::new();
     let split = |name: &str, first| writers::split(&made.path(name), &made.bytes, first, 1_000_448);

@@ -27,6 +27,8 @@ pub(crate) struct VhdDisk {
     parent: [u8; 16],
     parent_name: String,
     risk: Option<String>,
+    /// QEMU would serve another size.
+    goes_by_geometry: bool,
 }
 
 impl VhdDisk {
@@ -64,6 +66,9 @@ pub(super) fn check(source: &Source<'_>) -> Result<Facts, Refusal> {
         Kind::Dynamic => "dynamic".to_owned(),
         Kind::Differencing => "differencing".to_owned(),
     });
+    if disk.goes_by_geometry {
+        facts.serving = Serving::Converted;
+    }
     if disk.kind == Kind::Differencing {
         facts.backing_name = Some(disk.parent_name);
         facts.serving = Serving::WithParents;
@@ -84,6 +89,7 @@ pub(crate) fn read(source: &Source<'_>) -> Result<VhdDisk, Refusal> {
         parent: [0; 16],
         parent_name: String::new(),
         risk,
+        goes_by_geometry: goes_by_geometry(&footer, size),
     };
     if disk.kind == Kind::Fixed {
         source.require(0, size, "the end of the disk")?;
@@ -109,6 +115,18 @@ fn kind(footer: &Fields) -> Result<Kind, Refusal> {
             "export it again",
         )),
     }
+}
+
+/// Whether QEMU takes the geometry for the size, as Virtual PC does, and so leaves out the end of
+/// the disk. It knows those that mean the size by the name of the creator.
+fn goes_by_geometry(footer: &Fields, size: u64) -> bool {
+    const MEAN_THE_SIZE: [&[u8; 4]; 6] = [b"win ", b"qem2", b"d2v ", b"tap\0", b"CTXS", b"wa\0\0"];
+    const LARGEST: u64 = 65_535 * 16 * 255;
+    let creator: [u8; 4] = footer.array(28);
+    let [high, low, heads, sectors]: [u8; 4] = footer.array(56);
+    let cylinders = u64::from(u16::from_be_bytes([high, low]));
+    let geometry = cylinders * u64::from(heads) * u64::from(sectors);
+    !MEAN_THE_SIZE.contains(&&creator) && geometry != LARGEST && geometry * SECTOR != size
 }
 
 /// Proves that the file named as parent is the one that `child` was made over.
