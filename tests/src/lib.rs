@@ -11,6 +11,7 @@ mod figure4;
 mod host;
 mod programs;
 mod sites;
+mod strace;
 mod traces;
 mod waiting;
 
@@ -21,5 +22,6 @@ pub use figure4::Figure4;
 pub use host::{Process, domains, processes, run_tool, seconds_on_this_host, sha256};
 pub use programs::{missing_for_guests, program, require};
 pub use sites::SiteFile;
+pub use strace::{Strace, Trace};
 pub use traces::Traces;
 pub use waiting::{eventually, soon};

@@ -7,7 +7,8 @@ use lifeboat_tests::{Appliance, Outcome, require, run_tool};
 
 use crate::raw_disk;
 
-const DESCRIPTOR: &str = r#"<Envelope xmlns:ovf="o"><References><File ovf:href="disk.raw" ovf:id="f1"/></References>
+/// A package of one machine with `disk.raw`.
+pub const DESCRIPTOR: &str = r#"<Envelope xmlns:ovf="o"><References><File ovf:href="disk.raw" ovf:id="f1"/></References>
 <DiskSection><Disk ovf:diskId="d1" ovf:fileRef="f1"/></DiskSection><VirtualSystem ovf:id="one"><VirtualHardwareSection>
 <Item><InstanceID>1</InstanceID><ResourceType>17</ResourceType><HostResource>ovf:/disk/d1</HostResource></Item>
 </VirtualHardwareSection></VirtualSystem></Envelope>"#;

@@ -14,6 +14,10 @@ mod site_files;
 mod sources;
 mod verifying;
 mod work_refused;
+/// Forms that no tool here writes.
+#[path = "../../../images/tests/fixture/writers.rs"]
+#[allow(dead_code, reason = "the tests of `images` use the rest")]
+mod writers;
 
 use lifeboat_tests::Appliance;
 

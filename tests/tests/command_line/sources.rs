@@ -1,39 +1,16 @@
 //! Captured volumes are never written: a trace of everything that a command,
 //! its daemon and all their children do to them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use lifeboat_tests::{Appliance, Outcome, require, run_tool};
+use lifeboat_tests::{Appliance, Outcome, Strace, Trace, require, run_tool};
 
-use crate::{SITE, raw_disk};
+use crate::keeping::DESCRIPTOR;
+use crate::{SITE, raw_disk, writers};
 
-/// Calls that change a file or its name whatever their flags are.
-const CHANGING: [&str; 21] = [
-    "truncate",
-    "ftruncate",
-    "fallocate",
-    "chmod",
-    "fchmod",
-    "fchmodat",
-    "chown",
-    "lchown",
-    "fchown",
-    "fchownat",
-    "utime",
-    "utimes",
-    "utimensat",
-    "rename",
-    "renameat",
-    "renameat2",
-    "unlink",
-    "unlinkat",
-    "setxattr",
-    "lsetxattr",
-    "fsetxattr",
-];
-const OPENING: [&str; 3] = ["open", "openat", "openat2"];
-const WRITING: [&str; 4] = ["O_WRONLY", "O_RDWR", "O_TRUNC", "O_CREAT"];
+/// The folder whose name stands in every line about a source.
+const SOURCES: &str = "the-sources";
 
 struct Traced {
     appliance: Appliance,
@@ -62,60 +39,21 @@ impl Traced {
         self.appliance.path("the-sources").join(name)
     }
 
-    fn log(&self) -> PathBuf {
-        self.appliance.path("trace")
+    fn strace(&self) -> Strace {
+        Strace::to(self.appliance.path("trace"))
     }
 
-    fn strace(&self) -> Command {
-        let calls = format!("trace=%file,{},{}", OPENING.join(","), CHANGING.join(","));
-        let mut command = Command::new("strace");
-        command.args([
-            "-f",
-            "-y",
-            "-qq",
-            "-s",
-            "4096",
-            "--seccomp-bpf",
-            "-e",
-            &calls,
-            "-o",
-        ]);
-        command.arg(self.log());
-        command
-    }
-
-    fn lifeboat(&self, words: &[&str]) -> (Outcome, String) {
-        let outcome = self.appliance.lifeboat_traced(self.strace(), words).run();
-        (outcome, self.trace())
-    }
-
-    fn trace(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(self.log()).unwrap()).into_owned()
+    fn lifeboat(&self, words: &[&str]) -> (Outcome, Trace) {
+        let strace = self.strace();
+        let outcome = self
+            .appliance
+            .lifeboat_traced(strace.command(), words)
+            .run();
+        (outcome, strace.trace())
     }
 }
 
-/// The system call of a line of the trace.
-fn call(line: &str) -> &str {
-    let after_pid = line.trim_start_matches(|character: char| character.is_ascii_digit());
-    after_pid.trim_start().split('(').next().unwrap_or_default()
-}
-
-/// Lines in which a source is changed or opened to be.
-fn changes(trace: &str) -> Vec<&str> {
-    let is_change = |line: &&str| {
-        let opens = OPENING.contains(&call(line)) && WRITING.iter().any(|flag| line.contains(flag));
-        line.contains("the-sources") && (opens || CHANGING.contains(&call(line)))
-    };
-    trace.lines().filter(is_change).collect()
-}
-
-fn opened(trace: &str, name: &str) -> bool {
-    trace
-        .lines()
-        .any(|line| OPENING.contains(&call(line)) && line.contains(name))
-}
-
-fn state(path: &Path) -> (Vec<u8>, i64, i64, u32) {
+fn state(path: &Path) -> State {
     use std::os::unix::fs::MetadataExt;
     let status = path.metadata().unwrap();
     let bytes = std::fs::read(path).unwrap();
@@ -149,15 +87,113 @@ fn no_command_writes_to_a_captured_volume() {
         let (outcome, trace) = traced.lifeboat(&words);
         outcome.expect_code(code);
         assert!(
-            !both || (opened(&trace, "disk.raw") && opened(&trace, "disk.vmdk")),
+            !both || (trace.opened("disk.raw") && trace.opened("disk.vmdk")),
             "{words:?}"
         );
-        assert_eq!(changes(&trace), [""; 0], "{words:?}");
+        assert_eq!(trace.changes(SOURCES), [""; 0], "{words:?}");
     }
     assert!(
         before == (state(&raw), state(&packed)),
         "a source is not what it was"
     );
+}
+
+/// Every form that is converted, and an archive.
+#[test]
+fn no_conversion_writes_to_what_was_captured() {
+    require(&[("gzip", "gzip"), ("tar", "tar")]);
+    let traced = Traced::new();
+    let at = |name: &str| traced.source(name).to_string_lossy().into_owned();
+    let bytes = writers::disk(3);
+    let qemu = |format: &str, options: &str, from: &str, name: &str| {
+        let words = ["convert", "-f", "raw", "-O", format, "-o", options];
+        run_tool("qemu-img", &[&words[..], &[from, &at(name)]].concat());
+        at(name)
+    };
+    let raw = at("other.raw");
+    std::fs::write(&raw, &bytes).unwrap();
+    let split = writers::split(Path::new(&at("split.x")), &bytes, 0, 1_000_448);
+    let evidence = writers::ewf(Path::new(&at("evidence.x")), &bytes, 2);
+    let extents = qemu(
+        "vmdk",
+        "subformat=twoGbMaxExtentSparse",
+        &raw,
+        "extents.vmdk",
+    );
+    let parent = qemu("vpc", "force_size=on", &raw, "parent.vhd");
+    let child = at("child.vhd");
+    let (path, length) = (Path::new(&child), bytes.len() as u64);
+    writers::differencing_vhd(path, Path::new(&parent), length, &[(5, 0x21)]);
+    let log = qemu("vhdx", "subformat=dynamic", &raw, "log.vhdx");
+    let end = Path::new(&log).metadata().unwrap().len();
+    writers::dirty_vhdx(Path::new(&log), &[(end - 4096, vec![0; 4096])], None);
+    run_tool("gzip", &["-k", &raw]);
+    let packed = format!("{raw}.gz");
+    let over_packed = at("over.qcow2");
+    let words = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", &raw];
+    run_tool("qemu-img", &[&words[..], &[&over_packed]].concat());
+    let before = all_states(&traced.source(""));
+    let (split, evidence) = (split.to_string_lossy(), evidence.to_string_lossy());
+    for (number, chain) in [
+        vec![&*split],
+        vec![&*evidence],
+        vec![&extents],
+        vec![&child, &parent],
+        vec![&log],
+        vec![&packed],
+        vec![&over_packed, &packed],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let overlay = traced.appliance.path(&format!("out-{number}.qcow2"));
+        let overlay = overlay.to_string_lossy();
+        let mut words = vec!["inject", chain[0], "--overlay", &overlay];
+        let below = chain[1..].iter().flat_map(|below| ["--backing", below]);
+        words.extend(below);
+        let strace = traced.strace();
+        let inject = traced.appliance.lifeboat_traced(strace.command(), words);
+        let inject = inject.variable("LIFEBOAT_KERNEL_DIR", "/nowhere").run();
+        // It came as far as the micro-VM, with the overlay made.
+        inject.expect_code(1).expect_said(&["/nowhere"]);
+        let trace = strace.trace();
+        for file in chain {
+            let name = Path::new(file).file_name().unwrap().to_string_lossy();
+            assert!(trace.opened(&name), "{name}");
+        }
+        assert!(trace.opened(".part"), "{number}: nothing was converted");
+        assert_eq!(trace.changes(SOURCES), [""; 0], "{number}");
+    }
+    assert!(before == all_states(&traced.source("")), "a source changed");
+}
+
+#[test]
+fn no_archive_is_written_to_when_it_is_unpacked() {
+    let traced = Traced::new();
+    let appliance = &traced.appliance;
+    appliance.write("the-sources/x.ovf", DESCRIPTOR);
+    let folder = traced.source("");
+    let (folder, archive) = (folder.to_string_lossy(), traced.source("x.ova"));
+    let archive = archive.to_string_lossy();
+    let words = ["--format=ustar", "-cf", &archive, "-C", &folder];
+    run_tool("tar", &[&words[..], &["x.ovf", "disk.raw"]].concat());
+    let before = all_states(&traced.source(""));
+    let strace = traced.strace();
+    let draft = appliance.lifeboat_traced(strace.command(), ["site", "draft", &archive]);
+    let drafted = draft.variable("LIFEBOAT_KERNEL_DIR", "/nowhere").run();
+    drafted.expect_code(0);
+    let trace = strace.trace();
+    assert!(trace.opened("x.ova") && trace.opened("/unpacked/"));
+    assert_eq!(trace.changes(SOURCES), [""; 0]);
+    assert!(before == all_states(&traced.source("")), "a source changed");
+}
+
+type State = (Vec<u8>, i64, i64, u32);
+
+fn all_states(folder: &Path) -> BTreeMap<PathBuf, State> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.map(|path| (path.clone(), state(&path))).collect()
 }
 
 #[test]
@@ -175,14 +211,15 @@ fn the_trace_sees_whatever_changes_a_source() {
         ("mv \"$0\" \"$0.other\" && mv \"$0.other\" \"$0\"", "rename"),
         ("rm \"$0\"", "unlink"),
     ] {
-        let done = traced
-            .strace()
+        let strace = traced.strace();
+        let done = strace
+            .command()
             .args(["sh", "-c", script])
             .arg(&raw)
             .status();
         assert!(done.unwrap().success(), "{script}");
-        let trace = traced.trace();
-        let found = changes(&trace);
+        let trace = strace.trace();
+        let found = trace.changes(SOURCES);
         assert!(
             found.iter().any(|line| line.contains(seen)),
             "{script}: {found:?}"

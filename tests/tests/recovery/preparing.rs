@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use lifeboat_tests::{SiteFile, domains, program, run_tool, sha256};
+use lifeboat_tests::{SiteFile, Strace, domains, program, require, run_tool, sha256};
 use serde_json::Value;
 
 use crate::bench::{Bench, words};
@@ -87,6 +87,7 @@ pub fn one_disk_is_injected(bench: &Bench) {
     let outcome = inject().json().run();
     outcome.expect_code(0);
     assert_eq!(sha256(&disk), before, "the disk was written to");
+    nothing_writes_to(bench, &disk);
     let report = outcome.json();
     let checks = report["verified"].as_array().unwrap();
     assert!(
@@ -120,6 +121,23 @@ pub fn one_disk_is_injected(bench: &Bench) {
         written,
         "the second call changed the overlay"
     );
+}
+
+/// The same with a look at every call of the system: not only the bytes stay.
+fn nothing_writes_to(bench: &Bench, disk: &Path) {
+    require(&[("strace", "strace")]);
+    let strace = Strace::to(bench.appliance.path("trace"));
+    let overlay = bench.appliance.path("traced.qcow2");
+    let inject = bench
+        .appliance
+        .lifeboat_traced(strace.command(), ["inject"]);
+    let inject = inject.words([disk]).words(["--overlay"]).words([&overlay]);
+    inject.run().expect_code(0);
+    let (trace, disk) = (strace.trace(), disk.to_string_lossy());
+    assert!(trace.opened(&disk));
+    // The trace sees what is written.
+    assert!(!trace.changes("traced.qcow2").is_empty());
+    assert_eq!(trace.changes(&disk), [""; 0]);
 }
 
 /// A raw disk arrives on standard input and is injected into; its overlay says
