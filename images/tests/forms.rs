@@ -131,6 +131,8 @@ fn a_vhd_of_virtual_pc_keeps_its_end() {
             .unwrap()
             .split_off(length as usize - 512);
         footer[28..32].copy_from_slice(b"vpc ");
+        // Ten cylinders, four heads, 17 sectors: less than the disk.
+        footer[56..60].copy_from_slice(&[0, 10, 4, 17]);
         footer[64..68].fill(0);
         let sum = footer.iter().map(|byte| u32::from(*byte)).sum::<u32>();
         footer[64..68].copy_from_slice(&(!sum).to_be_bytes());
@@ -512,16 +514,18 @@ fn extents_are_found_beside_the_descriptor_and_nowhere_else() {
     write(&text.replace("parentCID=ffffffff", "parentCID=12345678"));
     assert_refused(&path, Kind::BackingFile, &["parent"]);
     write(&text.replace("d-flat", "d-nowhere"));
-    assert_refused(&path, Kind::SplitOverFiles, &["d-nowhere", "missing"]);
-    symlink(&secret, made.path("d-link.vmdk")).unwrap();
-    write(&text.replace("d-flat", "d-link"));
+    assert_refused(&path, Kind::SplitOverFiles, &["d-nowhere", "d-flat.vmdk"]);
+    write(&text.replace("d-flat", "d-s009"));
+    assert_refused(&path, Kind::SplitOverFiles, &["d-s009", "missing"]);
+    symlink(&secret, made.path("d-s001.vmdk")).unwrap();
+    write(&text.replace("d-flat", "d-s001"));
     assert_refused(&path, Kind::SplitOverFiles, &["symbolic link"]);
     // The control: the same name, and the file itself.
-    std::fs::remove_file(made.path("d-link.vmdk")).unwrap();
-    std::fs::copy(&secret, made.path("d-link.vmdk")).unwrap();
+    std::fs::remove_file(made.path("d-s001.vmdk")).unwrap();
+    std::fs::copy(&secret, made.path("d-s001.vmdk")).unwrap();
     same(&take_in(&path), &made.bytes);
-    fixture::set_length(&made.path("d-link.vmdk"), 1 << 20);
-    assert_refused(&path, Kind::Truncated, &["d-link.vmdk"]);
+    fixture::set_length(&made.path("d-s001.vmdk"), 1 << 20);
+    assert_refused(&path, Kind::Truncated, &["d-s001.vmdk"]);
     // A guest can write a descriptor into its own first sector.
     let raw = made.path("guest.raw");
     let mut bytes = made.bytes.clone();

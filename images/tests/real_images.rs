@@ -92,7 +92,7 @@ const IMAGES: &[(&str, Expect)] = &[
     ),
     (
         "vmdk-rs/twoGbMaxExtentSparse-s001.vmdk",
-        Refused(RefusalKind::SplitOverFiles, "one extent"),
+        Refused(RefusalKind::SplitOverFiles, "it is an extent of a VMDK"),
     ),
     (
         "vmdk-rs/twoGbMaxExtentSparse.vmdk",
