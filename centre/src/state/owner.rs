@@ -126,14 +126,16 @@ impl Owner {
                 },
                 () = tokio::time::sleep_until(wake) => None,
             };
-            match order {
-                Some(Order::Remove(reply)) => {
-                    if self.remove(reply).await {
-                        return;
-                    }
+            let removed = match order {
+                Some(Order::Remove(reply)) => self.remove(reply).await,
+                Some(order) => {
+                    self.obey(order).await;
+                    false
                 }
-                Some(order) => self.obey(order).await,
-                None => {}
+                None => false,
+            };
+            if removed {
+                return;
             }
             if self.authority.wakes() <= clock::now() {
                 self.authority.tick().await;
