@@ -534,7 +534,7 @@ mod tests {
         }
         let [base, _] = bases;
         assert!(is_over(&known, &[middle.clone(), base.clone()]));
-        assert!(!is_over(&known, &[middle.clone()]));
+        assert!(!is_over(&known, std::slice::from_ref(&middle)));
         assert!(!is_over(&known, &[]));
         assert!(!is_over(
             &known,
