@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`wire`] | what agent and control centre say to each other, frames, tokens | - |
 //! | [`profile`] | the data file that says how one application is watched and moved | - |
+//! | `probe` | log-ins as users do them | `probe` |
 //! | `tls` | TLS 1.3 with the appliance's own CA; frames over a connection | `tls` |
 //! | `ca` | the control centre's end: CA, joining, renewal, one seat for each host | `centre` |
 //! | `names` | the control centre's name servers: signed updates, believed after asking | `centre` |
@@ -15,6 +16,8 @@
 pub mod ca;
 #[cfg(feature = "centre")]
 pub mod names;
+#[cfg(feature = "probe")]
+pub mod probe;
 pub mod profile;
 #[cfg(feature = "run")]
 pub mod run;

@@ -17,10 +17,12 @@ use lifeboat_failover::safety::Process;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::alerts::{self, Alerts};
 use crate::application::Application;
+use crate::changes::Changes;
 use crate::error::CentreError;
 use crate::event::Events;
-use crate::observation::{self, Observed, Told};
+use crate::observation::{self, Observation, Observed, Told};
 use crate::reception::{self, Links};
 use crate::state::{self, Order, Snapshot, Watched};
 use crate::store::Store;
@@ -96,6 +98,9 @@ struct Inner {
     applications: RwLock<BTreeMap<String, Arc<ApplicationHandle>>>,
     address: OnceLock<SocketAddr>,
     tasks: Tasks,
+    alerts: Alerts,
+    observation: Observation,
+    changes: Changes,
 }
 
 /// An application, for those who do not own it.
@@ -124,6 +129,13 @@ impl Centre {
     pub async fn open(settings: Settings) -> Result<Self, CentreError> {
         let store = Store::open(&settings.state_dir).await?;
         let (told, received) = mpsc::channel(TOLD);
+        let alerts = Alerts::new(store.pool().clone(), alerts::Patience::default());
+        let observation = Observation::new(
+            store.pool().clone(),
+            alerts.clone(),
+            observation::Settings::default(),
+        );
+        let changes = Changes::new(store.pool().clone(), alerts.clone());
         let centre = Self {
             inner: Arc::new(Inner {
                 settings,
@@ -134,6 +146,9 @@ impl Centre {
                 applications: RwLock::default(),
                 address: OnceLock::new(),
                 tasks: Tasks::default(),
+                alerts,
+                observation,
+                changes,
             }),
         };
         centre.make_ca().await?;
@@ -178,6 +193,21 @@ impl Centre {
     /// What happens, from now on.
     pub fn events(&self) -> &Events {
         &self.inner.events
+    }
+
+    /// Who is told what.
+    pub fn alerts(&self) -> &Alerts {
+        &self.inner.alerts
+    }
+
+    /// What is seen.
+    pub fn observation(&self) -> &Observation {
+        &self.inner.observation
+    }
+
+    /// What changed, and in what the sites differ.
+    pub fn changes(&self) -> &Changes {
+        &self.inner.changes
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -4,7 +4,7 @@
 //! The daemon opens a [`Centre`] and asks it for everything; see the crate's README for who does
 //! what inside.
 
-mod alerts;
+pub mod alerts;
 pub mod api;
 mod application;
 mod archive;
@@ -12,13 +12,13 @@ mod authority;
 mod autopilot;
 mod autosync;
 mod centre;
-mod changes;
+pub mod changes;
 mod clock;
 mod error;
 mod event;
 mod execution;
 mod names;
-mod observation;
+pub mod observation;
 mod readiness;
 mod reception;
 mod restore;

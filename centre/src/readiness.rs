@@ -81,6 +81,7 @@ pub(crate) async fn look(centre: &Centre, application: &Application) -> Readines
     if let Some(names) = &application.names {
         looked.push(name_servers(names).await);
     }
+    looked.push(changes(centre, application).await);
     looked.push(actions(application));
     Readiness {
         to,
@@ -130,6 +131,21 @@ fn agent(
         return Err("cannot stop the application there: do it by hand".to_owned());
     }
     Ok(format!("is connected, version {}", seen.hello.version))
+}
+
+/// In what the sites differ. A switch is not refused for that: the operator may know better.
+async fn changes(centre: &Centre, application: &Application) -> Looked {
+    let seen = match centre.changes().endangering(&application.name).await {
+        Err(error) => Err(error.to_string()),
+        Ok(found) if found.is_empty() => Ok("no difference that matters".to_owned()),
+        Ok(found) => {
+            let names = found
+                .iter()
+                .map(|one| format!("{}: {}", one.difference.name, one.why));
+            Err(names.collect::<Vec<_>>().join("; "))
+        }
+    };
+    Looked::new("differences of the sites", false, seen)
 }
 
 fn state(handle: &crate::centre::ApplicationHandle, active: Side) -> Looked {

@@ -117,6 +117,19 @@ pub struct Replication {
     pub state: Option<Vec<String>>,
 }
 
+/// Things that are listed so that their changes are told, as the objects of a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listing {
+    /// Its name in this profile.
+    pub name: String,
+    /// Prints one thing a line; what follows a tab belongs to the thing and may change.
+    pub argv: Vec<String>,
+    /// How long it may take, in seconds.
+    #[serde(default = "minute")]
+    pub within_s: u32,
+}
+
 /// A profile.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,6 +166,9 @@ pub struct Profile {
     /// Files and folders whose changes are told.
     #[serde(default)]
     pub configuration: Vec<String>,
+    /// What else is listed so that its changes are told.
+    #[serde(default)]
+    pub listing: Vec<Listing>,
     /// How the actions of switch-over are carried out.
     #[serde(default)]
     pub action: BTreeMap<Action, ActionSteps>,

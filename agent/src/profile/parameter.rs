@@ -181,6 +181,11 @@ pub fn fill(
 }
 
 impl Filled {
+    /// Values that nobody has to check: they stand in no command.
+    pub fn unchecked(values: Values) -> Self {
+        Self(values)
+    }
+
     /// Puts values into one argument.
     pub fn text(&self, template: &str) -> Result<String, ValueError> {
         let mut text = String::with_capacity(template.len());

@@ -28,6 +28,7 @@ pub(super) fn validate(profile: &Profile, file: &Path, text: &str) -> Result<(),
     judge.actions()?;
     judge.fence()?;
     judge.checks()?;
+    judge.listings()?;
     judge.placeholders()
 }
 
@@ -223,6 +224,17 @@ impl Judge<'_> {
             if let super::Probe::Command { argv, .. } = &check.probe {
                 self.program(&path, argv)?;
             }
+        }
+        Ok(())
+    }
+
+    fn listings(&self) -> Result<(), ProfileError> {
+        for (place, listing) in self.profile.listing.iter().enumerate() {
+            let path = [key("listing"), Piece::Place(place)];
+            self.once(&path, "listing", place, |profile, place| {
+                &profile.listing[place].name
+            })?;
+            self.program(&path, &listing.argv)?;
         }
         Ok(())
     }

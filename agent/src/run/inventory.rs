@@ -15,14 +15,19 @@ use super::actions::{is_running, mounts, starts_at_boot};
 use super::clock;
 use super::command::{Given, run};
 use super::config::Loaded;
-use crate::profile::Filled;
-use crate::wire::{Configuration, Inventory, Listener, Package, ServiceState, Volume, hexadecimal};
+use super::log::Chain;
+use crate::profile::{Filled, Listing};
+use crate::wire::{
+    Configuration, Inventory, Listener, Object, Package, ServiceState, Volume, hexadecimal,
+};
 
 /// Bounds: an inventory fits into one frame.
 const PACKAGES: usize = 8000;
 const FILES: usize = 2000;
 const FILE: u64 = 16 * 1024 * 1024;
 const LISTENERS: usize = 1000;
+const OBJECTS: usize = 2000;
+const LENGTH: usize = 200;
 
 /// Takes an inventory.
 pub(crate) async fn take(loaded: Option<&Loaded>, values: &Filled) -> Inventory {
@@ -69,6 +74,20 @@ pub(crate) async fn take(loaded: Option<&Loaded>, values: &Filled) -> Inventory 
                 .gaps
                 .push(format!("service {}: {why}", service.name)),
         }
+    }
+    for listing in loaded.iter().flat_map(|loaded| &loaded.profile.listing) {
+        match listed(listing, values).await {
+            Ok(objects) => inventory.objects.extend(objects),
+            Err(why) => inventory
+                .gaps
+                .push(format!("listing {}: {why}", listing.name)),
+        }
+    }
+    inventory.objects.sort();
+    if inventory.objects.len() > OBJECTS {
+        inventory.objects.truncate(OBJECTS);
+        let gap = format!("listings: only {OBJECTS} lines are told");
+        inventory.gaps.push(gap);
     }
     inventory.packages.sort();
     inventory.packages.truncate(PACKAGES);
@@ -145,6 +164,35 @@ async fn rpm() -> Result<Vec<Package>, String> {
             version: version.to_owned(),
         })
         .collect())
+}
+
+/// What a listing prints.
+async fn listed(listing: &Listing, values: &Filled) -> Result<Vec<Object>, String> {
+    let argv = values
+        .all(&listing.argv)
+        .map_err(|error| error.to_string())?;
+    let limit = Duration::from_secs(listing.within_s.into());
+    let output = run(&argv, Given::looks(limit)).await;
+    let output = output.map_err(|error| Chain(&error).to_string())?;
+    match output.code {
+        Some(0) => Ok(objects(&listing.name, &output.printed)),
+        _ => Err(output.line()),
+    }
+}
+
+fn objects(listing: &str, printed: &str) -> Vec<Object> {
+    let short = |text: &str| text.trim().chars().take(LENGTH).collect::<String>();
+    let lines = printed.lines().filter(|line| !line.trim().is_empty());
+    lines
+        .map(|line| {
+            let (name, value) = line.split_once('\t').unwrap_or((line, ""));
+            Object {
+                listing: listing.to_owned(),
+                name: short(name),
+                value: short(value),
+            }
+        })
+        .collect()
 }
 
 /// Files at a path, or below it; links are not followed.
@@ -272,6 +320,17 @@ mod tests {
             version: "1:2.3".to_owned(),
         };
         assert_eq!(dpkg(status), [expected]);
+    }
+
+    #[test]
+    fn lines_of_a_listing_are_objects() {
+        let long = "x".repeat(1000);
+        let found = objects("users", &format!("ann\t512\n\n  bob \n{long}\n"));
+        let words: Vec<_> = found
+            .iter()
+            .map(|one| (one.name.as_str(), one.value.as_str()))
+            .collect();
+        assert_eq!(words, [("ann", "512"), ("bob", ""), (&long[..LENGTH], "")]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod lease;
 mod link;
 mod log;
 mod peer;
-mod resolve;
+pub(crate) mod resolve;
 mod results;
 mod session;
 mod trying;

@@ -1,9 +1,7 @@
 //! Watching: every check in a task of its own with a time of its own; none waits for another.
 
-mod dialogue;
 mod host;
 mod icmp;
-mod login;
 #[cfg(feature = "snmp")]
 mod snmp;
 #[cfg(feature = "sql")]
@@ -23,6 +21,7 @@ use super::command::{Given, run};
 use super::config::Loaded;
 use super::event::Event;
 use super::log::Chain;
+use crate::probe::log_in;
 use crate::profile::{Check, Filled, Probe, When};
 use crate::wire::{Health, Metric, UnixMillis};
 
@@ -263,11 +262,9 @@ async fn look_at(check: &Check, values: &Filled, limit: Duration) -> Metric {
 async fn probe(probe: &Probe, values: &Filled) -> Result<Seen, String> {
     let begin = Instant::now();
     match probe {
-        Probe::Smtp(access) => login::smtp(access, values).await?,
-        Probe::Imap(access) => login::imap(access, values).await?,
-        Probe::Pop3(access) => login::pop3(access, values).await?,
-        Probe::Http(page) => login::http(page, values).await?,
-        Probe::Tcp(access) => drop(dialogue::Dialogue::open(access, values).await?),
+        Probe::Smtp(_) | Probe::Imap(_) | Probe::Pop3(_) | Probe::Http(_) | Probe::Tcp(_) => {
+            log_in(probe, values).await?;
+        }
         Probe::Ping(host) => {
             icmp::ping(&values.text(host).map_err(|error| error.to_string())?).await?
         }

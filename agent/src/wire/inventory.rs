@@ -23,6 +23,9 @@ pub struct Inventory {
     pub services: Vec<ServiceState>,
     /// Listening ports.
     pub listeners: Vec<Listener>,
+    /// What the profile's listings print, as the objects of a directory.
+    #[serde(default)]
+    pub objects: Vec<Object>,
     /// What could not be looked at, and why.
     pub gaps: Vec<String>,
 }
@@ -82,4 +85,15 @@ pub struct Listener {
     pub address: String,
     /// The port.
     pub port: u16,
+}
+
+/// A line of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Object {
+    /// The listing's name in the profile.
+    pub listing: String,
+    /// What comes before the first tab.
+    pub name: String,
+    /// What follows it, if anything does.
+    pub value: String,
 }

@@ -19,7 +19,7 @@ use lifeboat_failover::process::Action;
 use serde::{Deserialize, Serialize};
 
 pub use frame::{Decoder, FRAME_LIMIT, FrameError, encode};
-pub use inventory::{Configuration, Inventory, Listener, Package, ServiceState, Volume};
+pub use inventory::{Configuration, Inventory, Listener, Object, Package, ServiceState, Volume};
 pub use report::{Health, Metric, Report, Serving};
 pub use token::{Secret, Token, TokenError};
 pub(crate) use token::{hexadecimal, sha256};

@@ -8,6 +8,7 @@ mod events;
 mod switching;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::convert::Infallible;
 
@@ -70,6 +71,16 @@ fn documented() -> OpenApiRouter<Centre> {
         .routes(routes!(agents::list))
         .routes(routes!(agents::token))
         .routes(routes!(agents::remove))
+        .routes(routes!(watching::health))
+        .routes(routes!(watching::departures))
+        .routes(routes!(watching::metric))
+        .routes(routes!(watching::alerts))
+        .routes(routes!(watching::acknowledge))
+        .routes(routes!(watching::changes))
+        .routes(routes!(watching::differences))
+        .routes(routes!(watching::accept))
+        .routes(routes!(watching::rules, watching::set_rule))
+        .routes(routes!(watching::remove_rule))
         .routes(routes!(events::all))
         .routes(routes!(events::of_application))
 }

@@ -27,6 +27,7 @@ pub use error::ApplicationError;
 #[cfg(test)]
 pub(crate) use tests::example;
 
+use crate::observation::Users;
 use crate::{alerts, archive, autosync, changes};
 
 /// An application and everything that is known of it beforehand.
@@ -68,6 +69,8 @@ pub struct Application {
     pub alerts: alerts::Settings,
     /// Which changes matter.
     pub changes: changes::Settings,
+    /// What users do, looked at from outside.
+    pub users: Users,
 }
 
 /// A profile and its hash, by which both sides are known to have the same.

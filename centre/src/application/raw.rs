@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::observation::Users;
 use crate::{alerts, archive, autosync, changes};
 
 pub(super) type Parameters = BTreeMap<String, Spanned<String>>;
@@ -31,10 +32,10 @@ pub(super) struct Raw {
     pub autosync: autosync::Settings,
     #[serde(default)]
     pub archive: archive::Settings,
-    #[serde(default)]
-    pub alerts: alerts::Settings,
+    pub alerts: Option<Spanned<alerts::Settings>>,
     #[serde(default)]
     pub changes: changes::Settings,
+    pub users: Option<Spanned<Users>>,
 }
 
 #[derive(Deserialize)]

@@ -18,6 +18,9 @@ use super::{
     Application, ApplicationError, Environment, Host, HostNames, Loaded, Names, Record, Texts,
 };
 
+use crate::alerts;
+use crate::observation::Users;
+
 type Checked<T> = Result<T, ApplicationError>;
 
 /// A NetBIOS name holds so many characters; a longer one is cut off and then collides.
@@ -88,8 +91,9 @@ pub(super) fn application(file: &Path, texts: &Texts) -> Checked<Application> {
         autopilot: checker.autopilot(&raw.autopilot)?,
         autosync: raw.autosync.clone(),
         archive: raw.archive.clone(),
-        alerts: raw.alerts.clone(),
+        alerts: checker.alerts(raw.alerts.as_ref())?,
         changes: raw.changes.clone(),
+        users: checker.users(raw.users.as_ref())?,
         profile,
         directory_profile,
     };
@@ -129,6 +133,27 @@ impl Checker<'_> {
         }
         let hash = Profile::hash(text);
         Ok(Loaded { profile, hash })
+    }
+
+    fn alerts(&self, section: Option<&Spanned<alerts::Settings>>) -> Checked<alerts::Settings> {
+        let Some(section) = section else {
+            return Ok(alerts::Settings::default());
+        };
+        let settings = section.get_ref();
+        let wrong = |error: alerts::RouteError| self.wrong(section, &error.path(), &error.why);
+        settings.check().map_err(wrong)?;
+        Ok(settings.clone())
+    }
+
+    fn users(&self, section: Option<&Spanned<Users>>) -> Checked<Users> {
+        let Some(section) = section else {
+            return Ok(Users::default());
+        };
+        let users = section.get_ref();
+        users
+            .check()
+            .map_err(|error| self.wrong(section, &format!("users.{}", error.key), &error.why))?;
+        Ok(users.clone())
     }
 
     fn host_name(&self, name: &Spanned<String>, key: &str) -> Checked<String> {

@@ -75,7 +75,7 @@ async fn over_and_back() {
     let status = bed.until_state(State::ResyncPrimary).await;
     assert_eq!(ending(&status), Some(Ending::Done), "{status:#?}");
     assert!(bed.b.runs() && !bed.a.runs());
-    assert_eq!(bed.a.effects(), OLD);
+    assert_eq!(bed.a.effects(), OLD, "{status:#?}\n{}", bed.a.log());
     assert_eq!(bed.b.effects(), NEW);
     assert_eq!(numbers(&bed).await, [204, 208, 212, 216]);
 

@@ -8,7 +8,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio_rustls::TlsConnector;
 
 use crate::profile::{Access, Filled, Tls};
-use crate::run::resolve;
+#[cfg(feature = "run")]
+use crate::run::resolve::connect;
 
 /// The longest line, and the longest page.
 const LINE: u64 = 8 * 1024;
@@ -22,6 +23,12 @@ pub(super) struct Dialogue {
     stream: BufReader<Box<dyn Stream>>,
 }
 
+/// The control centre has the C library of its own host; an agent must not.
+#[cfg(not(feature = "run"))]
+async fn connect(host: &str, port: u16) -> std::io::Result<tokio::net::TcpStream> {
+    tokio::net::TcpStream::connect((host, port)).await
+}
+
 impl Dialogue {
     pub(super) async fn open(access: &Access, values: &Filled) -> Result<Self, String> {
         let fill = |text: &String| values.text(text).map_err(|error| error.to_string());
@@ -29,7 +36,7 @@ impl Dialogue {
         let port: u16 = port
             .parse()
             .map_err(|_| format!("`{port}` is not a port"))?;
-        let tcp = resolve::connect(&host, port).await;
+        let tcp = connect(&host, port).await;
         let tcp = tcp.map_err(|error| format!("{host} port {port}: {error}"))?;
         let stream: Box<dyn Stream> = match access.tls {
             Tls::None => Box::new(tcp),
