@@ -5,7 +5,7 @@
 //!        -> subjects (several metrics each) -> causes in the order of time -> alerts
 //! ```
 //!
-//! [`rules`] says how a metric is judged: by the agent's own word, by limits, by the range that was
+//! `rules` says how a metric is judged: by the agent's own word, by limits, by the range that was
 //! observed so far, by where it is heading. A change counts after two looks, a recovery after
 //! three. An observed range is learnt anew every hour from what was good in the last two days: a
 //! value that stays different for a day becomes ordinary, fixed limits stay what they are.

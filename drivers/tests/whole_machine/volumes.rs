@@ -140,7 +140,7 @@ fn a_mirror_is_prepared_whole_and_from_one_half() {
         check(&report, "/dev/md/root");
         let warned = |report: &PrepareReport| {
             let mut warnings = report.guest.warnings.iter();
-            warnings.any(|warning| warning.contains("without the other"))
+            warnings.any(|warning| warning.contains("only 1 was given"))
         };
         assert!(!warned(&report), "{:?}", report.guest.warnings);
         if !at_end {
