@@ -19,6 +19,9 @@ const BEFORE: u64 = 1;
 /// An ext4 image with a guest whose root is `device`.
 fn system(laboratory: &Laboratory, device: &str) -> PathBuf {
     let directory = laboratory.directory("system");
+    // A test may want it anew.
+    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::create_dir(&directory).unwrap();
     let root = fill(&directory, "dracut", "gzip");
     let fstab = format!("{device} / ext4 defaults 0 1\n");
     root.write("etc/fstab", fstab.as_bytes()).unwrap();
