@@ -121,7 +121,6 @@ impl Store {
     }
 
     /// The database, for the tables of other parts.
-    #[allow(dead_code, reason = "the parts with tables of their own come next")]
     pub(crate) fn pool(&self) -> &SqlitePool {
         &self.pool
     }
