@@ -23,7 +23,7 @@ pub(crate) enum Follows<Out> {
 }
 
 /// Carries messages until the connection ends. `silence` is how long the other end may say
-/// nothing; a third of that after its last own word this end says `alive`.
+/// nothing; when either end said nothing for a third of that, this one says `alive`.
 pub(crate) async fn carry<S, Out, In>(
     sender: &mut Sender<S>,
     receiver: &mut Receiver<S>,
@@ -40,10 +40,16 @@ where
 {
     let mut last_heard = Instant::now();
     let mut last_said = Instant::now();
+    let mut last_alive = Instant::now();
     loop {
+        // Whoever has much to say still has to ask whether he is heard.
+        let quiet_since = last_said.min(last_heard).max(last_alive);
         let say = tokio::select! {
             () = sleep_until(last_heard + silence) => return ConnectionError::Silent(silence),
-            () = sleep_until(last_said + silence / 3) => Some(alive()),
+            () = sleep_until(quiet_since + silence / 3) => {
+                last_alive = Instant::now();
+                Some(alive())
+            }
             message = outbox.recv() => match message {
                 Some(message) => Some(message),
                 None => return ConnectionError::Closed,
