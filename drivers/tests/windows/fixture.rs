@@ -296,18 +296,23 @@ pub enum Layout {
     ByOs,
 }
 
+/// The systems of [`virtio_win`]'s tree: folder, architecture, machine of its programs, section.
+const SYSTEMS: [(&str, &str, u16, &str); 6] = [
+    ("w10", "amd64", AMD64, "NTamd64.10.0"),
+    ("w11", "amd64", AMD64, "NTamd64.10.0"),
+    ("2k25", "amd64", AMD64, "NTamd64.10.0"),
+    ("2k12R2", "amd64", AMD64, "NTamd64.6.3"),
+    ("2k8R2", "amd64", AMD64, "NTamd64.6.1"),
+    ("w7", "x86", X86, "NTx86.6.1"),
+];
+
+/// How many packages the tree holds: one a system and driver.
+pub const PACKAGES: usize = SYSTEMS.len() * DRIVERS.len();
+
 /// Writes a tree of drivers.
 pub fn virtio_win(root: &Path, layout: Layout, version: &str) {
-    let systems = [
-        ("w10", "amd64", AMD64, "NTamd64.10.0"),
-        ("w11", "amd64", AMD64, "NTamd64.10.0"),
-        ("2k25", "amd64", AMD64, "NTamd64.10.0"),
-        ("2k12R2", "amd64", AMD64, "NTamd64.6.3"),
-        ("2k8R2", "amd64", AMD64, "NTamd64.6.1"),
-        ("w7", "x86", X86, "NTx86.6.1"),
-    ];
     let signature = [BY_MICROSOFT.signature(None)];
-    for (os, architecture, machine, platform) in systems {
+    for (os, architecture, machine, platform) in SYSTEMS {
         for (folder, driver, section, class, ids) in DRIVERS {
             let place = match layout {
                 Layout::Iso => format!("{folder}/{os}/{architecture}"),

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use lifeboat_drivers::windows::catalogue::image::{add, extract, read};
 
-use crate::fixture::{Directory, Layout, catalogue, say, virtio_win};
+use crate::fixture::{Directory, Layout, PACKAGES, catalogue, say, virtio_win};
 
 fn iso(folder: &Path, name: &str, layout: Layout, version: &str) -> Option<PathBuf> {
     let tree = folder.join(format!("{name}-tree"));
@@ -82,7 +82,7 @@ fn images_of_both_layouts_fill_the_catalogue_and_an_older_one_is_pinned() {
         found("w10"),
         ("1.0.0.0".to_owned(), "virtio-win-new.iso".to_owned())
     );
-    assert_eq!(all.packages.len(), 20);
+    assert_eq!(all.packages.len(), PACKAGES);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn both_layouts_give_the_same_drivers() {
         catalogue(drivers.path()).0
     });
     assert_eq!(catalogues[0], catalogues[1]);
-    assert_eq!(catalogues[0].packages.len(), 4 * 5);
+    assert_eq!(catalogues[0].packages.len(), PACKAGES);
     let package = catalogues[0].fitting(&["2k25".to_owned()], "amd64")["netkvm"];
     assert_eq!(package.inf.version_text(), "1.2.3.4");
     assert_eq!(package.files.len(), 3);
