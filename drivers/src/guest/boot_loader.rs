@@ -1,8 +1,9 @@
 //! Where boot loaders keep their configuration, and the edits they need.
 
 use super::arguments::root_argument;
-use super::identity::{DeviceMap, Edited};
+use super::identity::DeviceMap;
 use super::root::Root;
+use super::table_edit::Edited;
 
 const GRUB_ENVIRONMENT: &str = "# GRUB Environment Block";
 const GRUB_ENVIRONMENT_SIZE: usize = 1024;

@@ -25,6 +25,7 @@ pub mod root;
 mod secrets;
 mod selinux;
 mod supplements;
+mod table_edit;
 pub mod unified;
 pub mod verify;
 mod volumes;

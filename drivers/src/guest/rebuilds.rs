@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::identity::Edited;
 use super::kernels::KernelImage;
 use super::plan::Plan;
 use super::root::Root;
+use super::table_edit::Edited;
 use crate::initrd::modules::ModuleTree;
 use crate::initrd::supplement::{MARKER, with_assigned, with_lines};
 use crate::initrd::target::rebuilt;

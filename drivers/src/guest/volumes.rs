@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::identity::Edited;
 use super::plan::{Edit, Plan};
 use super::root::Root;
+use super::table_edit::Edited;
 use crate::initrd::InitrdContents;
 use crate::initrd::supplement::MARKER;
 use crate::report::Bus;
