@@ -7,7 +7,7 @@ use crate::host::{Host, QemuUser};
 use crate::hypervisor::Hypervisor;
 
 /// One fact about the host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Finding {
     /// What was looked at.
     pub what: &'static str,
@@ -21,7 +21,7 @@ pub struct Finding {
 }
 
 /// Everything that was found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Fitness {
     /// Sessions can run.
     pub fit: bool,

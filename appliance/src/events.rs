@@ -1,12 +1,16 @@
 //! What long work says while it goes on. Terminal, JSON and log are readers of
 //! the same events.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 /// One thing that happened.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[schema(as = OperationEvent)]
 pub enum Event {
     /// A step began.
     Step {
@@ -70,22 +74,45 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The word that tells it from others.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Step { .. } => "step",
+            Self::Progress { .. } => "progress",
+            Self::Done { .. } => "done",
+            Self::Session { .. } => "session",
+            Self::Machine { .. } => "machine",
+            Self::Warning { .. } => "warning",
+            Self::Result { .. } => "result",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
 /// Where events go. A reader that went away stops nothing.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Events {
     sender: mpsc::UnboundedSender<Event>,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Events {
     /// A sink and its reader.
     pub fn channel() -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { sender }, receiver)
+        let abandoned = Arc::default();
+        (Self { sender, abandoned }, receiver)
     }
 
-    /// Whether nobody listens any more.
+    /// Whether nobody waits any more.
     pub fn is_abandoned(&self) -> bool {
-        self.sender.is_closed()
+        self.sender.is_closed() || self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Nobody waits any more, though what is said is still heard.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
     }
 
     /// Says something.

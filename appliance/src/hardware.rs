@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::site::Machine;
 
 /// The bus of a machine's disks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskBus {
     /// virtio-blk.
@@ -23,7 +25,9 @@ pub enum DiskBus {
 }
 
 /// The model of a network card.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum NicModel {
     /// virtio-net.
@@ -34,8 +38,9 @@ pub enum NicModel {
 }
 
 /// What the machine's clock shows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = MachineClock)]
 pub enum Clock {
     /// Universal time.
     #[default]
@@ -104,7 +109,7 @@ impl From<lifeboat_drivers::NicModel> for NicModel {
 }
 
 /// The hardware that a machine was prepared for, and so boots on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Hardware {
     /// The bus of its disks.
     #[serde(default)]

@@ -15,6 +15,7 @@ mod injection;
 mod integrity;
 mod leftovers;
 mod names;
+mod notices;
 mod operator;
 mod prepare;
 mod report;
@@ -22,6 +23,7 @@ mod scratch;
 mod session;
 mod site;
 mod store;
+mod telling;
 
 fn main() -> std::process::ExitCode {
     cli::main()

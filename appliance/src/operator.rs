@@ -8,8 +8,9 @@ use crate::daemon::WrongUse;
 use crate::report::printable;
 
 /// What one command says; each entry is `A:B`, "A before B".
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = OrderWords)]
 pub struct Changes {
     /// Dependencies that exist.
     #[serde(default)]

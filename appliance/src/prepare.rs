@@ -34,7 +34,7 @@ use crate::site::{Machine, Site};
 const PREPARE_VERSION: u32 = 2;
 
 /// How to prepare.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PrepareOptions {
     /// Take a captured volume that changed since its import as a new one.
@@ -46,7 +46,7 @@ pub struct PrepareOptions {
 }
 
 /// A machine that can be started.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PreparedMachine {
     /// Its name.
     pub machine: String,
@@ -55,6 +55,7 @@ pub struct PreparedMachine {
     /// Its disks in order.
     pub disks: Vec<PreparedDisk>,
     /// The machine folder: `etc/`, journals, units.
+    #[schema(value_type = String)]
     pub folder: PathBuf,
     /// Host name that the guest gives itself.
     pub hostname: String,
@@ -73,6 +74,7 @@ pub struct PreparedMachine {
     pub hardware: Hardware,
     /// File that holds every change with its hashes, enough to undo it.
     #[serde(default)]
+    #[schema(value_type = String)]
     pub manifest: PathBuf,
     /// MAC addresses in the order in which the cards are best attached.
     #[serde(default)]
@@ -92,11 +94,12 @@ impl PreparedMachine {
 }
 
 /// One disk of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PreparedDisk {
     /// The captured volume.
     pub captured: CapturedVolume,
     /// The prepared image over it.
+    #[schema(value_type = String)]
     pub overlay: PathBuf,
 }
 

@@ -14,7 +14,7 @@ use crate::services;
 const MOST_NAMES: usize = 20;
 
 /// One fact about a pair, as one estimator sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Fact {
     /// The estimator.
     pub estimator: EstimatorName,
@@ -33,7 +33,7 @@ pub struct Fact {
 }
 
 /// What became of a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// An edge of the plan.
@@ -53,7 +53,7 @@ pub enum Fate {
 }
 
 /// Why one machine waits for another, or why not.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Explanation {
     /// The machine that would be ready first.
     pub before: String,

@@ -9,7 +9,9 @@ use crate::event::printable;
 use crate::plan::{Link, break_cycles};
 
 /// What the operator says about one pair of machines.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 pub struct OperatorWord {
     /// The machine that must be ready first, or would be.
     pub before: String,
@@ -20,8 +22,11 @@ pub struct OperatorWord {
 }
 
 /// Yes or no. Pins are applied before rejections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = OperatorVerdict)]
 pub enum Verdict {
     /// The dependency exists and is hard.
     Pin,

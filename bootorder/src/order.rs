@@ -10,8 +10,21 @@ use crate::prediction::Prediction;
 use crate::schedule::Need;
 
 /// What happens to the later machine when the earlier one is missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = DependencyKind)]
 pub enum Kind {
     /// It retries: waiting helps, but never blocks beyond a timeout.
     Soft,
@@ -20,8 +33,21 @@ pub enum Kind {
 }
 
 /// The strongest family of evidence behind an edge, weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = EvidenceSource)]
 pub enum Source {
     /// Start times alone; never an edge, only a hint.
     Timing,
@@ -38,7 +64,9 @@ pub enum Source {
 }
 
 /// One fact, with the place where it can be looked up.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 pub struct Evidence {
     /// The machine whose folder holds the file.
     pub machine: String,
@@ -53,7 +81,8 @@ pub struct Evidence {
 }
 
 /// "`after` depends on `before`".
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = DependencyEdge)]
 pub struct Edge {
     /// Must be ready first.
     pub before: String,
@@ -70,7 +99,7 @@ pub struct Edge {
 }
 
 /// One step of the plan; steps are listed in start order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PlanEntry {
     /// The machine to start.
     pub machine: String,
@@ -85,7 +114,8 @@ pub struct PlanEntry {
 
 /// Machines of one role that name each other: they start together, and what one of them needs
 /// is there before any of them starts.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = StartGroup)]
 pub struct Group {
     /// Its machines, by name.
     pub members: Vec<String>,
@@ -96,7 +126,8 @@ pub struct Group {
 }
 
 /// How long a machine took from boot to ready, as its logs tell.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = BootTimes)]
 pub struct Readiness {
     /// Boots with a known delay.
     pub boots: usize,
@@ -115,14 +146,14 @@ pub struct Readiness {
 }
 
 /// The same dependencies between services ("dir1: DNS server").
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ServiceOrder {
     /// Edges whose ends are services.
     pub edges: Vec<Edge>,
 }
 
 /// A port that was served before the capture and so tells when the machine is ready.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LearnedGate {
     /// TCP port.
     pub port: u16,
@@ -133,7 +164,7 @@ pub struct LearnedGate {
 }
 
 /// Everything that was found out about the order of a site.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Order {
     /// All machines, by name.
     pub machines: Vec<String>,

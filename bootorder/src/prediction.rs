@@ -41,7 +41,7 @@ impl HostBudget {
 }
 
 /// The expected time from the start of a session to the last ready machine.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Prediction {
     /// The middle of all draws, seconds; `None` is unknown.
     pub rta_s: Option<f64>,

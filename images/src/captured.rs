@@ -19,10 +19,11 @@ use crate::error::{Changed, ImageError};
 use crate::format::{Container, Format, open_source};
 
 /// A disk that was taken in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(from = "Record")]
 pub struct CapturedVolume {
     /// The file that stands for it: absolute, without symbolic links.
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// Its form, decided at import.
     pub format: Container,
@@ -38,9 +39,10 @@ pub struct CapturedVolume {
 }
 
 /// A file and its identity.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SourceFile {
     /// Its absolute path, without symbolic links.
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// Length in bytes.
     pub file_size: u64,
@@ -58,7 +60,7 @@ pub struct SourceFile {
 }
 
 /// One layer as QEMU gets it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ServedLayer {
     /// The file.
     pub file: SourceFile,

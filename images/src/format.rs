@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ImageError, Refusal, RefusalKind};
 
 /// The formats in which QEMU is given a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = LayerFormat)]
 pub enum Format {
     /// The bytes of the disk, also a block device.
     Raw,
@@ -53,8 +54,9 @@ impl std::fmt::Display for Format {
 
 /// The forms in which Lifeboat takes a captured disk. Which of its files QEMU is given, and in
 /// which [`Format`], follows from it at import.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = VolumeFormat)]
 pub enum Container {
     /// The bytes of the disk, also a block device.
     Raw,

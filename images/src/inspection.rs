@@ -147,7 +147,7 @@ impl AllocatedMap {
 }
 
 /// A range of the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Extent {
     /// First byte.
     pub start: u64,

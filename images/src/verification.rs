@@ -21,9 +21,10 @@ pub struct Position {
 }
 
 /// One range of a file that is not what it was at import.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Damage {
     /// The file.
+    #[schema(value_type = String)]
     pub file: PathBuf,
     /// The range. It is as fine as the pieces of the tree; the whole file where there is no tree.
     pub range: Extent,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::remote::{Remote, resolve, watched};
 use super::{Format, local, output};
 use crate::confined;
-use crate::daemon::volumes::{VerifyFile, VerifySite};
+use crate::daemon::api::{VerifyFile, VerifySite};
 use crate::host::Host;
 use crate::integrity::{VolumeStatus, words};
 use crate::prepare;

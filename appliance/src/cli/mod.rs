@@ -91,6 +91,8 @@ enum Command {
     Drivers(drivers::DriversCommand),
     /// Inject drivers into the disks of one machine, which stay untouched, or into a stream.
     Inject(inject::Inject),
+    /// The document of the whole API (OpenAPI), for programs that make clients of it.
+    Openapi,
     /// Two sites: watch an application's primary and secondary, and move it between them.
     #[command(subcommand)]
     Failover(failover::FailoverCommand),
@@ -364,6 +366,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
         Command::Drivers(command) => drivers::run(&state_dir, &command, format).map(|()| true),
         Command::Inject(inject) => {
             local::interruptible(inject::run(&state_dir, inject, format)).await
+        }
+        Command::Openapi => {
+            output::write_out(&crate::daemon::api::printed()?)?;
+            Ok(true)
         }
         Command::Failover(command) => failover::run(&remote, command).await,
     }

@@ -34,7 +34,7 @@ pub async fn start(
         .await
         .context("failed to load the API's certificate")?;
     let token = token(state_dir)?;
-    let router = api::router(appliance.clone(), centre)
+    let router = api::router(appliance.clone(), centre, api::Reach::Network)
         .layer(middleware::from_fn_with_state(token, require_token));
     let listener = std::net::TcpListener::bind(address)
         .with_context(|| format!("failed to listen on {address}"))?;

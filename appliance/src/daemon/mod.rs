@@ -3,17 +3,19 @@
 pub mod api;
 pub mod client;
 mod https;
+mod ongoing;
 mod operations;
 mod serve;
-pub mod volumes;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
+use ongoing::Operations;
 use tokio::sync::{OnceCell, watch};
 
+pub use ongoing::OperationView;
 pub use serve::{FAREWELL, IN_USE, InUse, ServeOptions, serve, socket_path};
 
 use crate::accelerator::{self, Verdict};
@@ -47,6 +49,8 @@ pub struct Appliance {
     watched: Arc<Mutex<HashMap<String, Supervisor>>>,
     /// Requests that are being worked on.
     working: Arc<AtomicUsize>,
+    /// The same, as they are shown.
+    pub operations: Operations,
 }
 
 /// Work for one command.
@@ -70,12 +74,13 @@ impl Appliance {
         let store = Store::open(&host.state_dir).await?;
         crate::prepare::remove_unfinished(&host);
         Ok(Self {
-            store,
             host: Arc::new(host),
             hypervisor: Hypervisor::start(),
             preparing: Arc::default(),
             integrity: Arc::new(Integrity::new(settings)),
             verdict: Arc::default(),
+            operations: Operations::new(store.notices().clone()),
+            store,
             active: Arc::default(),
             ending: Arc::default(),
             watched: Arc::default(),
@@ -130,6 +135,8 @@ impl Appliance {
     /// The daemon ends: running sessions stop, and none begins any more.
     pub fn end(&self) {
         self.ending.store(true, Ordering::Release);
+        // Whoever watches would hold up the end.
+        self.store.notices().close();
         let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         for stop in active.values() {
             let _ = stop.send(StopRequest::DaemonEnds);
@@ -196,9 +203,22 @@ pub enum StopRequest {
 #[error("{0}")]
 pub struct WrongUse(pub String);
 
+/// The asker's mistake: what was named is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Missing(pub String);
+
+/// It cannot be done at this moment, though it may be later.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotNow(pub String);
+
 /// Whether an error is the asker's mistake.
 pub fn is_wrong_use(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause.is::<WrongUse>() || cause.is::<InUse>() || cause.is::<crate::site::SiteError>()
+        cause.is::<WrongUse>()
+            || cause.is::<Missing>()
+            || cause.is::<InUse>()
+            || cause.is::<crate::site::SiteError>()
     })
 }

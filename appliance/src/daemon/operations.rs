@@ -7,7 +7,7 @@ use lifeboat_bootorder::{Analysis, MachineFolder, OperatorWord, Options, Verdict
 use lifeboat_images::CapturedVolume;
 use tokio::sync::watch;
 
-use super::{Appliance, StopRequest, WrongUse};
+use super::{Appliance, Missing, StopRequest};
 use crate::events::{Event, Events};
 use crate::host::QemuUser;
 use crate::integrity::DamagedConversion;
@@ -18,7 +18,7 @@ use crate::report::{Mode, Report};
 use crate::session::plan::Ingredients;
 use crate::session::{self, SessionPlan, driver, making};
 use crate::site::{Dependency, Machine, Site};
-use crate::store::SessionState;
+use crate::store::{SessionRecord, SessionState};
 
 impl Appliance {
     /// Registers a site by its file.
@@ -39,7 +39,7 @@ impl Appliance {
         self.store.audit("site remove", name).await?;
         let site = self.site(name).await;
         if !self.store.remove_site(name).await? {
-            return Err(WrongUse(format!("no site is called `{name}`")).into());
+            return Err(Missing(format!("no site is called `{name}`")).into());
         }
         if let Err(error) = leftovers::after_site(self, site.ok().as_ref()).await {
             // The site is forgotten; the next daemon tries again.
@@ -58,7 +58,7 @@ impl Appliance {
             } else {
                 known.join(", ")
             };
-            return Err(WrongUse(format!("no site is called `{name}`; known: {known}. Give a site.toml, or register one with `lifeboat site add`")).into());
+            return Err(Missing(format!("no site is called `{name}`; known: {known}. Give a site.toml, or register one with `lifeboat site add`")).into());
         };
         Ok(Site::load(&record.file)?)
     }
@@ -239,15 +239,21 @@ impl Appliance {
         driver::run(self, plan, events, stop).await
     }
 
-    /// Ends a session, running or kept; says what was done.
-    pub async fn stop_session(&self, id: &str) -> anyhow::Result<String> {
+    /// The session with this id.
+    pub async fn session(&self, id: &str) -> anyhow::Result<SessionRecord> {
         let sessions = self.store.sessions().await?;
-        let Some(record) = sessions.iter().find(|session| session.id == id) else {
-            return Err(WrongUse(format!(
+        let unknown = || {
+            Missing(format!(
                 "no session has the id `{id}`: see `lifeboat session list`"
             ))
-            .into());
         };
+        let found = sessions.into_iter().find(|session| session.id == id);
+        Ok(found.ok_or_else(unknown)?)
+    }
+
+    /// Ends a session, running or kept; says what was done.
+    pub async fn stop_session(&self, id: &str) -> anyhow::Result<String> {
+        let record = self.session(id).await?;
         self.store.audit("session stop", id).await?;
         if self.stop_active(id) {
             return Ok("it is being stopped".into());

@@ -88,7 +88,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         integrity::start(&appliance);
     }
     let https = https::start(&appliance, centre.as_ref(), options.listen).await?;
-    let router = api::router(appliance.clone(), centre.as_ref());
+    let router = api::router(appliance.clone(), centre.as_ref(), api::Reach::Host);
     let stopping = stopping(options.private, appliance.clone());
     let closing = centre.clone();
     let stopping = async move {

@@ -65,9 +65,10 @@ impl Record {
 }
 
 /// The state of a captured volume, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct VolumeStatus {
     /// The volume as its site names it.
+    #[schema(value_type = String)]
     pub volume: PathBuf,
     /// Its format.
     pub format: Container,

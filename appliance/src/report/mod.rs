@@ -11,8 +11,9 @@ use crate::hardware::Hardware;
 pub use text::{console_lines, printable, to_text};
 
 /// What a session is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = SessionMode)]
 pub enum Mode {
     /// Isolated and thrown away.
     Test,
@@ -40,7 +41,7 @@ impl Mode {
 }
 
 /// The report. Times are seconds since the start of the session.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Report {
     /// Name of the site.
     pub site: String,
@@ -77,11 +78,12 @@ pub struct Report {
     /// Warnings of preparation and ordering.
     pub warnings: Vec<String>,
     /// Folder with consoles, screenshots and this report.
+    #[schema(value_type = String)]
     pub folder: PathBuf,
 }
 
 /// One machine of the plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PlanLine {
     /// The machine.
     pub machine: String,
@@ -92,8 +94,9 @@ pub struct PlanLine {
 }
 
 /// How a machine ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = MachineOutcome)]
 pub enum Outcome {
     /// All gates opened.
     Ready,
@@ -107,7 +110,7 @@ pub enum Outcome {
 }
 
 /// What happened to one machine.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MachineReport {
     /// Its name.
     pub name: String,
@@ -139,7 +142,7 @@ pub struct MachineReport {
 }
 
 /// What happened to one gate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct GateReport {
     /// `icmp`, `tcp`, `http` or `running`.
     pub kind: String,
@@ -158,7 +161,7 @@ pub struct GateReport {
 }
 
 /// What the switch saw.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NetworkReport {
     /// Frames that guests sent.
     pub frames: u64,
@@ -173,7 +176,7 @@ pub struct NetworkReport {
 }
 
 /// A destination that nobody of the site answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UnansweredLine {
     /// Who asked.
     pub from: String,
@@ -188,7 +191,7 @@ pub struct UnansweredLine {
 }
 
 /// The proof of isolation.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IsolationLine {
     /// Interfaces other than loopback in the switch's namespace.
     pub host_interfaces: u64,

@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 /// One gate of a machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Gate {
     /// What must be observed.
     pub kind: GateKind,
     /// Address to probe instead of the machine's first one.
+    #[schema(value_type = Option<String>)]
     pub address: Option<Ipv4Addr>,
     /// Seconds after the start of the machine until the gate counts as failed;
     /// none: the default for the accelerator.
@@ -17,7 +18,7 @@ pub struct Gate {
 }
 
 /// What a gate observes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GateKind {
     /// The machine answers an echo request.

@@ -24,11 +24,12 @@ use serde::{Deserialize, Serialize};
 use crate::hardware::{Clock, DiskBus, NicModel};
 
 /// A validated site.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Site {
     /// Name of the site, usable in paths and domain names.
     pub name: String,
     /// The file it was read from.
+    #[schema(value_type = String)]
     pub file: PathBuf,
     /// Networks in the order of the file.
     pub networks: Vec<Network>,
@@ -39,18 +40,20 @@ pub struct Site {
 }
 
 /// One layer-2 network of the site.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Network {
     /// Name that NICs refer to.
     pub name: String,
     /// Its IPv4 range.
+    #[schema(value_type = String)]
     pub cidr: Ipv4Net,
     /// The address answered by the switch.
+    #[schema(value_type = Option<String>)]
     pub gateway: Option<std::net::Ipv4Addr>,
 }
 
 /// Firmware that the machine boots with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Firmware {
     /// Legacy BIOS.
@@ -61,7 +64,7 @@ pub enum Firmware {
 }
 
 /// One machine of the site.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Machine {
     /// Name of the machine.
     pub name: String,
@@ -84,6 +87,7 @@ pub struct Machine {
     /// Number of virtual processors.
     pub vcpus: u32,
     /// Captured volumes, absolute, in the order of the machine's disks.
+    #[schema(value_type = Vec<String>)]
     pub volumes: Vec<PathBuf>,
     /// What lies below those volumes that hold only differences.
     #[serde(default)]
@@ -95,11 +99,13 @@ pub struct Machine {
 }
 
 /// The files below one captured volume, which the operator vouches for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Backing {
     /// The volume, as it stands among the machine's volumes.
+    #[schema(value_type = String)]
     pub volume: PathBuf,
     /// The files below it, absolute, nearest first.
+    #[schema(value_type = Vec<String>)]
     pub chain: Vec<PathBuf>,
 }
 
@@ -112,13 +118,15 @@ impl Machine {
 }
 
 /// One network card.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Nic {
     /// Name of the network it is plugged into.
     pub network: String,
     /// The address that the captured machine's card had.
+    #[schema(value_type = String)]
     pub mac: MacAddr,
     /// Static address, when it has one.
+    #[schema(value_type = Option<String>)]
     pub address: Option<std::net::Ipv4Addr>,
     /// Its model, when the operator says so.
     #[serde(default)]
@@ -126,7 +134,7 @@ pub struct Nic {
 }
 
 /// "`before` must be ready before `after` starts", said by the operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Dependency {
     /// The machine that is needed.
     pub before: String,

@@ -17,6 +17,8 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+use crate::notices::{Notices, SiteChange, What};
+
 /// What the store could not do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -55,6 +57,7 @@ type Stored<T> = Result<T, StoreError>;
 #[derive(Clone)]
 pub struct Store {
     pool: SqlitePool,
+    notices: Notices,
 }
 
 fn statement(what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
@@ -101,7 +104,20 @@ impl Store {
             .run(&pool)
             .await
             .map_err(|error| failed(error.into()))?;
-        Ok(Self { pool })
+        Ok(Self {
+            pool,
+            notices: Notices::default(),
+        })
+    }
+
+    /// Where changes of what it keeps are told.
+    pub fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    fn tell_site(&self, name: &str, change: SiteChange) {
+        let name = name.to_owned();
+        self.notices.tell(What::Site { name, change });
     }
 
     /// Closes it, so that nothing stays in the write-ahead log.
@@ -132,7 +148,7 @@ impl Store {
         .bind(now())
         .execute(&self.pool)
         .await
-        .map(drop)
+        .map(|_| self.tell_site(name, SiteChange::Added))
         .map_err(statement("register a site"))
     }
 
@@ -152,12 +168,13 @@ impl Store {
     /// Forgets a site; says whether it was known.
     pub async fn remove_site(&self, name: &str) -> Stored<bool> {
         self.put_operator_words(name, &[]).await?;
-        sqlx::query("DELETE FROM sites WHERE name = ?")
+        let done = sqlx::query("DELETE FROM sites WHERE name = ?")
             .bind(name)
             .execute(&self.pool)
             .await
-            .map(|done| done.rows_affected() > 0)
-            .map_err(statement("remove a site"))
+            .map_err(statement("remove a site"))?;
+        self.tell_site(name, SiteChange::Removed);
+        Ok(done.rows_affected() > 0)
     }
 
     /// What was recorded of a captured volume at import.

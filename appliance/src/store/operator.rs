@@ -5,6 +5,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::{Store, Stored, now, statement};
+use crate::notices::SiteChange;
 
 impl Store {
     /// The words kept for a site, by machine names.
@@ -39,7 +40,9 @@ impl Store {
                 .await
                 .map_err(failed())?;
         }
-        transaction.commit().await.map_err(failed())
+        transaction.commit().await.map_err(failed())?;
+        self.tell_site(site, SiteChange::Words);
+        Ok(())
     }
 }
 

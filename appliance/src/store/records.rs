@@ -7,19 +7,21 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::{Store, Stored, from_json, now, statement, to_json};
+use crate::notices::What;
 use crate::report::{Mode, Report};
 
 /// A registered site.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SiteRecord {
     /// Its name.
     pub name: String,
     /// Its file.
+    #[schema(value_type = String)]
     pub file: PathBuf,
 }
 
 /// Where a session stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionState {
     /// Its driver is at work.
@@ -57,7 +59,7 @@ impl SessionState {
 }
 
 /// A session as remembered.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SessionRecord {
     /// Its id.
     pub id: String,
@@ -76,17 +78,20 @@ pub struct SessionRecord {
 }
 
 /// Something that a session made and that must be gone when it ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[schema(as = SessionResource)]
 pub enum Resource {
     /// Directory with the sockets.
     RunDirectory {
         /// Its path.
+        #[schema(value_type = String)]
         path: PathBuf,
     },
     /// The switch process; pid and start time are known once it runs.
     Switch {
         /// Its configuration file, which its command line names.
+        #[schema(value_type = String)]
         config: PathBuf,
         /// Process id, 0 before it is known.
         pid: i32,
@@ -102,6 +107,7 @@ pub enum Resource {
     /// A run overlay.
     Overlay {
         /// Its path.
+        #[schema(value_type = String)]
         path: PathBuf,
         /// It existed once: if it is missing now, what its machine wrote is lost.
         #[serde(default)]
@@ -119,7 +125,7 @@ impl Store {
             .bind(now())
             .execute(&self.pool)
             .await
-            .map(drop)
+            .map(|_| self.tell_session(id, Some(site), Some(SessionState::Running)))
             .map_err(statement("open a session"))
     }
 
@@ -138,7 +144,7 @@ impl Store {
             .bind(id)
             .execute(&self.pool)
             .await
-            .map(drop)
+            .map(|_| self.tell_session(id, None, Some(state)))
             .map_err(statement("move a session"))
     }
 
@@ -149,8 +155,16 @@ impl Store {
             .bind(id)
             .execute(&self.pool)
             .await
-            .map(drop)
+            .map(|_| self.tell_session(id, None, None))
             .map_err(statement("store a report"))
+    }
+
+    fn tell_session(&self, id: &str, site: Option<&str>, state: Option<SessionState>) {
+        self.notices.tell(What::Session {
+            id: id.to_owned(),
+            site: site.map(str::to_owned),
+            state,
+        });
     }
 
     /// A session's report, when it has one.
@@ -183,16 +197,24 @@ impl Store {
         subject: &str,
         detail: &str,
     ) -> Stored<()> {
-        sqlx::query("INSERT INTO steps (session, at, step, subject, detail) VALUES (?, ?, ?, ?, ?)")
-            .bind(session)
-            .bind(now())
-            .bind(step)
-            .bind(subject)
-            .bind(detail)
-            .execute(&self.pool)
-            .await
-            .map(drop)
-            .map_err(statement("log a step"))
+        sqlx::query(
+            "INSERT INTO steps (session, at, step, subject, detail) VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(session)
+        .bind(now())
+        .bind(step)
+        .bind(subject)
+        .bind(detail)
+        .execute(&self.pool)
+        .await
+        .map_err(statement("log a step"))?;
+        self.notices.tell(What::Step {
+            session: session.to_owned(),
+            step: step.to_owned(),
+            subject: subject.to_owned(),
+            detail: detail.to_owned(),
+        });
+        Ok(())
     }
 
     /// The steps of a session, oldest first: time, step, subject, detail.

@@ -155,7 +155,7 @@ fn https_answers_those_who_hold_the_token() {
     let (code, body) = curl(&["--header", &header, &url("/sites")]);
     assert_eq!((code, body.as_str()), (200, "[]"));
     let (code, body) = curl(&["--header", &header, &url("/sessions/x")]);
-    assert_eq!(code, 400, "{body}");
+    assert_eq!(code, 404, "{body}");
     assert!(body.contains("no session"), "{body}");
     let plain = curl(&[
         "--header",

@@ -9,13 +9,15 @@ use axum::response::Response;
 use lifeboat_images::CapturedVolume;
 use serde::{Deserialize, Serialize};
 
-use super::api::{Answer, stream};
-use super::{Appliance, WrongUse};
-use crate::events::Events;
+use super::long::{Wish, begin};
+use super::{Answer, ApiError, Failure};
+use crate::daemon::ongoing::{OperationKind, OperationView};
+use crate::daemon::{Appliance, Missing};
+use crate::events::{Event, Events};
 use crate::integrity::VolumeStatus;
 
 /// How to read.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerifySite {
     /// Go on where an unfinished reading stopped.
@@ -24,10 +26,11 @@ pub struct VerifySite {
 }
 
 /// Which volume to read, and how.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyFile {
     /// Absolute path.
+    #[schema(value_type = String)]
     pub file: PathBuf,
     /// Go on where an unfinished reading stopped.
     #[serde(default)]
@@ -35,6 +38,8 @@ pub struct VerifyFile {
 }
 
 /// The state of all volumes of the catalogue.
+#[utoipa::path(get, path = "/volumes", operation_id = "list_volumes", tag = "volumes",
+    responses((status = 200, body = Vec<VolumeStatus>)))]
 pub(super) async fn list(State(appliance): State<Appliance>) -> Answer<Vec<VolumeStatus>> {
     let mut all = Vec::new();
     for (path, volume) in appliance.store.volumes().await? {
@@ -44,22 +49,39 @@ pub(super) async fn list(State(appliance): State<Appliance>) -> Answer<Vec<Volum
     Ok(Json(all))
 }
 
+/// Reads every byte of the captured volumes of a site and compares them with their import. The
+/// result: `VolumeStatus[]`.
+#[utoipa::path(post, path = "/sites/{name}/verify", operation_id = "verify_site", tag = "volumes",
+    params(("name" = String, Path)), request_body = VerifySite, responses(
+    (status = 200, description = "events, one a line", content_type = "application/x-ndjson", body = Event),
+    (status = 202, description = "with `Prefer: respond-async`", body = OperationView)))]
 pub(super) async fn verify_site(
     State(appliance): State<Appliance>,
     Path(name): Path<String>,
+    wish: Wish,
     Json(asked): Json<VerifySite>,
-) -> Response {
-    stream(&appliance.clone(), move |events| async move {
+) -> Result<Response, Failure> {
+    let about = (OperationKind::Verify, &*name.clone());
+    begin(&appliance.clone(), wish, about, move |events| async move {
         let volumes = volumes_of(&appliance, &name).await?;
         verified(&appliance, volumes, asked.resume, &events).await
     })
 }
 
+/// The same of one volume, which a site must have imported. The result: `VolumeStatus[]`.
+#[utoipa::path(post, path = "/volumes/verify", operation_id = "verify_volume", tag = "volumes",
+    request_body = VerifyFile, responses(
+    (status = 200, description = "events, one a line", content_type = "application/x-ndjson", body = Event),
+    (status = 202, description = "with `Prefer: respond-async`", body = OperationView),
+    (status = 400, body = ApiError)))]
 pub(super) async fn verify_file(
     State(appliance): State<Appliance>,
+    wish: Wish,
     Json(asked): Json<VerifyFile>,
-) -> Response {
-    stream(&appliance.clone(), move |events| async move {
+) -> Result<Response, Failure> {
+    let subject = asked.file.to_string_lossy().into_owned();
+    let about = (OperationKind::Verify, &*subject);
+    begin(&appliance.clone(), wish, about, move |events| async move {
         let volume = find(&appliance, &asked.file).await?;
         verified(&appliance, vec![volume], asked.resume, &events).await
     })
@@ -120,8 +142,8 @@ async fn find(appliance: &Appliance, file: &FilePath) -> anyhow::Result<(PathBuf
     found.ok_or_else(|| never_imported(file).into())
 }
 
-fn never_imported(path: &FilePath) -> WrongUse {
-    WrongUse(format!(
+fn never_imported(path: &FilePath) -> Missing {
+    Missing(format!(
         "`{}` was never imported, so there is nothing to compare it with: `lifeboat prepare` of its site imports it",
         path.display()
     ))
