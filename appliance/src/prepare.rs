@@ -507,9 +507,11 @@ fn is_over(known: &CapturedVolume, chain: &[PathBuf]) -> bool {
         },
         _ => true,
     };
+    // Its own file comes first, then one a layer; the last may have parts.
     ends && chain
         .iter()
-        .all(|named| sources().any(|source| Some(source) == place(named).as_ref()))
+        .enumerate()
+        .all(|(below, named)| sources().nth(below + 1) == place(named).as_ref())
 }
 
 #[cfg(test)]
@@ -539,6 +541,9 @@ mod tests {
         assert!(is_over(&known, &[middle.clone(), base.clone()]));
         assert!(!is_over(&known, std::slice::from_ref(&middle)));
         assert!(!is_over(&known, &[]));
+        // Without its middle it is another chain, too.
+        assert!(!is_over(&known, std::slice::from_ref(&base)));
+        assert!(!is_over(&known, &[base.clone(), middle.clone()]));
         assert!(!is_over(
             &known,
             &[middle.clone(), base, folder.join("more")]

@@ -82,6 +82,9 @@ pub enum Refusal {
         partition: String,
         /// Why not.
         detail: String,
+        /// Whether disks that hold parts of it were not given.
+        #[serde(default)]
+        partial: bool,
     },
     /// Software RAID.
     #[error("{partition} is part of a software RAID that cannot be used: {detail}")]
@@ -90,6 +93,9 @@ pub enum Refusal {
         partition: String,
         /// Why not.
         detail: String,
+        /// Whether disks that hold parts of it were not given.
+        #[serde(default)]
+        partial: bool,
     },
     /// Windows.
     #[error("{why}")]

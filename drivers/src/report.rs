@@ -240,6 +240,10 @@ pub struct GuestReport {
     pub firmware: Firmware,
     /// All partitions of all disks.
     pub partitions: Vec<Partition>,
+    /// Whether a volume on them could not be opened all of whose parts are there:
+    /// nobody knows what it holds.
+    #[serde(default)]
+    pub closed_volumes: bool,
     /// The root filesystem.
     pub root: RootFilesystem,
     /// Every kernel that has an initramfs.
@@ -353,6 +357,9 @@ pub struct Manifest {
     pub changes: Vec<Change>,
 }
 
+/// How the name of a check of a whole filesystem ends.
+pub(crate) const IS_SOUND: &str = " is sound";
+
 /// One fact proven by looking again after the injection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
@@ -387,6 +394,9 @@ pub struct Task {
     /// The injection to take back; nothing else is done then.
     #[serde(default)]
     pub undo: Option<Manifest>,
+    /// Whether only the filesystems are checked, as they are.
+    #[serde(default)]
+    pub check: bool,
     /// Whether the machine folder is read out.
     pub machine_folder: bool,
     /// Kernel modules of the micro-VM itself, in loading order.
@@ -426,6 +436,8 @@ pub enum Outcome {
         /// How many changes.
         changes: usize,
     },
+    /// The filesystems were checked, and nothing was changed.
+    Checked(Vec<Check>),
     /// The guest cannot be made to boot, and nothing was changed.
     Refused(Refusal),
     /// Something failed on the way.

@@ -26,6 +26,7 @@ pub struct DeviceMap<'a> {
     /// Whether no kernel has an initramfs.
     all_bare: bool,
     arrays: ArrayNames,
+    closed_volumes: bool,
 }
 
 impl<'a> DeviceMap<'a> {
@@ -45,6 +46,7 @@ impl<'a> DeviceMap<'a> {
             bare: Vec::new(),
             all_bare: false,
             arrays: ArrayNames::default(),
+            closed_volumes: false,
         }
     }
 
@@ -53,6 +55,13 @@ impl<'a> DeviceMap<'a> {
         Self::new(&guest.partitions, guest.root.partition)
             .knowing_root_uuid(&guest.root.uuid)
             .knowing_kernels(kernels)
+            .knowing_closed_volumes(guest.closed_volumes)
+    }
+
+    /// Takes into account that a captured volume could not be opened.
+    pub fn knowing_closed_volumes(mut self, some: bool) -> Self {
+        self.closed_volumes = some;
+        self
     }
 
     /// Takes the UUID of the root, which may be a volume on the partition.
@@ -221,11 +230,12 @@ impl<'a> DeviceMap<'a> {
     /// guest has opened it: what is mounted from there must be waited for.
     fn hides_something(&self) -> bool {
         let mut all = self.partitions.iter();
-        all.any(|known| match known.filesystem.as_deref() {
-            Some("luks") => true,
-            None => known.bytes > LARGEST_WITHOUT_CONTENT,
-            Some(_) => false,
-        })
+        self.closed_volumes
+            || all.any(|known| match known.filesystem.as_deref() {
+                Some("luks") => true,
+                None => known.bytes > LARGEST_WITHOUT_CONTENT,
+                Some(_) => false,
+            })
     }
 
     /// Volumes have names of their own, which do not depend on the hardware.

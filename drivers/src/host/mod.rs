@@ -1,5 +1,6 @@
 //! The host's side: building, launching and hearing the micro-VM.
 
+mod captured_damage;
 mod initramfs;
 mod kernel_image;
 mod launch;
@@ -273,13 +274,15 @@ fn injected(
             verified,
         } => {
             sync_top_layers(disks)?;
-            let seconds = start.elapsed().as_secs_f64();
-            Ok(PrepareReport {
+            let mut report = PrepareReport {
                 guest,
                 changes,
                 verified,
-                seconds,
-            })
+                seconds: 0.0,
+            };
+            captured_damage::tell(vm, disks, &mut report, cancelled)?;
+            report.seconds = start.elapsed().as_secs_f64();
+            Ok(report)
         }
         other => Err(unexpected(other)),
     }
@@ -287,6 +290,8 @@ fn injected(
 
 enum Work<'a> {
     Inspect,
+    /// Only the filesystems, as they are.
+    Check,
     Inject(&'a InjectRequest),
     Undo(&'a Manifest),
 }
@@ -294,7 +299,7 @@ enum Work<'a> {
 impl Work<'_> {
     fn task(&self) -> Task {
         let (inject, undo) = match *self {
-            Self::Inspect => (None, None),
+            Self::Inspect | Self::Check => (None, None),
             Self::Inject(request) => (Some(request.clone()), None),
             Self::Undo(manifest) => (None, Some(manifest.clone())),
         };
@@ -302,6 +307,7 @@ impl Work<'_> {
             disks: 0,
             inject,
             undo,
+            check: matches!(self, Self::Check),
             machine_folder: false,
             modules: Vec::new(),
             filesystems: Default::default(),
@@ -378,7 +384,7 @@ fn perform_once(
         initramfs: launch::in_memory("lifeboat-initramfs", &initramfs)
             .map_err(host("keeping the initramfs in memory"))?,
         disks,
-        writable: !matches!(work, Work::Inspect),
+        writable: matches!(work, Work::Inject(_) | Work::Undo(_)),
         kit: kit.as_ref(),
         drivers: drivers.as_ref(),
         output: &output,
@@ -415,11 +421,12 @@ fn unexpected(outcome: Outcome) -> MicroVmError {
     match outcome {
         Outcome::Refused(refusal) => MicroVmError::Refused(refusal),
         Outcome::Failed { message } => MicroVmError::Injector { message },
-        Outcome::Inspected(_) | Outcome::Prepared { .. } | Outcome::Undone { .. } => {
-            MicroVmError::BadAnswer {
-                rule: "it answers another question".to_owned(),
-            }
-        }
+        Outcome::Inspected(_)
+        | Outcome::Prepared { .. }
+        | Outcome::Undone { .. }
+        | Outcome::Checked(_) => MicroVmError::BadAnswer {
+            rule: "it answers another question".to_owned(),
+        },
     }
 }
 

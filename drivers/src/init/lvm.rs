@@ -57,6 +57,7 @@ pub(super) fn activate(
         Ok(volumes) if volumes.is_empty() => problems.push(Refusal::Lvm {
             partition: name(&first.partition),
             detail: "no logical volume was found on it".to_owned(),
+            partial: false,
         }),
         Ok(volumes) => {
             if !tools.writable() {
@@ -115,6 +116,7 @@ fn volumes(settings: &str, tools: &Tools, first: &Found) -> Result<Vec<LogicalVo
     let refuse = |detail: String| Refusal::Lvm {
         partition: partition.clone(),
         detail,
+        partial: false,
     };
     tools
         .load("device-mapper")
@@ -183,6 +185,7 @@ fn activate_one(
     let refuse = |detail: String| Refusal::Lvm {
         partition: partition.clone(),
         detail,
+        partial: volume.partial,
     };
     if let Some(detail) = objection(volume) {
         return Err(refuse(detail));

@@ -84,14 +84,16 @@ fn start(
     warnings: &mut Vec<String>,
 ) -> Result<(), Refusal> {
     let first = name(&array.devices[0].partition);
-    let refuse = |detail: String| Refusal::Raid {
-        partition: first.clone(),
-        detail,
-    };
     let needed = array.member.disks as usize;
     let members = array.devices.iter().filter_map(|each| each.raid.as_ref());
     let present = members.filter(|member| member.active).count();
-    if !is_complete_enough(array.member, present) {
+    let partial = !is_complete_enough(array.member, present);
+    let refuse = |detail: String| Refusal::Raid {
+        partition: first.clone(),
+        detail,
+        partial,
+    };
+    if partial {
         return Err(refuse(format!(
             "of the {needed} disks of the {} {present} were given; give all of them, in hardware order",
             array.member.level_name()

@@ -34,6 +34,17 @@ pub(super) fn assemble(
 }
 
 impl Volumes {
+    /// Whether a volume stayed closed all of whose parts are there.
+    pub(super) fn hide_something(&self) -> bool {
+        let is_partial = |problem: &Refusal| {
+            matches!(
+                problem,
+                Refusal::Lvm { partial: true, .. } | Refusal::Raid { partial: true, .. }
+            )
+        };
+        !self.problems.iter().all(is_partial)
+    }
+
     /// Lets go of everything, after the last unmount.
     pub(super) fn release(&self, tools: &Tools) {
         self.groups.deactivate(tools);

@@ -63,8 +63,10 @@ pub(super) fn find(
     let Some(root) = roots.first().copied() else {
         return Ok(None);
     };
-    if let Ok(linux) = root_search::find(found, &[], tools, &mut Vec::new()) {
-        roots.push(linux.index);
+    match root_search::find(found, &[], tools, &mut Vec::new()) {
+        Ok(linux) => roots.push(linux.index),
+        Err(several @ Refusal::SeveralRoots { .. }) => return Err(several),
+        Err(_) => {}
     }
     if roots.len() > 1 {
         let names: Vec<String> = roots

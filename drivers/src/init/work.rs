@@ -51,6 +51,11 @@ pub(super) fn perform(
     let mut warnings = Vec::new();
     let tools = Tools::new(task, Kit::on(attached.kit.clone()));
     let mut volumes = volumes::assemble(&mut found, &tools, &mut warnings);
+    if task.check {
+        let checks = soundness::as_captured(&found, &tools);
+        volumes.release(&tools);
+        return Ok(Outcome::Checked(checks));
+    }
     if let Some(guest) = windows::find(&found, &tools, &mut volumes.problems)? {
         return windows::perform(&guest, &found, task, attached, &tools, output, warnings);
     }
@@ -74,6 +79,7 @@ pub(super) fn perform(
     let kernels = kernels::find(&root, &mut warnings);
     let firmware = firmware(&root, &found, &|disk| boots_bios(attached, disk));
     let mut report = inspect(&root, &found, guest.root, warnings)?;
+    report.closed_volumes = volumes.hide_something();
     report.firmware = match firmware {
         Ok(firmware) => firmware,
         Err(refusal) if task.inject.is_some() => return Err(refusal.into()),
@@ -229,6 +235,7 @@ fn inspect(
         os: facts::operating_system(root).unwrap_or_default(),
         hostname: facts::hostname(root),
         firmware: Firmware::Bios,
+        closed_volumes: false,
         root: RootFilesystem {
             partition: (own.disk, own.number),
             uuid: own.uuid.clone().unwrap_or_default(),

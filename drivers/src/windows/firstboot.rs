@@ -184,6 +184,10 @@ function Find-Card($mac) {
   }
   Write-Host \"no card with the address $mac\"
 }
+function Has-Address($name, $address) {
+  $lines = netsh interface ipv4 show addresses name=$name
+  [bool]($lines | Where-Object { ($_ -split '\\s+') -contains $address })
+}
 function Clear-Old($guid) {
   $key = \"HKLM:\\SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\Interfaces\\$guid\"
   if (Test-Path $key) {
@@ -226,7 +230,8 @@ fn card_commands(text: &mut String, assignment: &Assignment) {
     let _ = write!(
         text,
         "$name = Find-Card '{}'\nif ($name) {{\n  Clear-Old '{guid}'\n  \
-         netsh interface ipv4 set address name=\"$name\" source=static address={address} mask={}{gateway}\n",
+         netsh interface ipv4 set address name=\"$name\" source=static address={address} mask={}{gateway}\n  \
+         if ($LASTEXITCODE -and -not (Has-Address $name '{address}')) {{ $left += 1 }}\n",
         assignment.mac.to_ascii_uppercase(),
         mask(*prefix)
     );
@@ -340,6 +345,9 @@ mod tests {
         assert!(!text.contains("wmic"));
         let text = script((6, 1), "firstboot.ps1");
         assert_eq!(text.matches("} else { $left += 1 }").count(), 2);
+        // An address that netsh refused and that is not there is left to do.
+        let refused = "if ($LASTEXITCODE -and -not (Has-Address $name '";
+        assert_eq!(text.matches(refused).count(), 2, "{text}");
         let second = "ipv4 add address name=\"$name\" gateway=10.0.0.9 gwmetric=2";
         assert_eq!(text.matches(second).count(), 2, "{text}");
         // What a function writes is its answer: words there would pass for a card.

@@ -81,14 +81,18 @@ fn what_a_captured_container_may_hold_is_not_made_optional() {
         bytes,
         ..Default::default()
     };
-    for (partition, is_waited_for) in [
-        (container(Some("luks"), 1 << 30), true),
-        (container(None, 1 << 30), true),
-        (container(None, 1 << 20), false),
-        (container(Some("ext4"), 1 << 30), false),
+    for (partition, closed_volumes, is_waited_for) in [
+        (container(Some("luks"), 1 << 30), false, true),
+        (container(None, 1 << 30), false, true),
+        (container(None, 1 << 20), false, false),
+        (container(Some("ext4"), 1 << 30), false, false),
+        (container(Some("lvm2"), 1 << 30), false, false),
+        (container(Some("lvm2"), 1 << 30), true, true),
+        (container(Some("raid"), 1 << 30), true, true),
     ] {
         let guest = with_fstab(line, "");
         let mut report = report();
+        report.closed_volumes = closed_volumes;
         report.partitions.push(partition);
         let (plan, ..) = guest.inject_into(&report);
         let told = plan.warnings.iter().filter(|one| one.contains("in-luks"));

@@ -6,7 +6,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lifeboat_drivers::guest::root::Root;
 use lifeboat_drivers::{Check, Disk, Format, GuestReport, Layer, PrepareReport, inspect, prepare};
 
 use crate::fake_guest::fill;
@@ -148,38 +147,4 @@ fn a_dirty_journal_of_ext4_is_replayed_into_the_overlay() {
 fn a_dirty_log_of_xfs_is_replayed_into_the_overlay() {
     // mkfs.xfs makes none smaller than 300 MiB.
     replayed_into_the_overlay("xfs", "mkfs.xfs", 320);
-}
-
-#[test]
-fn a_damaged_filesystem_does_not_prove_itself() {
-    let Some(laboratory) = Laboratory::open("damaged") else {
-        return;
-    };
-    let directory = laboratory.directory("root");
-    let root: Root = fill(&directory, "dracut", "gzip");
-    root.write("etc/motd", b"hello").unwrap();
-    let base = laboratory.bytes("disk", MIB, 0, b"");
-    disk(&base, &[(96, Content::Ext4(&directory))]);
-    let device = format!("{}?offset={MIB}", base.display());
-    let inject = |name: &str| {
-        let overlay = laboratory.overlay(&base, name);
-        let disks = [overlay_disk(&base, &overlay)];
-        let folder = laboratory.directory("folder");
-        prepare(&laboratory.micro_vm(), &disks, &request(), &folder).unwrap()
-    };
-    let whole = inject("whole");
-    assert_eq!(of_filesystem(&whole, "ext4").detail, "clean");
-    // Nothing that the kernel would notice, and nothing in the superblock.
-    let spoil = [
-        "-w",
-        "-R",
-        "set_inode_field /etc/motd links_count 7",
-        &device,
-    ];
-    tool("/usr/sbin/debugfs", &spoil).unwrap();
-    let spoilt = inject("spoilt");
-    let check = of_filesystem(&spoilt, "ext4");
-    assert!(!check.ok, "{check:?}");
-    let said = "damaged: e2fsck says: Inode ";
-    assert!(check.detail.starts_with(said), "{check:?}");
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod boot;
+mod captured_damage;
 #[path = "../fake_guest/mod.rs"]
 mod fake_guest;
 mod journals;
