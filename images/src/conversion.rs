@@ -20,6 +20,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -162,7 +163,10 @@ impl Conversions {
         // The same bytes twice in one machine.
         let _lock = match self.is_held(&place) {
             true => None,
-            false => self.hold(&place, place.lock(work.reading.cancelled)?),
+            false => self.hold(
+                &place,
+                self.lock(&place, work.path, work.reading.cancelled)?,
+            ),
         };
         if let Some(known) = place.complete(work)? {
             return Ok(known);
@@ -224,6 +228,21 @@ impl Conversions {
             return Ok(Vec::new());
         };
         conversions_in(&folder).map_err(ImageError::io("look through", &folder))
+    }
+
+    /// Whoever holds one disk already does not wait for another: its holder may wait for the first.
+    fn lock(
+        &self,
+        place: &Place,
+        path: &Path,
+        cancelled: &AtomicBool,
+    ) -> Result<Flock<File>, ImageError> {
+        let holds_another = self.held().is_some_and(|held| !held.is_empty());
+        if !holds_another {
+            return place.lock(cancelled);
+        }
+        let path = path.to_owned();
+        place.try_lock()?.ok_or(ImageError::InUse { path })
     }
 
     fn held(&self) -> Option<MutexGuard<'_, Vec<Held>>> {
@@ -444,5 +463,23 @@ mod tests {
         // With a result in its place, nobody goes on with what was begun.
         conversions.keep().unwrap();
         assert_eq!(digits(&root), "a");
+    }
+
+    #[test]
+    fn two_processes_do_not_wait_for_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(folder.path()).unwrap();
+        let [first, second] = ['a', 'b'].map(|digit| lay(&root, digit, "part", BEGUN));
+        let of_another = second.try_lock().unwrap().unwrap();
+        let conversions = Conversions::new(folder.path()).holding();
+        let cancelled = AtomicBool::new(true);
+        let lock = |place: &Place| conversions.lock(place, Path::new("b.gz"), &cancelled);
+        // Who holds nothing waits, here until it is stopped.
+        assert!(matches!(lock(&second), Err(ImageError::Stopped)));
+        conversions.hold(&first, lock(&first).unwrap());
+        let error = lock(&second).unwrap_err();
+        assert!(matches!(error, ImageError::InUse { .. }), "{error}");
+        drop(of_another);
+        lock(&second).unwrap();
     }
 }

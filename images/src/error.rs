@@ -229,6 +229,12 @@ pub enum ImageError {
         /// Seconds of processor time that the confined reader got.
         processor: u64,
     },
+    /// Another process works on it, and may wait for what this one holds.
+    #[error("`{}` is being converted by another process for the same result: try again when that has ended", path.display())]
+    InUse {
+        /// The image.
+        path: PathBuf,
+    },
     /// A program of QEMU failed.
     #[error("`{tool}` failed on `{}`: {message}", path.display())]
     Tool {
@@ -270,6 +276,7 @@ impl ImageError {
             | Self::Confinement { path, .. }
             | Self::ReaderDied { path, .. }
             | Self::NotDone { path, .. }
+            | Self::InUse { path }
             | Self::Tool { path, .. } => Some(path),
             Self::NoRoom { .. } | Self::Stopped => None,
         }
