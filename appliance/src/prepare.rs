@@ -478,6 +478,7 @@ impl Work {
             &self.machine.volumes,
             &self.machine.nics,
             self.machine.disk_bus,
+            &self.machine.root,
         ))?;
         Ok(blake3::hash(&all).to_hex()[..32].to_owned())
     }

@@ -62,6 +62,7 @@ fn run() -> Result<bool, Box<dyn Error>> {
             .map(|text| parse_nic(text))
             .collect::<Result<_, _>>()?,
         target: Default::default(),
+        root: None,
     };
     let out = variable("LIFEBOAT_MACHINE_DIR").unwrap_or_else(|| format!("{overlay}.machine"));
     let report = prepare(

@@ -57,10 +57,19 @@ pub enum Refusal {
     },
     /// More than one system, and nothing says which.
     #[error(
-        "several root filesystems were found ({roots}); Lifeboat does not guess which one is meant"
+        "several root filesystems were found ({roots}); Lifeboat does not guess which one is meant: \
+         name it by `root` in site.toml, or by `--root`"
     )]
     SeveralRoots {
         /// Where they are.
+        roots: String,
+    },
+    /// The system that was asked for is not there.
+    #[error("no root filesystem is {wanted}, which was asked for; found: {roots}")]
+    NoSuchRoot {
+        /// What was asked for.
+        wanted: String,
+        /// Where roots are.
         roots: String,
     },
     /// LUKS.

@@ -94,6 +94,10 @@ pub struct InjectRequest {
     /// The virtual hardware it will run on.
     #[serde(default)]
     pub target: Target,
+    /// Which system is meant where several are found: its root as the refusal
+    /// names it, or by `UUID=`, `LABEL=` or the name of its volume.
+    #[serde(default)]
+    pub root: Option<String>,
 }
 
 /// How the captured machine was started.

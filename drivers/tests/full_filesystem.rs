@@ -151,6 +151,7 @@ fn a_plan_without_room_is_refused_before_the_first_write() {
             machine: "guest".into(),
             nics: Vec::new(),
             target: Default::default(),
+            root: None,
         };
         let refusal = plan::plan(&root, &guest, &kernels, &request).unwrap_err();
         let Refusal::NoSpace { needed, free, .. } = &refusal else {

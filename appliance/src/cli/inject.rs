@@ -45,11 +45,15 @@ pub struct Inject {
     /// The model that the network cards will be of.
     #[arg(long, value_enum, default_value_t)]
     nic_model: NicModel,
+    /// The root filesystem of the system that is meant, where several are
+    /// found: as the refusal names it, or `UUID=...`, `LABEL=...`.
+    #[arg(long)]
+    root: Option<String>,
     /// Show what would be changed, and make nothing.
     #[arg(long, conflicts_with_all = ["overlay", "output"])]
     dry_run: bool,
     /// Take the injection back that this record describes.
-    #[arg(long, value_name = "MANIFEST", conflicts_with_all = ["disks", "backing", "overlay", "output", "nics", "bus", "nic_model", "dry_run"])]
+    #[arg(long, value_name = "MANIFEST", conflicts_with_all = ["disks", "backing", "overlay", "output", "nics", "bus", "nic_model", "root", "dry_run"])]
     undo: Option<PathBuf>,
 }
 
@@ -108,6 +112,7 @@ impl Inject {
             machine: "machine".into(),
             nics,
             target,
+            root: self.root.clone(),
         })
     }
 }

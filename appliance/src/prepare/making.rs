@@ -280,6 +280,7 @@ fn request(machine: &Machine, hardware: &Hardware) -> InjectRequest {
         machine: machine.name.clone(),
         nics: machine.nics.iter().map(nic).collect(),
         target: hardware.target(),
+        root: machine.root.clone(),
     }
 }
 

@@ -82,6 +82,9 @@ pub struct Machine {
     /// The bus of its disks, when the operator says so.
     #[serde(default)]
     pub disk_bus: Option<DiskBus>,
+    /// The root filesystem of the system that is meant, where its disks hold several.
+    #[serde(default)]
+    pub root: Option<String>,
     /// Guest memory in MiB.
     pub memory_mib: u64,
     /// Number of virtual processors.

@@ -39,6 +39,7 @@ pub(super) struct RawMachine {
     pub uuid: Option<Spanned<String>>,
     pub clock: Option<super::Clock>,
     pub disk_bus: Option<super::DiskBus>,
+    pub root: Option<String>,
     #[serde(default = "default_memory")]
     pub memory_mib: Spanned<u64>,
     #[serde(default = "default_vcpus")]

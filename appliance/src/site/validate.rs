@@ -173,6 +173,7 @@ impl<'a> Validator<'a> {
             uuid,
             clock: raw.clock,
             disk_bus: raw.disk_bus,
+            root: raw.root.clone(),
             memory_mib,
             vcpus,
             volumes,

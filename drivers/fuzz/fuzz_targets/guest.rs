@@ -130,6 +130,7 @@ fn request() -> InjectRequest {
             address: Some("10.0.0.5".parse().expect("an address")),
         }],
         target: Default::default(),
+        root: None,
     }
 }
 

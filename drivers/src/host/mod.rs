@@ -232,6 +232,7 @@ pub fn prepare_unless(
 ///     machine: "web1".into(),
 ///     nics: Vec::new(),
 ///     target: Default::default(),
+///     root: None,
 /// };
 /// let report = inject(&vm, &[disk], &request)?;
 /// assert!(report.verified.iter().all(|check| check.ok));

@@ -50,6 +50,11 @@ pub(super) fn find(
             Err(error) => failed = Some((each, error)),
         }
     }
+    if let Some(wanted) = tools.wanted_root()
+        && !roots.is_empty()
+    {
+        return the_wanted(found, &roots, wanted);
+    }
     match (roots.as_slice(), failed) {
         ([root], _) => Ok(root.clone()),
         ([], Some((each, error))) => Err(Refusal::UnsupportedFilesystem {
@@ -60,6 +65,27 @@ pub(super) fn find(
         ([], None) => Err(container_refusal(found, problems)),
         (several, _) => the_original(found, several, warnings),
     }
+}
+
+/// The one that the operator names.
+fn the_wanted(found: &[Found], roots: &[RootPlace], wanted: &str) -> Result<RootPlace, Refusal> {
+    let mut meant = roots.iter().filter(|root| {
+        let each = &found[root.index];
+        list(found, std::slice::from_ref(root)) == wanted || is_meant(each, wanted)
+    });
+    match (meant.next(), meant.next()) {
+        (Some(root), None) => Ok(root.clone()),
+        _ => Err(Refusal::NoSuchRoot {
+            wanted: wanted.to_owned(),
+            roots: list(found, roots),
+        }),
+    }
+}
+
+/// Whether a device's name means this very filesystem.
+fn is_meant(each: &Found, device: &str) -> bool {
+    let mut names = each.partition.names.iter();
+    names.any(|name| name == device) || is_called(&each.partition, device)
 }
 
 fn the_original(
@@ -86,11 +112,7 @@ fn names_itself(fstab: &str, each: &Found) -> bool {
     let lines = fstab.lines().map(|line| line.split_whitespace());
     let mut lines = lines.map(|fields| fields.take(4).collect::<Vec<_>>());
     let root = lines.find(|fields| mount_point(fields) == "/" && !fields[0].starts_with('#'));
-    let Some(device) = root.map(|fields| fields[0]) else {
-        return false;
-    };
-    let mut names = each.partition.names.iter();
-    names.any(|name| name == device) || is_called(&each.partition, device)
+    root.is_some_and(|fields| is_meant(each, fields[0]))
 }
 
 fn list(found: &[Found], roots: &[RootPlace]) -> String {
@@ -229,6 +251,35 @@ mod tests {
             device: "/dev/none".into(),
             raid: None,
         }
+    }
+
+    #[test]
+    fn the_operator_chooses() {
+        let found = [filesystem(1, "aa"), filesystem(2, "bb")];
+        let place = |index| RootPlace {
+            index,
+            options: String::new(),
+            is_named: false,
+        };
+        let roots = [place(0), place(1)];
+        let name = name(&found[1].partition);
+        for (wanted, expected) in [
+            ("UUID=bb", Some(1)),
+            ("/dev/vg/aa", Some(0)),
+            (name.as_str(), Some(1)),
+            ("UUID=cc", None),
+        ] {
+            let chosen = the_wanted(&found, &roots, wanted);
+            assert_eq!(chosen.map(|root| root.index).ok(), expected, "{wanted}");
+        }
+        // A subvolume is named with its filesystem, which alone may mean several.
+        let mut of_one = [place(0), place(0)];
+        for (root, subvolume) in of_one.iter_mut().zip(["@a", "@b"]) {
+            root.options = format!("subvol={subvolume}");
+        }
+        the_wanted(&found, &of_one, "UUID=aa").unwrap_err();
+        let whole = list(&found, &of_one[1..]);
+        assert_eq!(the_wanted(&found, &of_one, &whole), Ok(of_one[1].clone()));
     }
 
     #[test]

@@ -26,6 +26,11 @@ impl<'a> Tools<'a> {
         Ok(())
     }
 
+    /// The root that the operator chose among several.
+    pub(super) fn wanted_root(&self) -> Option<&str> {
+        self.task.inject.as_ref()?.root.as_deref()
+    }
+
     /// Whether the guest's disks may be written later.
     pub(super) fn writable(&self) -> bool {
         self.task.inject.is_some() || self.task.undo.is_some()

@@ -16,6 +16,7 @@ use super::tools::Tools;
 use super::work::{Stop, step};
 use crate::describe;
 use crate::guest::extract::Limits;
+use crate::guest::fstab::is_called;
 use crate::guest::root::Root;
 use crate::refusal::Refusal;
 use crate::report::{
@@ -60,14 +61,21 @@ pub(super) fn find(
             Err(problem) => problems.push(problem),
         }
     }
+    if let Some(wanted) = tools.wanted_root() {
+        // Where it is none of these, the search for Linux has the word.
+        roots.retain(|root| {
+            is_called(&found[*root].partition, wanted) || name(&found[*root].partition) == wanted
+        });
+    } else if !roots.is_empty() {
+        match root_search::find(found, &[], tools, &mut Vec::new()) {
+            Ok(linux) => roots.push(linux.index),
+            Err(several @ Refusal::SeveralRoots { .. }) => return Err(several),
+            Err(_) => {}
+        }
+    }
     let Some(root) = roots.first().copied() else {
         return Ok(None);
     };
-    match root_search::find(found, &[], tools, &mut Vec::new()) {
-        Ok(linux) => roots.push(linux.index),
-        Err(several @ Refusal::SeveralRoots { .. }) => return Err(several),
-        Err(_) => {}
-    }
     if roots.len() > 1 {
         let names: Vec<String> = roots
             .iter()

@@ -257,5 +257,6 @@ pub fn request() -> InjectRequest {
             address: Some("10.0.0.5".parse().unwrap()),
         }],
         target: Default::default(),
+        root: None,
     }
 }

@@ -41,6 +41,7 @@ fn request() -> InjectRequest {
         machine: "guest".into(),
         nics: vec![nic],
         target: Default::default(),
+        root: None,
     }
 }
 

@@ -153,6 +153,7 @@ impl<'a> Cell<'a> {
             machine: self.recipe.name().to_owned(),
             nics: nics.collect(),
             target: Default::default(),
+            root: None,
         };
         let pairs = self.bases.iter().zip(overlays);
         let disks: Vec<Disk> = pairs.map(|(base, top)| overlay_disk(base, top)).collect();

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use lifeboat_drivers::guest::root::Root;
 use lifeboat_drivers::{
-    Disk, Format, Layer, MicroVmError, PrepareReport, Refusal, inspect, prepare,
+    Disk, Format, InjectRequest, Layer, MicroVmError, PrepareReport, Refusal, inspect, prepare,
 };
 
 use crate::fake_guest::fill;
@@ -91,6 +91,14 @@ pub fn try_prepare(
     laboratory: &Laboratory,
     bases: &[PathBuf],
 ) -> Result<PrepareReport, MicroVmError> {
+    try_request(laboratory, bases, &request())
+}
+
+fn try_request(
+    laboratory: &Laboratory,
+    bases: &[PathBuf],
+    request: &InjectRequest,
+) -> Result<PrepareReport, MicroVmError> {
     let overlays: Vec<PathBuf> = (0..bases.len())
         .map(|number| laboratory.overlay(&bases[number], &format!("overlay{number}")))
         .collect();
@@ -103,7 +111,7 @@ pub fn try_prepare(
     let result = prepare(
         &laboratory.micro_vm(),
         &disks,
-        &request(),
+        request,
         &laboratory.directory("folder"),
     );
     if result.is_err() {
@@ -203,7 +211,7 @@ fn a_machine_with_several_partitions_and_disks() {
 }
 
 #[test]
-fn several_roots_are_refused() {
+fn of_several_roots_the_operator_names_one() {
     let Some(laboratory) = Laboratory::open("several roots") else {
         return;
     };
@@ -217,8 +225,23 @@ fn several_roots_are_refused() {
             (64, Content::Ext4(&directory)),
         ],
     );
-    let refusal = refusal(&laboratory, base);
-    assert!(matches!(refusal, Refusal::SeveralRoots { .. }), "{refusal}");
+    let refusal = refusal(&laboratory, base.clone());
+    let Refusal::SeveralRoots { roots } = refusal else {
+        panic!("{refusal}");
+    };
+    let named = |root: &str| InjectRequest {
+        root: Some(root.to_owned()),
+        ..request()
+    };
+    let second = roots.split(", ").nth(1).unwrap();
+    let report = try_request(&laboratory, std::slice::from_ref(&base), &named(second)).unwrap();
+    assert_eq!(report.guest.root.partition, (0, 2));
+    let error = try_request(&laboratory, &[base], &named("UUID=none")).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("UUID=none") && text.contains(&roots),
+        "{text}"
+    );
 }
 
 #[test]

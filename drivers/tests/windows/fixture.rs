@@ -409,6 +409,7 @@ pub fn request(nics: &[(&str, Option<&str>)], target: Target) -> InjectRequest {
         machine: "test".to_owned(),
         nics: nics.iter().map(nic).collect(),
         target,
+        root: None,
     }
 }
 
