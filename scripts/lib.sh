@@ -9,7 +9,7 @@ BIN=$PWD/target/release
 BASE_PACKAGES=(qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients libvirt-dev ovmf
   pkg-config gcc libc6-dev iproute2 kmod procps ca-certificates)
 GUEST_PACKAGES=(mmdebstrap grub-pc-bin fdisk e2fsprogs zstd cpio debian-archive-keyring)
-TEST_PACKAGES=(shellcheck busybox-static strace curl git systemd-journal-remote libwin-hivex-perl mtools ntfs-3g xorriso xfsprogs)
+TEST_PACKAGES=(chromium shellcheck busybox-static strace curl git systemd-journal-remote libwin-hivex-perl mtools ntfs-3g xorriso xfsprogs)
 BENCH_PACKAGES=(virt-v2v nbdkit systemd-journal-remote)
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
@@ -38,6 +38,16 @@ packages_for() {
   done
 }
 
+# Any Node that is there and new enough will do, with the npm beside it.
+# Debian's packages conflict with those of others, so they are not asked for then.
+NODE_LEAST=18.19
+node_is_new_enough() {
+  command -v npm >/dev/null && command -v node >/dev/null || return 1
+  local have
+  have=$(node --version 2>/dev/null) || return 1
+  [ "$(printf '%s\n%s\n' "$NODE_LEAST" "${have#v}" | sort -V | head -n 1)" = "$NODE_LEAST" ]
+}
+
 # install_missing YES PART...: packages and the Rust toolchain; asks once, for
 # all of it, before anything is changed.
 install_missing() {
@@ -48,6 +58,7 @@ install_missing() {
   while read -r package; do
     is_installed "$package" || missing+=("$package")
   done < <(packages_for "$@" | sort -u)
+  node_is_new_enough || missing+=(nodejs npm)
   find_rust
   local wanted="${missing[*]}"
   rust_is_new_enough || wanted="${wanted:+$wanted, and }a Rust toolchain of at least $(wanted_rust) by rustup"
@@ -313,11 +324,40 @@ start_daemons() {
   fi
 }
 
+# The web console, which the daemon's binary takes in: built again only when
+# something that it is made of changed.
+build_console() {
+  local sum
+  sum=$(console_sum)
+  if [ -f console/dist/index.html ] && [ "$(cat console/node_modules/.built 2>/dev/null)" = "$sum" ]; then return 0; fi
+  node_is_new_enough || fail "the web console needs Node $NODE_LEAST or newer with npm, and $(node --version 2>/dev/null || echo none) is here: install nodejs and npm"
+  say "building the web console"
+  install_console_parts
+  npm --prefix console run --silent build >&2 || fail "the web console could not be built: see above"
+  printf '%s\n' "$sum" >console/node_modules/.built
+}
+
+install_console_parts() {
+  local sum
+  sum=$(sha256sum <console/package-lock.json)
+  [ "$(cat console/node_modules/.installed 2>/dev/null)" != "$sum" ] || return 0
+  # No browser is fetched: the tests use Debian's.
+  PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm --prefix console ci --no-audit --no-fund >&2 ||
+    fail "npm could not fetch what the web console is made of: see above"
+  printf '%s\n' "$sum" >console/node_modules/.installed
+}
+
+console_sum() {
+  find console/src console/public console/*.json console/index.html console/vite.config.ts -type f ! -name schema.d.ts \
+    -print0 | sort -z | xargs -0 sha256sum | sha256sum
+}
+
 # The image reader is left out of the workspace build: its parsers and the
 # dependencies of the others cannot be built together, and the daemon is not to
 # contain them. The injector runs inside the micro-VM, where there are no
 # libraries: it is linked statically and put beside the others.
 build_all() {
+  build_console
   say "building (the first time takes some minutes)"
   cargo build --release --locked --workspace --bins >&2
   cargo build --release --locked -p lifeboat-images --features reader --bin lifeboat-image-reader >&2
