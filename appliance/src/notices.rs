@@ -55,6 +55,13 @@ pub enum What {
         /// More words.
         detail: String,
     },
+    /// A schedule, or a test of it.
+    Schedule {
+        /// Its number.
+        id: i64,
+        /// What of it.
+        change: ScheduleChange,
+    },
     /// Long work began, ended, or knows its session now.
     Operation {
         /// It.
@@ -72,6 +79,24 @@ pub enum SiteChange {
     Removed,
     /// The operator's words on its order.
     Words,
+    /// Its order was worked out.
+    Order,
+}
+
+/// What of a schedule changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleChange {
+    /// It is new, or has other settings.
+    Set,
+    /// It is forgotten.
+    Removed,
+    /// A test of it began.
+    Began,
+    /// A test of it ended.
+    Ended,
+    /// A test of it was due while no daemon ran.
+    Missed,
 }
 
 impl What {
@@ -81,6 +106,7 @@ impl What {
             Self::Site { .. } => "site",
             Self::Session { .. } => "session",
             Self::Step { .. } => "step",
+            Self::Schedule { .. } => "schedule",
             Self::Operation { .. } => "operation",
         }
     }

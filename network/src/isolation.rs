@@ -160,6 +160,12 @@ impl CanaryWatcher {
     #[must_use]
     pub fn finish(mut self) -> IsolationReport {
         self.end();
+        self.so_far()
+    }
+
+    /// What was seen so far; the proof is complete after [`Self::positive_control`] only.
+    #[must_use]
+    pub fn so_far(&self) -> IsolationReport {
         IsolationReport {
             host_interfaces: self.interfaces,
             canaries_sent: self.sent,

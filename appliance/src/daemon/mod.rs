@@ -3,9 +3,12 @@
 pub mod api;
 pub mod client;
 mod https;
+mod live;
 mod ongoing;
 mod operations;
 mod serve;
+#[cfg(test)]
+pub mod testing;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +18,8 @@ use anyhow::Context;
 use ongoing::Operations;
 use tokio::sync::{OnceCell, watch};
 
-pub use ongoing::OperationView;
+pub use live::{AllSeen, IsolationState};
+pub use ongoing::{Beginning, Operation, OperationKind, OperationState, OperationView};
 pub use serve::{FAREWELL, IN_USE, InUse, ServeOptions, serve, socket_path};
 
 use crate::accelerator::{self, Verdict};
@@ -23,6 +27,7 @@ use crate::events::Events;
 use crate::host::Host;
 use crate::hypervisor::Hypervisor;
 use crate::integrity::{Integrity, Settings};
+use crate::screens::Screens;
 use crate::session::SessionPlan;
 use crate::session::supervise::Supervisor;
 use crate::store::Store;
@@ -51,6 +56,10 @@ pub struct Appliance {
     working: Arc<AtomicUsize>,
     /// The same, as they are shown.
     pub operations: Operations,
+    /// What is seen of sessions that go on.
+    pub seen: AllSeen,
+    /// What their guests show.
+    pub screens: Screens,
 }
 
 /// Work for one command.
@@ -81,6 +90,8 @@ impl Appliance {
             verdict: Arc::default(),
             operations: Operations::new(store.notices().clone()),
             store,
+            seen: AllSeen::default(),
+            screens: Screens::default(),
             active: Arc::default(),
             ending: Arc::default(),
             watched: Arc::default(),
@@ -125,6 +136,12 @@ impl Appliance {
         active
             .get(session)
             .is_some_and(|stop| stop.send(StopRequest::Operator).is_ok())
+    }
+
+    /// Ready when the daemon ends.
+    pub fn ending(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut notices = self.store.notices().follow(None).0;
+        async move { while notices.next().await.is_some() {} }
     }
 
     /// Whether the daemon is ending.

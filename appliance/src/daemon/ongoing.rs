@@ -139,6 +139,12 @@ impl Operation {
         self.telling.follow(after)
     }
 
+    /// Waits until it has ended.
+    pub async fn ended(&self) {
+        let mut follower = self.follow(self.telling.last());
+        while follower.next().await.is_some() {}
+    }
+
     /// Nobody waits for it any more: work that nothing else needs ends.
     pub fn abandon(&self) {
         self.events.abandon();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use lifeboat_bootorder::{Analysis, MachineFolder, OperatorWord, Options, Verdict};
+use lifeboat_bootorder::{Analysis, MachineFolder, OperatorWord, Options, Order, Verdict};
 use lifeboat_images::CapturedVolume;
 use tokio::sync::watch;
 
@@ -18,7 +18,7 @@ use crate::report::{Mode, Report};
 use crate::session::plan::Ingredients;
 use crate::session::{self, SessionPlan, driver, making};
 use crate::site::{Dependency, Machine, Site};
-use crate::store::{SessionRecord, SessionState};
+use crate::store::{KeptOrder, SessionRecord, SessionState};
 
 impl Appliance {
     /// Registers a site by its file.
@@ -89,13 +89,14 @@ impl Appliance {
             .zip(prepared)
             .map(machine_folder)
             .collect();
-        let mut words = file_words(site);
-        words.extend(self.store.operator_words(&site.name).await?);
+        let said = self.store.operator_words(&site.name).await?;
+        let words = [file_words(site), said.clone()].concat();
         let analysis = tokio::task::spawn_blocking(move || {
             Analysis::new(&folders, &words, &Options::default())
         })
         .await?;
         let order = analysis.order();
+        self.keep_order(site, &said, order).await?;
         order
             .warnings
             .iter()
@@ -106,6 +107,31 @@ impl Appliance {
             format!("{} dependencies", order.edges.len()),
         );
         Ok(analysis)
+    }
+
+    /// Keeps an order together with what it rests on.
+    pub async fn keep_order(
+        &self,
+        site: &Site,
+        said: &[OperatorWord],
+        order: &Order,
+    ) -> anyhow::Result<()> {
+        let basis = basis(site, said)?;
+        Ok(self.store.put_order(&site.name, &basis, order).await?)
+    }
+
+    /// The order that was worked out last, and whether something changed since.
+    pub async fn last_order(&self, site: &Site) -> anyhow::Result<(KeptOrder, bool)> {
+        let none = || {
+            Missing(format!(
+                "no order of site `{}` was worked out yet: `lifeboat order {}` does it, and so does each test",
+                site.name, site.name
+            ))
+        };
+        let kept = self.store.order(&site.name).await?.ok_or_else(none)?;
+        let now = basis(site, &self.store.operator_words(&site.name).await?)?;
+        let stale = kept.basis != now;
+        Ok((kept, stale))
     }
 
     /// Follows the operator's words on the order of a site from now on; returns
@@ -196,7 +222,7 @@ impl Appliance {
     }
 
     /// Memory that machines of other sessions may still take, MiB.
-    async fn promised_mib(&self) -> anyhow::Result<u64> {
+    pub async fn promised_mib(&self) -> anyhow::Result<u64> {
         let sessions = self.store.sessions().await?;
         let alive = sessions
             .iter()
@@ -294,6 +320,12 @@ fn machine_folder((machine, prepared): (&Machine, &PreparedMachine)) -> MachineF
             .filter(|name| !name.is_empty())
             .collect(),
     }
+}
+
+/// Hash of what decides about an order, but for the content of the volumes.
+fn basis(site: &Site, words: &[OperatorWord]) -> serde_json::Result<String> {
+    let all = serde_json::to_vec(&(&site.machines, &site.dependencies, words))?;
+    Ok(blake3::hash(&all).to_hex().to_string())
 }
 
 fn file_words(site: &Site) -> Vec<OperatorWord> {

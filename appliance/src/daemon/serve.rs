@@ -86,6 +86,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     }
     if !options.private {
         integrity::start(&appliance);
+        crate::schedules::start(&appliance);
     }
     let https = https::start(&appliance, centre.as_ref(), options.listen).await?;
     let router = api::router(appliance.clone(), centre.as_ref(), api::Reach::Host);

@@ -1,8 +1,9 @@
-//! `virDomainFDAssociate`, which the `virt` crate does not wrap.
-#![expect(unsafe_code, reason = "one call of libvirt's C interface")]
+//! Descriptors given to libvirt and taken from it: `virDomainFDAssociate`, which the
+//! `virt` crate does not wrap, and the owner of a number.
+#![expect(unsafe_code, reason = "two calls at libvirt's C interface")]
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use virt::domain::Domain;
 use virt::error::Error;
@@ -29,4 +30,13 @@ pub(super) fn associate(domain: &Domain, group: &str, descriptor: &OwnedFd) -> R
     } else {
         Ok(())
     }
+}
+
+/// A connection to the first screen of a domain; QEMU holds the other end.
+pub(super) fn open_display(domain: &Domain) -> Result<OwnedFd, Error> {
+    let flags = virt_sys::VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH;
+    let number = domain.open_graphics_fd(0, flags)?;
+    let number = RawFd::try_from(number).map_err(|_| Error::last_error())?;
+    // SAFETY: libvirt has just opened this descriptor for its caller, who owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

@@ -94,6 +94,7 @@ pub fn domain_xml(spec: &DomainSpec) -> String {
          <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>\
          <devices>{devices}{console}\
          <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>\
+         <graphics type='vnc'><listen type='none'/></graphics>\
          <video><model type='vga'/></video><memballoon model='none'/></devices>{beyond}</domain>",
         name = escape(spec.name),
         memory = spec.memory_mib,
@@ -377,6 +378,11 @@ mod tests {
         let text = definition(|_| ());
         assert!(!text.contains("<qemu:"), "{text}");
         holds(&text, &["bus='virtio'", "type='vhostuser'", "dev='vdb'"]);
+        // Nothing listens for who wants to see the screen.
+        holds(
+            &text,
+            &["<graphics type='vnc'><listen type='none'/></graphics>"],
+        );
     }
 
     #[test]

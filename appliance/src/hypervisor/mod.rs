@@ -10,6 +10,7 @@ pub mod domain_xml;
 mod worker;
 
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +36,15 @@ pub enum HypervisorError {
         /// libvirt's own error.
         #[source]
         source: virt::error::Error,
+    },
+    /// The picture is none.
+    #[error("QEMU's picture of domain `{domain}` is not understood")]
+    Picture {
+        /// Name of the domain.
+        domain: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// The screenshot cannot be written.
     #[error("failed to write screenshot `{path}`")]
@@ -114,11 +124,8 @@ enum Request {
         oneshot::Sender<Result<DomainState, HypervisorError>>,
     ),
     Destroy(String, oneshot::Sender<Result<bool, HypervisorError>>),
-    Screenshot(
-        String,
-        PathBuf,
-        oneshot::Sender<Result<(), HypervisorError>>,
-    ),
+    Screen(String, oneshot::Sender<Result<Vec<u8>, HypervisorError>>),
+    Display(String, oneshot::Sender<Result<UnixStream, HypervisorError>>),
 }
 
 /// Handle to the libvirt worker; cheap to clone.
@@ -171,7 +178,21 @@ impl Hypervisor {
 
     /// Writes a picture of the domain's first screen as PNG.
     pub async fn screenshot(&self, domain: &str, png: PathBuf) -> Result<(), HypervisorError> {
-        self.ask(|answer| Request::Screenshot(domain.to_owned(), png, answer))
+        let picture = self.screen(domain).await?;
+        let part = png.with_extension("png.part");
+        let written = std::fs::write(&part, picture).and_then(|()| std::fs::rename(&part, &png));
+        written.map_err(|source| HypervisorError::Screenshot { path: png, source })
+    }
+
+    /// A picture of the domain's first screen, as PNG.
+    pub async fn screen(&self, domain: &str) -> Result<Vec<u8>, HypervisorError> {
+        self.ask(|answer| Request::Screen(domain.to_owned(), answer))
+            .await
+    }
+
+    /// A connection to the domain's screen and keyboard, which speaks RFB. Any number may be open.
+    pub async fn open_display(&self, domain: &str) -> Result<UnixStream, HypervisorError> {
+        self.ask(|answer| Request::Display(domain.to_owned(), answer))
             .await
     }
 

@@ -1,6 +1,6 @@
 //! The thread that owns the connection to libvirt.
 
-use std::path::Path;
+use std::os::unix::net::UnixStream;
 
 use tokio::sync::mpsc;
 use virt::connect::Connect;
@@ -39,9 +39,8 @@ impl Worker {
             Request::State(name, answer) => drop(answer.send(self.state(&name))),
             Request::Adopt(name, answer) => drop(answer.send(self.adopt(&name))),
             Request::Destroy(name, answer) => drop(answer.send(self.destroy(&name))),
-            Request::Screenshot(name, png, answer) => {
-                drop(answer.send(self.screenshot(&name, &png)))
-            }
+            Request::Screen(name, answer) => drop(answer.send(self.screen(&name))),
+            Request::Display(name, answer) => drop(answer.send(self.display(&name))),
         }
     }
 
@@ -124,13 +123,23 @@ impl Worker {
         Ok(true)
     }
 
-    fn screenshot(&mut self, name: &str, png: &Path) -> Answer<()> {
+    fn screen(&mut self, name: &str) -> Answer<Vec<u8>> {
         let connection = self.connection()?;
         let picture = read_screen(&connection, name).map_err(call("photograph", name))?;
-        write_png(&picture, png).map_err(|source| HypervisorError::Screenshot {
-            path: png.to_path_buf(),
+        as_png(picture).map_err(|source| HypervisorError::Picture {
+            domain: name.to_owned(),
             source,
         })
+    }
+
+    fn display(&mut self, name: &str) -> Answer<UnixStream> {
+        let connection = self.connection()?;
+        let opened = connection
+            .lookup_domain_by_name(name)
+            .and_then(|domain| descriptor::open_display(&domain));
+        Ok(UnixStream::from(
+            opened.map_err(call("open the screen of", name))?,
+        ))
     }
 }
 
@@ -211,27 +220,20 @@ fn read_screen(connection: &Connect, name: &str) -> Result<Vec<u8>, Error> {
 }
 
 /// Newer QEMU hands the screen out as PNG, older as a binary portable pixmap.
-fn write_png(picture: &[u8], path: &Path) -> std::io::Result<()> {
-    let temporary = path.with_extension("png.part");
+fn as_png(picture: Vec<u8>) -> std::io::Result<Vec<u8>> {
     if picture.starts_with(PNG_MAGIC) {
-        std::fs::write(&temporary, picture)?;
-    } else {
-        encode_pixmap(picture, &temporary)?;
+        return Ok(picture);
     }
-    std::fs::rename(&temporary, path)
-}
-
-fn encode_pixmap(pixmap: &[u8], path: &Path) -> std::io::Result<()> {
-    let (width, height, pixels) = parse_pixmap(pixmap).ok_or_else(|| {
-        std::io::Error::other("QEMU's picture is neither PNG nor a binary pixmap")
-    })?;
-    let file = std::io::BufWriter::new(std::fs::File::create(path)?);
-    let mut encoder = png::Encoder::new(file, width, height);
+    let (width, height, pixels) = parse_pixmap(&picture)
+        .ok_or_else(|| std::io::Error::other("it is neither PNG nor a binary pixmap"))?;
+    let mut png = Vec::new();
+    let mut encoder = png::Encoder::new(&mut png, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(pixels)?;
-    Ok(writer.finish()?)
+    writer.finish()?;
+    Ok(png)
 }
 
 pub(super) fn parse_pixmap(bytes: &[u8]) -> Option<(u32, u32, &[u8])> {

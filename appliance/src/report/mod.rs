@@ -1,6 +1,8 @@
 //! The report of a session: the JSON of the contract, and the same for people.
 
+mod page;
 mod text;
+mod timeline;
 
 use std::path::PathBuf;
 
@@ -8,7 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::hardware::Hardware;
 
+pub use page::{POLICY, Pictures, page};
 pub use text::{console_lines, printable, to_text};
+
+/// What a session under TCG says of itself.
+pub const NO_ISOLATION: &str =
+    "no isolation: emulated guests are not separated from the host by hardware";
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -91,6 +98,9 @@ pub struct PlanLine {
     pub after: Vec<String>,
     /// Why, a line each.
     pub evidence: Vec<String>,
+    /// The same for people, a sentence for each machine that it waits for.
+    #[serde(default)]
+    pub reasons: Vec<String>,
 }
 
 /// How a machine ended.

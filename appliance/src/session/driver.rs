@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::boot::{self, Means, Said};
 use super::isolation::Isolation;
+use super::live;
 use super::plan::SessionPlan;
 use super::wire::Wire;
 use super::{Clock, making, supervise, teardown};
@@ -141,7 +142,8 @@ async fn run_made(
         .context("failed to start the session's switch")?;
     making::make_run_overlays(&appliance.store, plan).await?;
     let client = SwitchClient::new(&plan.switch.control_socket);
-    let isolation = Isolation::start(client.clone())
+    let seen = appliance.seen.of(&plan.id);
+    let isolation = Isolation::start(client.clone(), seen.isolation)
         .await
         .context("failed to start the proof of isolation")?;
     // Watches until the report is written, which takes as long as hashing does.
@@ -311,16 +313,8 @@ impl<'a> Driver<'a> {
         at_s: f64,
     ) {
         let planned = &self.plan.machines[machine].gates[gate];
-        let words = format!(
-            "{} {}",
-            planned.gate.kind.word(),
-            planned
-                .gate
-                .kind
-                .port()
-                .map(|p| p.to_string())
-                .unwrap_or_default()
-        );
+        let kind = &planned.gate.kind;
+        let words = live::gate_words(kind.word(), kind.port());
         let report = &mut self.reports[machine].gates[gate];
         report.detail.clone_from(&opening.detail);
         report.ready_s = opening.open.then_some(at_s);
@@ -331,7 +325,7 @@ impl<'a> Driver<'a> {
             } else {
                 "gate closed"
             },
-            words.trim(),
+            &words,
         )
         .await;
     }

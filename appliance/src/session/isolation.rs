@@ -2,10 +2,11 @@
 //! frames inside, a watcher on every interface outside, and a control frame
 //! that the watcher must see.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lifeboat_network::client::SwitchClient;
-use lifeboat_network::isolation::CanaryWatcher;
+use lifeboat_network::isolation::{CanaryWatcher, IsolationReport};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -23,15 +24,20 @@ pub struct Isolation {
 impl Isolation {
     /// Starts the watcher, proves that it sees, and sends the first canaries
     /// before any machine runs.
-    pub async fn start(client: SwitchClient) -> anyhow::Result<Self> {
+    /// `seen` tells others how far it is.
+    pub async fn start(
+        client: SwitchClient,
+        seen: Arc<Mutex<Option<IsolationLine>>>,
+    ) -> anyhow::Result<Self> {
         let mut watcher = CanaryWatcher::start(&format!(
             "lifeboat-canary-{}",
             uuid::Uuid::new_v4().simple()
         ))?;
         watcher.challenge(&client).await?;
+        note(&seen, &watcher);
         let (stop, stopped) = watch::channel(false);
         Ok(Self {
-            rounds: tokio::spawn(rounds(watcher, client, stopped)),
+            rounds: tokio::spawn(rounds(watcher, client, stopped, seen)),
             stop,
         })
     }
@@ -47,11 +53,15 @@ async fn rounds(
     mut watcher: CanaryWatcher,
     client: SwitchClient,
     mut stopped: watch::Receiver<bool>,
+    seen: Arc<Mutex<Option<IsolationLine>>>,
 ) -> anyhow::Result<IsolationLine> {
     loop {
         tokio::select! {
             _ = stopped.changed() => break,
-            () = tokio::time::sleep(ROUND) => challenge(&mut watcher, &client).await,
+            () = tokio::time::sleep(ROUND) => {
+                challenge(&mut watcher, &client).await;
+                note(&seen, &watcher);
+            }
         }
     }
     challenge(&mut watcher, &client).await;
@@ -62,12 +72,21 @@ async fn rounds(
         controlled.map(|_| watcher.finish())
     })
     .await??;
-    Ok(IsolationLine {
+    Ok(line(report))
+}
+
+fn note(seen: &Mutex<Option<IsolationLine>>, watcher: &CanaryWatcher) {
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    *seen = Some(line(watcher.so_far()));
+}
+
+fn line(report: IsolationReport) -> IsolationLine {
+    IsolationLine {
         host_interfaces: report.host_interfaces,
         canaries_sent: report.canaries_sent,
         canaries_escaped: report.canaries_escaped,
         control_seen: report.control_seen,
-    })
+    }
 }
 
 /// The switch may be restarting; other rounds will be answered.

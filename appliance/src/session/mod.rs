@@ -19,6 +19,7 @@ mod boot;
 pub mod driver;
 mod gates;
 mod isolation;
+pub mod live;
 pub mod making;
 pub mod plan;
 pub mod recover;

@@ -175,6 +175,9 @@ pub struct SessionPlan {
     /// Which boot of this host its machines were started in.
     #[serde(default)]
     pub host_boot: String,
+    /// The screens and keyboards of its machines can be used.
+    #[serde(default)]
+    pub display: bool,
     /// Warnings so far.
     pub warnings: Vec<String>,
 }
@@ -238,6 +241,7 @@ impl SessionPlan {
             memory_mib,
             folder,
             run_dir,
+            display: true,
             warnings: warnings(from),
         })
     }
@@ -259,17 +263,20 @@ impl SessionPlan {
 
     /// What the host can carry.
     pub fn budget(&self) -> Budget {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        // Emulated guests share the cores; more of them than cores only slows
-        // the one on the critical path.
-        let booting = match self.verdict.accelerator {
-            Accelerator::Tcg => cores.max(2),
-            Accelerator::Kvm => cores.max(1) * 4,
-        };
         Budget {
             memory_mib: self.memory_mib,
-            booting,
+            booting: booting_at_once(self.verdict.accelerator),
         }
+    }
+}
+
+/// How many guests may boot at once. Emulated guests share the cores; more of
+/// them than cores only slows the one on the critical path.
+pub fn booting_at_once(accelerator: Accelerator) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match accelerator {
+        Accelerator::Tcg => cores.max(2),
+        Accelerator::Kvm => cores.max(1) * 4,
     }
 }
 
@@ -449,6 +456,7 @@ fn plan_lines(order: &Order) -> Vec<PlanLine> {
         machine: entry.machine.clone(),
         after: entry.after.clone(),
         evidence: entry.evidence.clone(),
+        reasons: entry.reasons.clone(),
     };
     order.plan.iter().map(line).collect()
 }

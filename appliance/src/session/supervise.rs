@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::making;
 use super::plan::SessionPlan;
 use super::wire::Wire;
-use crate::daemon::Appliance;
+use crate::daemon::{AllSeen, Appliance};
 use crate::events::Events;
 use crate::host::ProcessIdentity;
 use crate::store::Resource;
@@ -25,6 +25,8 @@ pub struct Supervisor {
     alive: watch::Sender<()>,
     looking: JoinHandle<()>,
     wire: Arc<Mutex<Wire>>,
+    seen: AllSeen,
+    session: String,
 }
 
 impl Supervisor {
@@ -38,6 +40,7 @@ impl Supervisor {
         drop(self.alive);
         // A watch that broke off looks no more either.
         let _ = self.looking.await;
+        self.seen.forget(&self.session);
     }
 }
 
@@ -45,8 +48,9 @@ impl Supervisor {
 /// The new process is written to the store like the first.
 pub fn supervise(appliance: Appliance, plan: Arc<SessionPlan>, events: Events) -> Supervisor {
     let (alive, mut dropped) = watch::channel(());
-    let wire = Arc::new(Mutex::new(Wire::default()));
+    let wire = appliance.seen.of(&plan.id).wire;
     let noted = wire.clone();
+    let (seen, session) = (appliance.seen.clone(), plan.id.clone());
     let looking = tokio::spawn(async move {
         let client = SwitchClient::new(&plan.switch.control_socket);
         let mut pause = LOOK;
@@ -64,6 +68,8 @@ pub fn supervise(appliance: Appliance, plan: Arc<SessionPlan>, events: Events) -
         alive,
         looking,
         wire,
+        seen,
+        session,
     }
 }
 

@@ -2,10 +2,14 @@
 //! sessions with their resources, and the audit trail, in one SQLite file.
 
 mod operator;
+mod orders;
 mod records;
+mod schedules;
 mod verifications;
 
+pub use orders::KeptOrder;
 pub use records::{Resource, SessionRecord, SessionState, SiteRecord};
+pub use schedules::{RunEnd, RunState, Schedule, ScheduleRun};
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -168,6 +172,8 @@ impl Store {
     /// Forgets a site; says whether it was known.
     pub async fn remove_site(&self, name: &str) -> Stored<bool> {
         self.put_operator_words(name, &[]).await?;
+        self.remove_order(name).await?;
+        self.remove_schedules_of(name).await?;
         let done = sqlx::query("DELETE FROM sites WHERE name = ?")
             .bind(name)
             .execute(&self.pool)

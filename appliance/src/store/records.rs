@@ -59,7 +59,7 @@ impl SessionState {
 }
 
 /// A session as remembered.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SessionRecord {
     /// Its id.
     pub id: String,
@@ -178,6 +178,22 @@ impl Store {
         text.flatten()
             .map(|text| from_json("report", &text))
             .transpose()
+    }
+
+    /// The sessions of a site that have a report, with it; the newest first.
+    pub async fn reports(&self, site: &str, most: u32) -> Stored<Vec<(SessionRecord, Report)>> {
+        let rows = sqlx::query(
+            "SELECT * FROM sessions WHERE site = ? AND report IS NOT NULL ORDER BY started_at DESC, id DESC LIMIT ?",
+        )
+        .bind(site)
+        .bind(most)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(statement("list reports"))?;
+        let report = |row: &SqliteRow| from_json("report", &row.get::<String, _>("report"));
+        rows.iter()
+            .map(|row| Ok((session_record(row), report(row)?)))
+            .collect()
     }
 
     /// All sessions, newest first.

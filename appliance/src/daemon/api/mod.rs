@@ -5,15 +5,20 @@
 mod document;
 mod effect;
 mod events;
+mod history;
 mod host;
+mod live;
 mod long;
+mod network;
 mod operations;
 mod order;
 mod page;
+mod schedules;
 mod sessions;
 mod sites;
 #[cfg(test)]
 mod tests;
+mod vnc;
 mod volumes;
 
 use axum::http::StatusCode;
@@ -25,6 +30,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use document::printed;
+pub use live::LiveSession;
 pub use order::{OrderRequest, order_answer};
 pub use sessions::SessionRequest;
 pub use sites::AddSite;
@@ -105,7 +111,24 @@ fn documented() -> OpenApiRouter<Appliance> {
         .routes(reads(routes!(sessions::show)))
         .routes(changes(routes!(sessions::start)))
         .routes(destroys(routes!(sessions::stop)))
-        .routes(reads(routes!(sessions::report)));
+        .routes(reads(routes!(sessions::report)))
+        .routes(reads(routes!(sessions::report_page)))
+        .routes(reads(routes!(live::live)))
+        .routes(reads(routes!(live::screen)))
+        .routes(reads(routes!(live::console)))
+        .routes(changes(routes!(vnc::vnc)))
+        .routes(reads(routes!(order::last)))
+        .routes(reads(routes!(order::graph)))
+        .routes(reads(routes!(network::site_network)))
+        .routes(reads(routes!(history::overview)))
+        .routes(reads(routes!(history::history)))
+        .routes(reads(routes!(history::prediction)))
+        .routes(reads(routes!(schedules::list)))
+        .routes(reads(routes!(schedules::of_site)))
+        .routes(changes(routes!(schedules::add)))
+        .routes(changes(routes!(schedules::change)))
+        .routes(destroys(routes!(schedules::remove)))
+        .routes(reads(routes!(schedules::runs)));
     OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes)
 }
 

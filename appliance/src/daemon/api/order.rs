@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use lifeboat_bootorder::{Analysis, Literal, OperatorWord};
+use lifeboat_bootorder::{Analysis, Literal, OperatorWord, Order};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,6 +13,7 @@ use crate::daemon::ongoing::{OperationKind, OperationView};
 use crate::daemon::{Appliance, WrongUse};
 use crate::events::Event;
 use crate::operator::Changes;
+use crate::order_graph::{OrderGraph, order_graph};
 use crate::prepare::{PrepareOptions, WhenAbandoned};
 
 /// Which order is asked for.
@@ -99,4 +100,46 @@ pub(super) async fn change_words(
 ) -> Answer<Vec<OperatorWord>> {
     let site = appliance.site(&name).await?;
     Ok(Json(appliance.keep_operator(&site, &changes).await?))
+}
+
+/// The order that was worked out last.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SiteOrder {
+    /// When, Unix time in milliseconds.
+    pub worked_out_ms: u64,
+    /// What it was worked out for has changed since: work it out again.
+    pub stale: bool,
+    /// The order.
+    pub order: Order,
+}
+
+/// The order that was worked out last, by whatever asked for it.
+#[utoipa::path(get, path = "/sites/{name}/order", operation_id = "last_order", tag = "order",
+    params(("name" = String, Path)),
+    responses((status = 200, body = SiteOrder), (status = 404, description = "none was yet", body = ApiError)))]
+pub(super) async fn last(
+    State(appliance): State<Appliance>,
+    Path(name): Path<String>,
+) -> Answer<SiteOrder> {
+    let site = appliance.site(&name).await?;
+    let (kept, stale) = appliance.last_order(&site).await?;
+    Ok(Json(SiteOrder {
+        worked_out_ms: kept.worked_out_ms,
+        stale,
+        order: kept.order,
+    }))
+}
+
+/// The same as a picture: machines in columns, edges with what they rest on, the operator's words.
+#[utoipa::path(get, path = "/sites/{name}/order/graph", operation_id = "order_graph", tag = "order",
+    params(("name" = String, Path)),
+    responses((status = 200, body = OrderGraph), (status = 404, description = "none was worked out yet", body = ApiError)))]
+pub(super) async fn graph(
+    State(appliance): State<Appliance>,
+    Path(name): Path<String>,
+) -> Answer<OrderGraph> {
+    let site = appliance.site(&name).await?;
+    let (kept, stale) = appliance.last_order(&site).await?;
+    let drawn = move || order_graph(&kept.order, kept.worked_out_ms, stale);
+    Ok(Json(tokio::task::spawn_blocking(drawn).await?))
 }

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::long::{Wish, begin as begin_work};
 use super::{Answer, ApiError, Failure};
+use crate::daemon::Appliance;
 use crate::daemon::ongoing::{OperationKind, OperationView};
-use crate::daemon::{Appliance, Missing};
 use crate::events::Event;
 use crate::prepare::PrepareOptions;
 use crate::report::{Mode, Report};
@@ -130,10 +131,26 @@ pub(super) async fn report(
     State(appliance): State<Appliance>,
     Path(id): Path<String>,
 ) -> Answer<Report> {
-    let none = || {
-        Missing(format!(
-            "no session with a report has the id `{id}`: see `lifeboat session list`"
-        ))
-    };
-    Ok(Json(appliance.store.report(&id).await?.ok_or_else(none)?))
+    Ok(Json(appliance.report(&id).await?))
+}
+
+/// The report as one page that can be printed, kept and sent: timeline and pictures are in it.
+#[utoipa::path(get, path = "/sessions/{id}/report.html", operation_id = "report_page", tag = "sessions",
+    params(("id" = String, Path)),
+    responses((status = 200, content_type = "text/html", body = String), (status = 404, body = ApiError)))]
+pub(super) async fn report_page(
+    State(appliance): State<Appliance>,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    let page = appliance.report_page(&id).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            crate::report::POLICY.as_str(),
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "private, no-cache"),
+    ];
+    Ok((headers, page).into_response())
 }

@@ -17,6 +17,7 @@ use tokio::task::JoinError;
 use super::{Driver, End, IsolationLine, Mode, NetworkReport, Outcome, Report, Standing, schedule};
 use crate::accelerator::Accelerator;
 use crate::hypervisor::DomainState;
+use crate::report::NO_ISOLATION;
 use crate::session::boot::PAUSED;
 use crate::session::plan::SessionPlan;
 use crate::session::{making, supervise};
@@ -208,9 +209,7 @@ impl Driver<'_> {
             mode: plan.mode,
             accelerator: plan.verdict.accelerator,
             accelerator_reason: plan.verdict.reason.clone(),
-            isolation_note: tcg.then(|| {
-                "no isolation: emulated guests are not separated from the host by hardware".into()
-            }),
+            isolation_note: tcg.then(|| NO_ISOLATION.to_owned()),
             ok: problems.is_empty(),
             problems,
             rta_s: rounded(rta_s),

@@ -3,9 +3,9 @@ use std::collections::BTreeSet;
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use super::Bed;
 use crate::daemon::api::document::{document, printed};
 use crate::daemon::api::effect::EFFECT;
+use crate::daemon::testing::Bed;
 
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
 use tower::ServiceExt;
 
-use super::{Bed, Reach, request};
+use crate::daemon::api::Reach;
 use crate::daemon::api::long::{Wish, begin};
 use crate::daemon::ongoing::{Beginning, Operation, OperationKind, OperationState};
+use crate::daemon::testing::{Bed, request};
 use crate::events::{Event, Events};
 use crate::notices::{SiteChange, What};
 
