@@ -118,9 +118,10 @@ fn kind(footer: &Fields) -> Result<Kind, Refusal> {
 }
 
 /// Whether QEMU takes the geometry for the size, as Virtual PC does, and so leaves out the end of
-/// the disk. It knows those that mean the size by the name of the creator.
+/// the disk. It knows those that mean the size by the name of the creator: these in every version,
+/// Azure's (`wa`) from 10.0 on only.
 fn goes_by_geometry(footer: &Fields, size: u64) -> bool {
-    const MEAN_THE_SIZE: [&[u8; 4]; 6] = [b"win ", b"qem2", b"d2v ", b"tap\0", b"CTXS", b"wa\0\0"];
+    const MEAN_THE_SIZE: [&[u8; 4]; 5] = [b"win ", b"qem2", b"d2v ", b"tap\0", b"CTXS"];
     const LARGEST: u64 = 65_535 * 16 * 255;
     let creator: [u8; 4] = footer.array(28);
     let [high, low, heads, sectors]: [u8; 4] = footer.array(56);
