@@ -26,6 +26,8 @@ struct LogicalVolume {
     name: String,
     /// Below `/dev/mapper`.
     mapped: String,
+    /// What udev makes of the identities of group and volume.
+    identity: String,
     /// The kinds of its segments.
     segments: Vec<String>,
     partial: bool,
@@ -121,7 +123,7 @@ fn volumes(settings: &str, tools: &Tools, first: &Found) -> Result<Vec<LogicalVo
     tools
         .load("device-mapper")
         .map_err(|error| refuse(error.to_string()))?;
-    let fields = "vg_name,lv_name,lv_dm_path,lv_attr,segtype";
+    let fields = "vg_name,vg_uuid,lv_name,lv_uuid,lv_dm_path,lv_attr,segtype";
     let report = ["lvs", "--reportformat", "json", "--options", fields];
     let text = lvm(tools, settings, &report).map_err(|error| error.refusal(&partition, "lvm2"))?;
     parse(&text).ok_or_else(|| refuse("what lvm says of it cannot be understood".to_owned()))
@@ -145,6 +147,8 @@ fn parse(text: &str) -> Option<Vec<LogicalVolume>> {
                     mapped: field("lv_dm_path")?
                         .strip_prefix("/dev/mapper/")?
                         .to_owned(),
+                    identity: format!("{}{}", field("vg_uuid")?, field("lv_uuid")?)
+                        .replace('-', ""),
                     // Its ninth letter is its health.
                     partial: field("lv_attr")?.chars().nth(8) == Some('p'),
                     segments: vec![kind],
@@ -175,6 +179,17 @@ fn objection(volume: &LogicalVolume) -> Option<String> {
     ))
 }
 
+/// What a guest may call a volume; the installer of Ubuntu writes the last into fstab.
+fn names(volume: &LogicalVolume) -> Vec<String> {
+    let LogicalVolume { group, name, .. } = volume;
+    vec![
+        format!("/dev/mapper/{}", volume.mapped),
+        format!("/dev/{group}/{name}"),
+        format!("/dev/disk/by-id/dm-name-{}", volume.mapped),
+        format!("/dev/disk/by-id/dm-uuid-LVM-{}", volume.identity),
+    ]
+}
+
 fn activate_one(
     volume: &LogicalVolume,
     settings: &str,
@@ -193,11 +208,7 @@ fn activate_one(
     let path = format!("{}/{}", volume.group, volume.name);
     lvm(tools, settings, &["lvchange", "--activate", "y", &path])
         .map_err(|error| error.refusal(&partition, "lvm2"))?;
-    let names = vec![
-        format!("/dev/mapper/{}", volume.mapped),
-        format!("/dev/{path}"),
-        format!("/dev/disk/by-id/dm-name-{}", volume.mapped),
-    ];
+    let names = names(volume);
     let place = Partition {
         disk: first.partition.disk,
         number: first.partition.number,
@@ -216,10 +227,10 @@ mod tests {
     use super::*;
 
     const REPORT: &str = r#"{"report": [{"lv": [
-        {"vg_name":"my-vg","lv_name":"root","lv_dm_path":"/dev/mapper/my--vg-root","lv_attr":"-wi-------","segtype":"linear"},
-        {"vg_name":"my-vg","lv_name":"root","lv_dm_path":"/dev/mapper/my--vg-root","lv_attr":"-wi-------","segtype":"striped"},
-        {"vg_name":"my-vg","lv_name":"home","lv_dm_path":"/dev/mapper/my--vg-home","lv_attr":"-wi-----p-","segtype":"linear"},
-        {"vg_name":"my-vg","lv_name":"thin","lv_dm_path":"/dev/mapper/my--vg-thin","lv_attr":"Vwi---tz--","segtype":"thin"}
+        {"vg_name":"my-vg","vg_uuid":"Aabcde-fghi-jklm-nopq-rstu-vwxy-z12345","lv_name":"root","lv_uuid":"BABCDE-FGHI-JKLM-NOPQ-RSTU-VWXY-Z12345","lv_dm_path":"/dev/mapper/my--vg-root","lv_attr":"-wi-------","segtype":"linear"},
+        {"vg_name":"my-vg","vg_uuid":"Aabcde-fghi-jklm-nopq-rstu-vwxy-z12345","lv_name":"root","lv_uuid":"BABCDE-FGHI-JKLM-NOPQ-RSTU-VWXY-Z12345","lv_dm_path":"/dev/mapper/my--vg-root","lv_attr":"-wi-------","segtype":"striped"},
+        {"vg_name":"my-vg","vg_uuid":"Aabcde-fghi-jklm-nopq-rstu-vwxy-z12345","lv_name":"home","lv_uuid":"BABCDE-FGHI-JKLM-NOPQ-RSTU-VWXY-Z12345","lv_dm_path":"/dev/mapper/my--vg-home","lv_attr":"-wi-----p-","segtype":"linear"},
+        {"vg_name":"my-vg","vg_uuid":"Aabcde-fghi-jklm-nopq-rstu-vwxy-z12345","lv_name":"thin","lv_uuid":"BABCDE-FGHI-JKLM-NOPQ-RSTU-VWXY-Z12345","lv_dm_path":"/dev/mapper/my--vg-thin","lv_attr":"Vwi---tz--","segtype":"thin"}
     ]}]}"#;
 
     #[test]
@@ -229,6 +240,20 @@ mod tests {
         assert_eq!(names, ["root", "home", "thin"]);
         assert_eq!(volumes[0].segments, ["linear", "striped"]);
         assert_eq!(volumes[0].mapped, "my--vg-root");
+    }
+
+    #[test]
+    fn all_the_names_of_a_volume() {
+        let volumes = parse(REPORT).unwrap();
+        assert_eq!(
+            names(&volumes[0]),
+            [
+                "/dev/mapper/my--vg-root",
+                "/dev/my-vg/root",
+                "/dev/disk/by-id/dm-name-my--vg-root",
+                "/dev/disk/by-id/dm-uuid-LVM-Aabcdefghijklmnopqrstuvwxyz12345BABCDEFGHIJKLMNOPQRSTUVWXYZ12345",
+            ]
+        );
     }
 
     #[test]
