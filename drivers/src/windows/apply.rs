@@ -42,13 +42,12 @@ pub fn apply(volumes: Volumes, plan: &Plan) -> io::Result<Manifest> {
         manifest: Manifest::default(),
         done: Vec::new(),
     };
-    let finished = plan
-        .edits
-        .iter()
-        .try_for_each(|edit| work.edit(edit))
-        .and_then(|()| work.forget_old());
+    let finished = plan.edits.iter().try_for_each(|edit| work.edit(edit));
     match finished {
-        Ok(()) => Ok(work.manifest),
+        Ok(()) => {
+            work.forget_old();
+            Ok(work.manifest)
+        }
         Err(error) => {
             work.take_back();
             Err(error)
@@ -125,13 +124,17 @@ impl<'r> Work<'r> {
         Ok(())
     }
 
-    fn forget_old(&mut self) -> io::Result<()> {
+    /// All is written: nothing is taken back any more, because what is forgotten already could
+    /// not be. What stays is told as a file that was made.
+    fn forget_old(&mut self) {
         for (root, _, way) in &self.done {
-            if let Way::Rename(old) | Way::Rewrite(old) = way {
-                root.remove(old)?;
+            if let Way::Rename(old) | Way::Rewrite(old) = way
+                && root.remove(old).is_err()
+                && root.exists(old)
+            {
+                self.manifest.changes.push(left(root, old));
             }
         }
-        Ok(())
     }
 
     /// As far as it goes: the first failure is the one to tell.
@@ -182,6 +185,19 @@ fn rewrite(root: &Root, old: &str, path: &str) -> io::Result<()> {
     root.remove(old)
 }
 
+fn left(root: &Root, path: &str) -> Change {
+    Change {
+        path: path.to_owned(),
+        action: Action::Created,
+        old_size: None,
+        old_hash: None,
+        new_hash: root.hash(path).ok().flatten(),
+        old_content: None,
+        moved_to: None,
+        mode: None,
+    }
+}
+
 fn change(root: &Root, path: &str, content: &[u8]) -> io::Result<Change> {
     let old_size = root.size(path)?;
     Ok(Change {
@@ -214,4 +230,42 @@ fn replace(root: &Root, path: &str, content: &[u8]) -> io::Result<()> {
         let _ = root.remove(&temporary);
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What cannot be forgotten does not take the others' work back: their old content is gone.
+    #[test]
+    fn old_content_that_stays_is_told_and_nothing_is_half_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        for path in ["a", "c"] {
+            root.write(path, b"new").unwrap();
+            root.write(&format!("{path}{OLD}"), b"old").unwrap();
+        }
+        root.write("b", b"new").unwrap();
+        // It cannot be removed as a file can.
+        root.write(&format!("b{OLD}/x"), b"").unwrap();
+        let way = |path: &str| Way::Rename(format!("{path}{OLD}"));
+        let mut work = Work {
+            volumes: Volumes {
+                system: &root,
+                esp: None,
+            },
+            manifest: Manifest::default(),
+            done: ["a", "b", "c", "gone"]
+                .map(|path| (&root, path.to_owned(), way(path)))
+                .into(),
+        };
+        work.forget_old();
+        let changes = &work.manifest.changes;
+        let told: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+        assert_eq!(told, ["b.lifeboat-old"]);
+        for path in ["a", "b", "c"] {
+            assert_eq!(root.read(path, 10).unwrap().unwrap(), b"new");
+        }
+        assert!(!root.exists("a.lifeboat-old") && !root.exists("c.lifeboat-old"));
+    }
 }
