@@ -212,6 +212,14 @@ pub enum Refusal {
         /// The file or directory.
         path: String,
     },
+    /// Of a transactional system, or a snapshot.
+    #[error(
+        "/{path} of the guest lies on a filesystem or in a subvolume that is read-only, as those of transactional systems are; make it writable (for btrfs: `btrfs property set SUBVOLUME ro false`) before the capture"
+    )]
+    ReadOnly {
+        /// The directory.
+        path: String,
+    },
     /// More than the injector has memory for.
     #[error("the guest's {what} are more than {limit} MiB together, more than any machine has")]
     TooMuch {
@@ -219,6 +227,9 @@ pub enum Refusal {
         what: String,
         /// The most that is taken, in MiB.
         limit: u64,
+        /// Whether a micro-VM with more memory takes more.
+        #[serde(default)]
+        by_memory: bool,
     },
     /// Nothing that the firmware starts by itself.
     #[error(

@@ -416,6 +416,9 @@ pub struct Task {
     /// Whether every disk is an overlay over another, which keeps what was.
     #[serde(default)]
     pub overlaid: bool,
+    /// Memory of the micro-VM.
+    #[serde(default)]
+    pub memory_mib: u32,
     /// Upper bound of the result stream.
     pub output_bytes: u64,
 }

@@ -3,7 +3,8 @@
 
 use std::fs::File;
 
-use rustix::fs::{IFlags, ioctl_getflags};
+use rustix::fs::{Access, AtFlags, IFlags, accessat, ioctl_getflags};
+use rustix::io::Errno;
 
 use super::plan::{Edit, Plan};
 use super::root::Root;
@@ -33,6 +34,27 @@ pub(super) fn check(root: &Root, plan: &Plan) -> Result<(), Refusal> {
         if let Some(path) = found {
             return Err(Refusal::Unchangeable {
                 path: format!("/{path}"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a plan that meets a filesystem or a subvolume that stays read-only
+/// although it is mounted for writing, before anything is written.
+pub fn check_writable(root: &Root, plan: &Plan) -> Result<(), Refusal> {
+    for edit in &plan.edits {
+        // A link may lead to another filesystem.
+        let file = root.open_file(edit.path()).ok().flatten();
+        let real = file.and_then(|file| root.real_path(&file));
+        let path = real.as_deref().unwrap_or(edit.path());
+        let directory = existing_directory(root, path);
+        let Ok(opened) = root.open_directory(directory) else {
+            continue;
+        };
+        if accessat(&opened, ".", Access::WRITE_OK, AtFlags::empty()) == Err(Errno::ROFS) {
+            return Err(Refusal::ReadOnly {
+                path: directory.trim_start_matches('.').to_owned(),
             });
         }
     }

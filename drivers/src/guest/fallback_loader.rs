@@ -24,8 +24,8 @@ const LOADERS: [(&str, Option<&str>, Option<&str>); 5] = [
     ("systemd-bootx64.efi", None, None),
 ];
 
-/// A loader and what goes with it, by the names they get.
-type Files = Vec<(&'static str, Vec<u8>)>;
+/// A loader and what goes with it: the names they get, and their paths.
+type Files = Vec<(&'static str, String)>;
 
 /// One directory of the EFI system partition with a loader that is known here.
 struct Candidate {
@@ -52,7 +52,10 @@ pub(super) fn plan(root: &Root, guest: &GuestReport, plan: &mut Plan) -> Result<
     let directory = directory.ok_or_else(|| no_loader("nothing"))?;
     let all = candidates(root, &directory, guest);
     let chosen = choose(all, &facts::kinship(root)).map_err(|names| no_loader(&names))?;
-    for (name, content) in chosen {
+    for (name, path) in chosen {
+        let content = root.read(&path, LARGEST_LOADER).ok().flatten();
+        let content =
+            content.ok_or_else(|| no_loader(&format!("/{path}, which cannot be read")))?;
         plan.ensure(root, &format!("{directory}/BOOT/{name}"), &content);
     }
     Ok(())
@@ -86,16 +89,18 @@ fn names_what_is_there(text: &str, guest: &GuestReport) -> bool {
 }
 
 fn loader_in(root: &Root, directory: &str) -> Option<Files> {
-    let read = |name: &str| {
-        let content = root.read(&format!("{directory}/{name}"), LARGEST_LOADER);
-        content.ok().flatten()
+    // Only those that are chosen are read: a directory costs nothing to fill.
+    let there = |name: &str| {
+        let path = format!("{directory}/{name}");
+        let size = root.size(&path).ok().flatten()?;
+        (size <= LARGEST_LOADER).then_some(path)
     };
     LOADERS.iter().find_map(|(first, needed, wanted)| {
-        let mut files = vec![("BOOTX64.EFI", read(first)?)];
+        let mut files = vec![("BOOTX64.EFI", there(first)?)];
         if let Some(name) = needed {
-            files.push((*name, read(name)?));
+            files.push((*name, there(name)?));
         }
-        let also = wanted.and_then(|name| Some((name, read(name)?)));
+        let also = wanted.and_then(|name| Some((name, there(name)?)));
         files.extend(also);
         Some(files)
     })

@@ -6,6 +6,16 @@ use crate::initrd::modules::IndexTexts;
 /// No machine has more kernels installed.
 const MOST_KERNELS: usize = 200;
 const LARGEST_INDEX: u64 = 16 << 20;
+/// Those that become a tree of names, which takes many times as much memory.
+const LARGEST_TREE: u64 = 4 << 20;
+const INDEXES: [&str; 6] = [
+    "modules.dep",
+    "modules.alias",
+    "modules.symbols",
+    "modules.softdep",
+    "modules.devname",
+    "modules.builtin",
+];
 
 /// Options of a kernel's configuration and the modules they stand for: kernels
 /// before 2.6.33 have no list of what is built in.
@@ -105,11 +115,28 @@ fn configuration(root: &Root, version: &str) -> String {
     }
 }
 
+fn largest_index(name: &str) -> u64 {
+    match name {
+        "modules.dep" | "modules.builtin" => LARGEST_TREE,
+        _ => LARGEST_INDEX,
+    }
+}
+
+/// How much [`index_texts`] reads, in bytes.
+pub fn index_size(root: &Root, version: &str) -> u64 {
+    let sizes = INDEXES.iter().filter_map(|name| {
+        let size = root.size(&format!("lib/modules/{version}/{name}"));
+        let size = size.ok().flatten()?;
+        (size <= largest_index(name)).then_some(size)
+    });
+    sizes.sum()
+}
+
 /// The indexes of a kernel's modules.
 pub fn index_texts(root: &Root, version: &str) -> IndexTexts {
     let text = |name: &str| {
         let path = format!("lib/modules/{version}/{name}");
-        root.text_of(&path, LARGEST_INDEX)
+        root.text_of(&path, largest_index(name))
     };
     let mut builtin = text("modules.builtin");
     if builtin.is_empty() {

@@ -3,18 +3,15 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 
+use super::budget::Budget;
 use super::root::Root;
 use super::unified::UnifiedImage;
 use super::{images, installed};
 use crate::initrd::modules::{IndexTexts, ModuleTree};
 use crate::initrd::supplement::{generator, missing_modules, present_modules};
-use crate::initrd::{Compressor, InitrdContents, scan, scan_onto};
+use crate::initrd::{Compressor, InitrdContents, scan, scan_onto, scan_within};
 use crate::refusal::Refusal;
 use crate::report::{Generator, KernelReport, Target};
-
-/// What is kept of all images and indexes together, in bytes; once more of it
-/// is held for the verification.
-const MOST_KEPT: usize = 144 << 20;
 
 /// Whether an initramfs can be given more than it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +53,15 @@ impl KernelImage {
 /// Every initramfs of every kernel, rescue images included: a boot loader that
 /// falls back to another entry must find that one prepared too.
 pub fn find(root: &Root, warnings: &mut Vec<String>) -> Result<Vec<KernelImage>, Refusal> {
+    find_within(root, warnings, Budget::default())
+}
+
+/// Like [`find`], with what the micro-VM has memory for.
+pub fn find_within(
+    root: &Root,
+    warnings: &mut Vec<String>,
+    budget: Budget,
+) -> Result<Vec<KernelImage>, Refusal> {
     let versions = installed::versions(root);
     let mut search = Search {
         root,
@@ -63,6 +69,7 @@ pub fn find(root: &Root, warnings: &mut Vec<String>) -> Result<Vec<KernelImage>,
         xen: None,
         found: Vec::new(),
         kept: 0,
+        most: budget.images,
     };
     for path in images::initramfs_images(root) {
         search.initramfs(path, &versions)?;
@@ -84,11 +91,12 @@ struct Search<'a> {
     xen: Option<String>,
     found: Vec<KernelImage>,
     kept: usize,
+    most: usize,
 }
 
 impl Search<'_> {
     fn initramfs(&mut self, path: String, versions: &[String]) -> Result<(), Refusal> {
-        let read = read(self.root, &path)?;
+        let read = self.read(&path)?;
         let inside = read.contents.kernel_versions();
         let version = installed::version_of(self.root, &path, &inside, versions);
         let Some(version) = version else {
@@ -96,21 +104,61 @@ impl Search<'_> {
             return Ok(());
         };
         if !self.is_for_xen(&version) {
-            self.keep(describe(self.root, path, version, read, Form::Appendable))?;
+            let image = self.describe(path, version, read, Form::Appendable)?;
+            self.keep(image)?;
         }
         Ok(())
     }
 
     fn keep(&mut self, image: KernelImage) -> Result<(), Refusal> {
         self.kept += image.contents.size() + image.texts.size();
-        if self.kept > MOST_KEPT {
-            return Err(Refusal::TooMuch {
-                what: "initramfs images and indexes of kernel modules".to_owned(),
-                limit: MOST_KEPT as u64 >> 20,
-            });
+        if self.kept > self.most {
+            return Err(self.too_much());
         }
         self.found.push(image);
         Ok(())
+    }
+
+    fn too_much(&self) -> Refusal {
+        Refusal::TooMuch {
+            what: "initramfs images and indexes of kernel modules".to_owned(),
+            limit: self.most as u64 >> 20,
+            by_memory: true,
+        }
+    }
+
+    /// No more of an image than is left for all.
+    fn scan(&self, path: &str, input: impl io::Read) -> Result<InitrdContents, Refusal> {
+        let left = self.most.saturating_sub(self.kept);
+        scan_within(input, left).map_err(|error| match error.is_too_much() {
+            true => self.too_much(),
+            false => refuse(path)(crate::cause_chain(&error)),
+        })
+    }
+
+    fn read(&self, path: &str) -> Result<Read, Refusal> {
+        let mut file = Hashing::new(open(self.root, path)?);
+        let contents = self.scan(path, &mut file)?;
+        Ok(Read {
+            contents,
+            size: file.size,
+            hasher: file.hasher,
+        })
+    }
+
+    fn describe(
+        &self,
+        path: String,
+        version: String,
+        read: Read,
+        form: Form,
+    ) -> Result<KernelImage, Refusal> {
+        let index = installed::index_size(self.root, &version);
+        let all = (self.kept + read.contents.size()) as u64 + index;
+        if all > self.most as u64 {
+            return Err(self.too_much());
+        }
+        Ok(describe(self.root, path, version, read, form))
     }
 
     /// A rescue image may outlive the modules of its kernel, and boots if it
@@ -149,7 +197,7 @@ impl Search<'_> {
         let inside = unified
             .initramfs(open(self.root, &path)?)
             .map_err(|error| refuse(error.to_string()))?;
-        let contents = scan(inside).map_err(|error| refuse(crate::cause_chain(&error)))?;
+        let contents = self.scan(&path, inside)?;
         let named = unified.version.clone().unwrap_or_default();
         let known = versions.iter().find(|version| **version == named).cloned();
         let inside = contents.kernel_versions();
@@ -161,7 +209,7 @@ impl Search<'_> {
             contents,
             ..hashed(self.root, &path)?
         };
-        let mut image = describe(self.root, path, version, read, Form::Unified);
+        let mut image = self.describe(path, version, read, Form::Unified)?;
         image.arguments = unified.arguments;
         self.keep(image)
     }
@@ -182,7 +230,7 @@ impl Search<'_> {
                 continue;
             }
             let read = hashed(self.root, &path)?;
-            let image = describe(self.root, path, version, read, Form::Absent);
+            let image = self.describe(path, version, read, Form::Absent)?;
             if alone || starts_by_itself(&image) {
                 self.keep(image)?;
             } else {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::apply::LARGEST_REPLACED;
 use super::arrays::ArrayNames;
 use super::boot_loader;
+use super::budget::Budget;
 use super::config_text::ConfigText;
 use super::facts::{self, has_cloud_init};
 use super::identity::DeviceMap;
@@ -16,9 +17,6 @@ use super::{changeable, fallback_loader, named, rebuilds, room, supplements, vol
 use crate::initrd::supplement::MARKER;
 use crate::refusal::Refusal;
 use crate::report::{Firmware, GuestReport, InjectRequest};
-
-/// All that is written, in bytes: it is held in memory until it is.
-const MOST_WRITTEN: u64 = 96 << 20;
 
 /// A file has no more to say than that.
 const MOST_NAMES_LEFT: usize = 20;
@@ -87,6 +85,8 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// MAC addresses in the order in which the cards are best attached.
     pub cards: Vec<String>,
+    /// How much it may be: it is held in memory until it is written.
+    pub budget: Budget,
 }
 
 /// Units of foreign hypervisors and hardware agents, which only wait or fail here.
@@ -121,6 +121,17 @@ pub fn plan(
     kernels: &[KernelImage],
     request: &InjectRequest,
 ) -> Result<Plan, Refusal> {
+    plan_within(root, guest, kernels, request, Budget::default())
+}
+
+/// Like [`plan`], with what the micro-VM has memory for.
+pub fn plan_within(
+    root: &Root,
+    guest: &GuestReport,
+    kernels: &[KernelImage],
+    request: &InjectRequest,
+    budget: Budget,
+) -> Result<Plan, Refusal> {
     if guest.firmware == Firmware::Uefi
         && let Some(architecture) = facts::foreign_firmware(root)
     {
@@ -131,7 +142,10 @@ pub fn plan(
         let partition = format!("disk {} partition {}", image.disk, image.number);
         return Err(Refusal::Hibernated { partition });
     }
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        budget,
+        ..Plan::default()
+    };
     let links = links::decide(
         &Knowledge::of_guest(root)?,
         &request.nics,
@@ -168,6 +182,7 @@ pub fn plan(
     plan_cloud_init(root, &mut plan);
     plan_masks(root, &mut plan);
     fallback_loader::plan(root, guest, &mut plan)?;
+    plan.check_size()?;
     changeable::check(root, &plan)?;
     room::check(root, &plan)?;
     Ok(plan)
@@ -192,10 +207,11 @@ impl Plan {
             Edit::Write { content, .. } => content.len() as u64,
             Edit::Link { .. } | Edit::Remove { .. } | Edit::Move { .. } => 0,
         });
-        match written.sum::<u64>() > MOST_WRITTEN {
+        match written.sum::<u64>() > self.budget.edits {
             true => Err(Refusal::TooMuch {
                 what: "boot files to change".to_owned(),
-                limit: MOST_WRITTEN >> 20,
+                limit: self.budget.edits >> 20,
+                by_memory: true,
             }),
             false => Ok(()),
         }
@@ -274,6 +290,7 @@ fn plan_identities(root: &Root, map: &DeviceMap, plan: &mut Plan) -> Result<(), 
     }
     for path in named::mount_units(root) {
         plan.edit(root, &path, |text| map.edit_arguments(text));
+        plan.check_size()?;
     }
     if root.exists("etc/lilo.conf") && !root.is_directory("boot/grub") {
         plan.warnings.push(

@@ -28,6 +28,8 @@ const REPORT_BYTES: u64 = 80 << 20;
 
 /// What no guest can make the host give to its micro-VM.
 const MOST_MEMORY_MIB: u32 = 2560;
+/// For guests with more kernels than the usual memory holds: a hundred.
+const MANY_KERNELS_MIB: u32 = 1536;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -315,13 +317,14 @@ impl Work<'_> {
             kit: false,
             drivers: false,
             overlaid: false,
+            memory_mib: 0,
             output_bytes: 0,
         }
     }
 }
 
 /// Once more with more memory, where the size of what the guest holds asks for it: it says so
-/// before it changes or reads out anything.
+/// before it changes anything, and what was read out by then is read out again.
 fn perform(
     vm: &MicroVm,
     disks: &[Disk],
@@ -341,14 +344,17 @@ fn perform(
 }
 
 fn larger(vm: &MicroVm, refusal: &Refusal) -> Option<MicroVm> {
-    let Refusal::Windows {
-        why: WindowsRefusal::HivesTooLarge { needed_mib },
-    } = refusal
-    else {
-        return None;
+    let memory_mib = match refusal {
+        Refusal::Windows {
+            why: WindowsRefusal::HivesTooLarge { needed_mib },
+        } => vm.memory_mib.checked_add(*needed_mib)?,
+        Refusal::TooMuch {
+            by_memory: true, ..
+        } => MANY_KERNELS_MIB,
+        _ => return None,
     };
-    let memory_mib = vm.memory_mib.checked_add(*needed_mib)?;
-    (memory_mib <= MOST_MEMORY_MIB).then(|| MicroVm {
+    let is_larger = memory_mib > vm.memory_mib && memory_mib <= MOST_MEMORY_MIB;
+    is_larger.then(|| MicroVm {
         memory_mib,
         ..vm.clone()
     })
@@ -375,6 +381,7 @@ fn perform_once(
         kit: kit.is_some(),
         drivers: drivers.is_some(),
         overlaid: disks.iter().all(|disk| disk.layers.len() > 1),
+        memory_mib: vm.memory_mib,
         output_bytes,
         ..work.task()
     };
@@ -445,7 +452,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_hives_ask_for_more_memory_and_not_for_any() {
+    fn only_what_is_large_asks_for_more_memory_and_not_for_any() {
         let vm = MicroVm {
             qemu: PathBuf::new(),
             kernel_dir: PathBuf::new(),
@@ -456,11 +463,25 @@ mod tests {
             timeout: Duration::from_secs(1),
             run_as: None,
         };
-        let given = |why: WindowsRefusal| larger(&vm, &why.into()).map(|vm| vm.memory_mib);
+        let asked = |vm: &MicroVm, refusal| larger(vm, &refusal).map(|vm| vm.memory_mib);
+        let given = |why: WindowsRefusal| asked(&vm, why.into());
         let hives = |needed_mib| given(WindowsRefusal::HivesTooLarge { needed_mib });
         assert_eq!(hives(600), Some(1112));
         assert_eq!(hives(MOST_MEMORY_MIB - 511), None);
         assert_eq!(hives(u32::MAX), None);
+        assert_eq!(hives(0), None);
         assert_eq!(given(WindowsRefusal::Hibernated), None);
+        let images = |by_memory| Refusal::TooMuch {
+            what: "images".to_owned(),
+            limit: 144,
+            by_memory,
+        };
+        assert_eq!(asked(&vm, images(true)), Some(MANY_KERNELS_MIB));
+        assert_eq!(asked(&vm, images(false)), None);
+        let second = MicroVm {
+            memory_mib: MANY_KERNELS_MIB,
+            ..vm.clone()
+        };
+        assert_eq!(asked(&second, images(true)), None);
     }
 }

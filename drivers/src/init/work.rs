@@ -7,6 +7,8 @@ use super::output::Output;
 use super::tools::Tools;
 use super::{soundness, volumes, windows};
 use crate::guest::apply;
+use crate::guest::budget::Budget;
+use crate::guest::changeable;
 use crate::guest::extract::{Limits, extract};
 use crate::guest::kernels::{self, KernelImage};
 use crate::guest::network;
@@ -76,7 +78,8 @@ pub(super) fn perform(
         warnings.extend(extracted.map_err(describe("reading out the machine folder"))?);
     }
     step("reading the initramfs images");
-    let kernels = kernels::find(&root, &mut warnings);
+    let budget = Budget::of_memory(task.memory_mib);
+    let kernels = kernels::find_within(&root, &mut warnings, budget);
     let firmware = firmware(&root, &found, &|disk| boots_bios(attached, disk));
     let mut report = inspect(&root, &found, guest.root, warnings)?;
     report.closed_volumes = volumes.hide_something();
@@ -97,7 +100,7 @@ pub(super) fn perform(
     };
     let kernels = kernels?;
     report.kernels = reports(&kernels);
-    let mut outcome = inject(&guest, root, report, &kernels, request)?;
+    let mut outcome = inject(&guest, root, report, &kernels, request, budget)?;
     if let Outcome::Prepared { verified, .. } = &mut outcome {
         step("checking the filesystems");
         verified.extend(soundness::look(&found, &tools));
@@ -125,15 +128,17 @@ fn inject(
     mut report: GuestReport,
     kernels: &[KernelImage],
     request: &InjectRequest,
+    budget: Budget,
 ) -> Result<Outcome, Stop> {
     step("planning");
-    let plan = plan::plan(&root, &report, kernels, request)?;
+    let plan = plan::plan_within(&root, &report, kernels, request, budget)?;
     report.warnings.extend(plan.warnings.iter().cloned());
     report.card_order.clone_from(&plan.cards);
     step("writing");
     guest
         .make_writable()
         .map_err(describe("making the guest writable"))?;
+    changeable::check_writable(&root, &plan)?;
     let changes = apply::apply(&root, &plan).map_err(describe("changing the guest"))?;
     drop((root, plan));
     guest

@@ -12,4 +12,4 @@ pub mod supplement;
 pub mod target;
 pub mod xz;
 
-pub use scan::{Compressor, InitrdContents, ScanError, scan, scan_onto};
+pub use scan::{Compressor, InitrdContents, ScanError, scan, scan_onto, scan_within};

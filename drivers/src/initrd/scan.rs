@@ -17,6 +17,8 @@ const MOST_ZEROS: usize = 64 << 20;
 /// Files of interest are small.
 const LARGEST_KEPT: u32 = 16 << 20;
 
+/// About what the maps take for an entry, beside its name.
+const ENTRY: usize = 64;
 /// All names and remembered files together.
 const MOST_KEPT: usize = 128 << 20;
 /// What a decompressor may allocate.
@@ -82,6 +84,16 @@ pub enum ScanError {
     },
 }
 
+impl ScanError {
+    /// Whether it is sound as far as it was read, and more than may be kept.
+    pub fn is_too_much(&self) -> bool {
+        match self {
+            Self::Damaged { source, .. } => source.kind() == io::ErrorKind::OutOfMemory,
+            Self::UnsupportedFormat { .. } => false,
+        }
+    }
+}
+
 /// What is in an initramfs after all its segments were unpacked over one another.
 #[derive(Debug, Default, Clone)]
 pub struct InitrdContents {
@@ -95,12 +107,14 @@ pub struct InitrdContents {
     pub compressor: Option<Compressor>,
     entries: usize,
     kept: usize,
+    /// How much may be kept, where it is less than of any initramfs.
+    most: Option<usize>,
 }
 
 impl InitrdContents {
     /// About how many bytes of memory this takes.
     pub(crate) fn size(&self) -> usize {
-        let names = self.kinds.keys().map(|path| path.len() + 64);
+        let names = self.kinds.keys().map(|path| path.len() + ENTRY);
         let links = self.links.iter().map(|(path, to)| path.len() + to.len());
         let files = self
             .files
@@ -212,6 +226,20 @@ pub fn scan(input: impl Read) -> Result<InitrdContents, ScanError> {
     scan_onto(InitrdContents::default(), input)
 }
 
+/// Reads a whole initramfs, of which no more than so many bytes are kept:
+/// [`ScanError::is_too_much`] tells that it would be more.
+pub fn scan_within(input: impl Read, most: usize) -> Result<InitrdContents, ScanError> {
+    let contents = InitrdContents {
+        most: Some(most),
+        ..InitrdContents::default()
+    };
+    let contents = scan_onto(contents, input)?;
+    Ok(InitrdContents {
+        most: None,
+        ..contents
+    })
+}
+
 /// Reads the rest of an initramfs whose beginning is known already.
 pub fn scan_onto(
     mut contents: InitrdContents,
@@ -293,11 +321,15 @@ fn read_archive(input: &mut impl BufRead, contents: &mut InitrdContents) -> io::
     while let Some(entry) = reader.next_entry()? {
         contents.entries += 1;
         contents.kept += entry.name.len()
+            + ENTRY
             + if is_kept(&entry) {
                 entry.size as usize
             } else {
                 0
             };
+        if contents.most.is_some_and(|most| contents.kept > most) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         if contents.entries > MOST_ENTRIES || contents.kept > MOST_KEPT {
             let message = "it holds more than any initramfs does";
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
@@ -489,6 +521,19 @@ mod tests {
     fn unsupported_formats_are_named() {
         let error = scan(&[0x04, 0x22, 0x4d, 0x18, 0, 0, 0][..]).unwrap_err();
         assert!(error.to_string().contains("LZ4 frame"), "{error}");
+    }
+
+    #[test]
+    fn no_more_is_kept_than_may_be() {
+        let image = archive("conf/modules", &[b'x'; 5000]);
+        let whole = scan(image.as_slice()).unwrap();
+        let contents = scan_within(image.as_slice(), whole.kept).unwrap();
+        // What is appended later is no longer counted against it.
+        scan_onto(contents, image.as_slice()).unwrap();
+        let error = scan_within(image.as_slice(), whole.kept - 1).unwrap_err();
+        assert!(error.is_too_much(), "{error}");
+        let error = scan_within(&image[..image.len() / 2], 1 << 20).unwrap_err();
+        assert!(!error.is_too_much(), "{error}");
     }
 
     proptest! {

@@ -8,11 +8,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use lifeboat_drivers::Refusal;
+use lifeboat_drivers::guest::budget::Budget;
 use lifeboat_drivers::guest::extract::{Limits, Sink, extract};
 use lifeboat_drivers::guest::network::configured;
 use lifeboat_drivers::guest::root::Root;
 use lifeboat_drivers::guest::{apply, facts, kernels, plan};
+use lifeboat_drivers::{Firmware, GuestReport, Refusal};
 
 use crate::guest::{Guest, archive, report, request};
 
@@ -310,6 +311,11 @@ fn full_files_are_not_all_held() {
     let text = of_files(&places, &entry, 30).unwrap_err();
     assert!(text.contains("to change are more than 96 MiB"), "{text}");
     of_files(&places, &entry, 3).unwrap();
+    let unit = format!("[Mount]\nWhat=/dev/sda2\n{}\n", "#".repeat(4_000_000));
+    let places = ["etc/systemd/system/f#.mount"];
+    let text = of_files(&places, &unit, 30).unwrap_err();
+    assert!(text.contains("to change are more than 96 MiB"), "{text}");
+    of_files(&places, &unit, 3).unwrap();
     // Indexes of modules, of a kernel each.
     let guest = debian(&[]);
     let index = "# alias\n".repeat(1 << 20);
@@ -325,6 +331,45 @@ fn full_files_are_not_all_held() {
     }
     let text = everything(&guest.root).unwrap_err();
     assert!(text.contains("are more than 144 MiB"), "{text}");
+    // A micro-VM with more memory takes them.
+    let larger = Budget::of_memory(1536);
+    let found = kernels::find_within(&guest.root, &mut Vec::new(), larger).unwrap();
+    assert_eq!(found.len(), 10);
+}
+
+/// Of many loaders none is read but the one that is taken.
+#[test]
+fn full_directories_of_loaders_are_not_read() {
+    let read = || {
+        let text = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("rchar: "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    let guest = debian(&[("etc/os-release", "ID=debian\n")]);
+    for vendor in (0..60)
+        .map(|number| format!("f{number}"))
+        .chain(["debian".to_owned()])
+    {
+        for name in ["shimx64.efi", "grubx64.efi"] {
+            let path = guest.path().join(format!("boot/efi/EFI/{vendor}/{name}"));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            File::create(path).unwrap().set_len(16 << 20).unwrap();
+        }
+    }
+    let uefi = GuestReport {
+        firmware: Firmware::Uefi,
+        ..report()
+    };
+    let kernels = guest.find();
+    let before = read();
+    let plan = plan::plan(&guest.root, &uefi, &kernels, &request()).unwrap();
+    let (read, taken) = (read() - before, 32 << 20);
+    assert!((taken..2 * taken).contains(&read), "{read}");
+    let paths: Vec<&str> = plan.edits.iter().map(|edit| edit.path()).collect();
+    assert!(
+        paths.contains(&"boot/efi/EFI/BOOT/BOOTX64.EFI"),
+        "{paths:?}"
+    );
 }
 
 #[test]

@@ -139,6 +139,7 @@ impl<'a> Texts<'a> {
     fn all_were_read(&self) -> Result<(), Refusal> {
         match self.exceeded.get() {
             true => Err(Refusal::TooMuch {
+                by_memory: false,
                 what: "network configuration".to_owned(),
                 limit: MOST_TEXT as u64 >> 20,
             }),
