@@ -7,8 +7,8 @@ use lifeboat_drivers::guest::arguments::root_argument;
 use lifeboat_drivers::guest::boot_loader;
 use lifeboat_drivers::guest::identity::{DeviceMap, is_volatile};
 
-fuzz_target!(|input: (&str, Option<&str>)| {
-    let (text, root_name) = input;
+fuzz_target!(|input: (u8, &str, Option<&str>)| {
+    let (hidden, text, root_name) = input;
     let partition = |disk, number, uuid: &str, label: &str| Partition {
         disk,
         number,
@@ -19,9 +19,16 @@ fuzz_target!(|input: (&str, Option<&str>)| {
     let partitions = [
         partition(0, 1, "aaaa", "a"),
         partition(0, 2, "bbbb", "a"),
-        partition(1, 1, "cccc", "c"),
+        // What may hide a filesystem that is not seen.
+        Partition {
+            filesystem: (hidden % 3 == 1).then(|| "luks".to_owned()),
+            bytes: u64::from(hidden) << 24,
+            ..partition(1, 1, "cccc", "c")
+        },
     ];
-    let map = DeviceMap::new(&partitions, (0, 1)).knowing_root_name(root_name);
+    let map = DeviceMap::new(&partitions, (0, 1))
+        .knowing_root_name(root_name)
+        .knowing_closed_volumes(hidden % 3 == 2);
     let edits: [&dyn Fn(&str) -> String; 4] = [
         &|text| map.edit_fstab(text).text,
         &|text| map.edit_crypttab(text).text,

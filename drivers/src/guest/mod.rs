@@ -23,7 +23,7 @@ pub mod plan;
 mod rebuilds;
 mod room;
 pub mod root;
-mod secrets;
+pub mod secrets;
 mod selinux;
 mod supplements;
 mod table_edit;

@@ -129,7 +129,7 @@ pub(super) fn is_closed(path: &str, mode: u32) -> bool {
 
 /// Overwrites the values of passwords in a text of configuration; its length
 /// and everything else stay.
-pub(super) fn hide_passwords(path: &str, content: &mut [u8]) {
+pub fn hide_passwords(path: &str, content: &mut [u8]) {
     // There `passwd:` says where users come from.
     if path.ends_with("nsswitch.conf") {
         return;

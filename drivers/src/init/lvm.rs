@@ -21,7 +21,7 @@ const SETTINGS: &str = "devices/use_devicesfile=0 devices/obtain_device_list_fro
 
 /// One logical volume as LVM describes it.
 #[derive(Debug, PartialEq, Eq)]
-struct LogicalVolume {
+pub struct LogicalVolume {
     group: String,
     name: String,
     /// Below `/dev/mapper`.
@@ -129,8 +129,8 @@ fn volumes(settings: &str, tools: &Tools, first: &Found) -> Result<Vec<LogicalVo
     parse(&text).ok_or_else(|| refuse("what lvm says of it cannot be understood".to_owned()))
 }
 
-/// A row for each segment; nothing if it is not what lvm writes.
-fn parse(text: &str) -> Option<Vec<LogicalVolume>> {
+/// Volumes from a report of `lvs` in JSON, a row for each segment; nothing if it is not what lvm writes.
+pub fn parse(text: &str) -> Option<Vec<LogicalVolume>> {
     let report: Value = serde_json::from_str(text).ok()?;
     let mut volumes: Vec<LogicalVolume> = Vec::new();
     for group in report.get("report")?.as_array()? {

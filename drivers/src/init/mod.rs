@@ -3,7 +3,7 @@
 mod disks;
 mod kernel_log;
 mod kit;
-mod lvm;
+pub mod lvm;
 #[cfg(feature = "host")]
 pub(crate) use disks::{DRIVERS_SERIAL, KIT_SERIAL, OUTPUT_SERIAL};
 mod mounts;

@@ -18,5 +18,5 @@ pub mod settings;
 pub mod signature;
 pub mod system;
 pub mod tree;
-mod trust;
+pub mod trust;
 pub mod verify;

@@ -49,7 +49,7 @@ fn knows_sha2(tree: &WindowsTree, system: &System, software: &Hive) -> bool {
 }
 
 /// The version that a program's resources give.
-fn file_version(program: &[u8]) -> Option<[u16; 4]> {
+pub fn file_version(program: &[u8]) -> Option<[u16; 4]> {
     const MARK: [u8; 4] = 0xfeef_04bd_u32.to_le_bytes();
     let mut places = program.windows(4).enumerate();
     let (place, _) = places.find(|(place, bytes)| place % 4 == 0 && *bytes == MARK)?;

@@ -9,7 +9,7 @@ mod yaml;
 
 pub mod links;
 
-pub use remembered::Remembered;
+pub use remembered::{Remembered, in_file as remembered_in};
 
 use std::cell::Cell;
 

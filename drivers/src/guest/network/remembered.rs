@@ -20,26 +20,36 @@ pub struct Remembered {
 /// Everything remembered.
 pub(super) fn all(texts: &Texts) -> Vec<Remembered> {
     let mut found = Vec::new();
-    for (_, text) in texts.all(&["etc/systemd/network"], ".link") {
-        found.extend(link(&text));
-    }
-    for (_, text) in texts.all(&["etc/udev/rules.d"], ".rules") {
-        found.extend(text.lines().filter_map(rule).take(MOST_FILES));
-    }
-    let places = ["var/lib/dhcp", "var/lib/dhclient", "var/lib/NetworkManager"];
-    for ending in [".leases", ".lease"] {
-        for (name, text) in texts.all(&places, ending) {
-            match name.strip_prefix("internal-") {
-                Some(rest) => found.extend(network_manager_lease(rest, &text)),
-                None => found.extend(dhclient_leases(&text)),
-            }
+    let leases = ["var/lib/dhcp", "var/lib/dhclient", "var/lib/NetworkManager"];
+    let places: [(&[&str], &str); 5] = [
+        (&["etc/systemd/network"], ".link"),
+        (&["etc/udev/rules.d"], ".rules"),
+        (&leases, ".leases"),
+        (&leases, ".lease"),
+        (&["var/lib/wicked"], ".xml"),
+    ];
+    for (directories, ending) in places {
+        for (name, text) in texts.all(directories, ending) {
+            found.extend(in_file(&name, &text));
         }
-    }
-    for (name, text) in texts.all(&["var/lib/wicked"], ".xml") {
-        found.extend(wicked_lease(&name, &text));
     }
     found.truncate(MOST_FILES);
     found
+}
+
+/// What one file remembers; its name says what it is.
+pub fn in_file(name: &str, text: &str) -> Vec<Remembered> {
+    let ending = name.rsplit('.').next().unwrap_or_default();
+    let one = match ending {
+        "rules" => return text.lines().filter_map(rule).take(MOST_FILES).collect(),
+        "link" => link(text),
+        "xml" => wicked_lease(name, text),
+        _ => match name.strip_prefix("internal-") {
+            Some(rest) => network_manager_lease(rest, text),
+            None => dhclient_leases(text),
+        },
+    };
+    one.into_iter().collect()
 }
 
 /// One line of `70-persistent-net.rules`.
