@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Failure, Plan, Task};
+use super::plan::{Action, Failure, Plan, Task};
 
 /// What became of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,7 +188,8 @@ pub fn next(plan: &Plan, journal: &Journal, facts: Facts) -> Next {
 
 fn forward(plan: &Plan, journal: &Journal, facts: Facts, index: usize) -> Next {
     let step = &plan.steps[index];
-    if step.needs_old_side && (!facts.old_side_there || refused_replication(plan, journal, index)) {
+    let kept = refused_replication(plan, journal, index) || not_compared(plan, journal, index);
+    if step.needs_old_side && (!facts.old_side_there || kept) {
         return Next::Skip(index);
     }
     match step.task {
@@ -207,6 +208,15 @@ fn refused_replication(plan: &Plan, journal: &Journal, index: usize) -> bool {
             journal.last(before),
             Some(Phase::Answered { yes: false, .. })
         )
+}
+
+/// An old side that comes back in the middle of a switch, and was not compared with the new one
+/// before, may have what nobody else has: nothing is sent there before that was fetched.
+fn not_compared(plan: &Plan, journal: &Journal, index: usize) -> bool {
+    let is = |step: usize, wanted: Action| matches!(plan.steps[step].task, Task::Act { action, .. } if action == wanted);
+    let compare = (0..plan.steps.len()).find(|&step| is(step, Action::VerifyReplica));
+    is(index, Action::ResumeReplication)
+        && compare.is_some_and(|step| !matches!(journal.last(step), Some(Phase::Done { .. })))
 }
 
 fn revert(plan: &Plan, journal: &Journal) -> Next {

@@ -64,6 +64,21 @@ pub enum Action {
     EnsureStores,
     CheckNameServers,
     PointNames,
+    /// 506: every byte of both sides is compared, and what differs is sent to the passive side.
+    MirrorReplica,
+    /// On the side that serves: what only the other one has, which served until it was lost, is
+    /// fetched from there before a mirror would destroy it.
+    MergeReplica,
+    /// 616-620: an image of the store goes into the archive.
+    TakeImage,
+    /// An image is restored for trial and compared.
+    ProveImage,
+    /// 622-624: an image is put into its levels, and others grow too old.
+    PlaceImage,
+    /// 710-712: an image takes the place of what is in the store.
+    RestoreImage,
+    /// Gives up an image or a mirror that is being made: something urgent waits behind it.
+    GiveWay,
 }
 
 /// A question to the operator, with what counts as the answer when none comes.

@@ -217,6 +217,42 @@ fn the_old_side_takes_data_before_they_flow_and_after_it_was_replaced() {
 }
 
 #[test]
+fn an_old_side_that_was_not_compared_and_comes_back_is_sent_nothing() {
+    let plan = switch(&request(Kind::SwitchOver));
+    let is = |index: usize, wanted: Action| matches!(plan.steps[index].task, Task::Act { action, .. } if action == wanted);
+    let place = |wanted: Action| {
+        (0..plan.steps.len())
+            .find(|&index| is(index, wanted))
+            .expect("in the plan")
+    };
+    let (compare, resume) = (
+        place(Action::VerifyReplica),
+        place(Action::ResumeReplication),
+    );
+    for compared in [true, false] {
+        let mut journal = Journal::default();
+        for index in 0..resume {
+            journal.push(index, Phase::Begun);
+            journal.push(
+                index,
+                match index == compare && !compared {
+                    true => Phase::Skipped {
+                        reason: "gone".to_owned(),
+                    },
+                    false => done(),
+                },
+            );
+        }
+        let expected = if compared {
+            Next::Do(resume)
+        } else {
+            Next::Skip(resume)
+        };
+        assert_eq!(next(&plan, &journal, THERE), expected);
+    }
+}
+
+#[test]
 fn a_no_takes_everything_back_in_reverse() {
     let plan = switch(&request(Kind::SwitchOver));
     let (mut journal, mut world) = (Journal::default(), World::new(&plan));
