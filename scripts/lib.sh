@@ -9,7 +9,7 @@ BIN=$PWD/target/release
 BASE_PACKAGES=(qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients libvirt-dev ovmf
   pkg-config gcc libc6-dev iproute2 kmod procps ca-certificates)
 GUEST_PACKAGES=(mmdebstrap grub-pc-bin fdisk e2fsprogs zstd cpio debian-archive-keyring)
-TEST_PACKAGES=(chromium shellcheck busybox-static strace curl git systemd-journal-remote libwin-hivex-perl mtools ntfs-3g xorriso xfsprogs)
+TEST_PACKAGES=(chromium restic postgresql shellcheck busybox-static strace curl git systemd-journal-remote libwin-hivex-perl mtools ntfs-3g xorriso xfsprogs)
 BENCH_PACKAGES=(virt-v2v nbdkit systemd-journal-remote)
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }

@@ -44,15 +44,23 @@ pub enum Step {
     /// Sets the host's name, also for later boots.
     RenameHost(String),
     /// Restarts the host; done when the host runs in another boot than when it was asked.
-    Reboot(Reboot),
+    Reboot(Nothing),
     /// Deletes files that a stopped application left behind (locks).
     DeleteFiles(DeleteFiles),
+    /// Puts an image of what `[archive]` names into its repository (616-620).
+    TakeImage(Nothing),
+    /// Restores the image for trial, and compares it with what it was taken of.
+    ProveImage(Nothing),
+    /// Puts the image into its levels, and forgets those that grew too old (622-624).
+    PlaceImage(Nothing),
+    /// Puts the image in the place of what is there now (710-712).
+    RestoreImage(Nothing),
 }
 
-/// Nothing to say about a reboot.
+/// Nothing more to say about a step.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Reboot {}
+pub struct Nothing {}
 
 /// A command: no shell, and `{name}` stands for a parameter inside one argument.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -5,6 +5,7 @@
 //! a value replaces `{name}` inside one argument, never by a shell. See `profiles/README.md`.
 
 mod action;
+mod archive;
 mod check;
 mod error;
 mod parameter;
@@ -18,10 +19,11 @@ use std::path::Path;
 use lifeboat_failover::process::{Action, Stores};
 use serde::{Deserialize, Serialize};
 
-pub use action::{ActionSteps, DeleteFiles, Fence, Reboot, Run, Step, WaitEmpty};
+pub use action::{ActionSteps, DeleteFiles, Fence, Nothing, Run, Step, WaitEmpty};
+pub use archive::Archive;
 pub use check::{Access, Check, Http, Probe, Snmp, Sql, Tls, When};
 pub use error::ProfileError;
-pub use parameter::{Filled, Kind, Parameter, ValueError, fill, own_parameters};
+pub use parameter::{Filled, Kind, Parameter, ValueError, fill, own_parameters, request_parameters};
 
 /// What a host is to an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -115,6 +117,9 @@ pub struct Replication {
     pub lag: Option<Vec<String>>,
     /// Prints `absent`, `running` or `paused`.
     pub state: Option<Vec<String>>,
+    /// On the side that serves, prints how far its data are (without blanks). The last one that was
+    /// seen is `{seen}` in every action.
+    pub position: Option<Vec<String>>,
 }
 
 /// Things that are listed so that their changes are told, as the objects of a directory.
@@ -152,6 +157,9 @@ pub struct Profile {
     /// What may be different at every site.
     #[serde(default)]
     pub parameter: BTreeMap<String, Parameter>,
+    /// Texts that stand in several places, by the name that stands for them.
+    #[serde(default)]
+    pub text: BTreeMap<String, String>,
     /// Its services, in the order in which they start.
     #[serde(default)]
     pub service: Vec<Service>,
@@ -160,6 +168,8 @@ pub struct Profile {
     pub store: Vec<Store>,
     /// How data get to the other side.
     pub replication: Option<Replication>,
+    /// What images are taken of, and where they are kept.
+    pub archive: Option<Archive>,
     /// What is looked at.
     #[serde(default)]
     pub check: Vec<Check>,
@@ -225,6 +235,12 @@ impl Profile {
                     OpenReceiver,
                     EnsureStores,
                 ];
+                if self.replication.is_some() {
+                    required.extend([MirrorReplica, MergeReplica]);
+                }
+                if self.archive.is_some() {
+                    required.extend([TakeImage, ProveImage, PlaceImage, RestoreImage]);
+                }
                 if self.identity == IdentityStrategy::Rename {
                     required.extend([Rename, Reboot, Join]);
                 }

@@ -145,6 +145,27 @@ pub fn own_parameters() -> [&'static str; 3] {
     ["application", "side", "epoch"]
 }
 
+/// Names that need no declaration either; they are empty where the control centre sends none.
+///
+/// With actions about images `image` names one, `levels` and `forget` list some, `digest` is what
+/// an image has, `first` allows to make a repository where there is none; `folder` is where the
+/// agent has restored one. `seen` is the last position of the serving side that was reported.
+pub fn request_parameters() -> [&'static str; 7] {
+    [
+        "image", "levels", "forget", "digest", "first", "folder", "seen",
+    ]
+}
+
+/// Names, separated by commas, and nothing that a program could take for an option.
+fn request_value(value: &str) -> Result<(), &'static str> {
+    // Positions in a log have a slash.
+    let name = |one: &str| Kind::Name.check(&one.replace('/', "_")).is_ok();
+    match value.is_empty() || value.split(',').all(name) {
+        true => Ok(()),
+        false => Err("is not a list of names"),
+    }
+}
+
 /// Values from the host itself (`here`), from the control centre (`sent`, which go before those of
 /// the host), and the profile's defaults; `own` are those that the agent knows by itself.
 pub fn fill(
@@ -154,7 +175,17 @@ pub fn fill(
     sent: &Values,
 ) -> Result<Filled, ValueError> {
     let mut filled = own.clone();
-    for name in here.keys().chain(sent.keys()) {
+    filled.extend(profile.text.clone());
+    for name in request_parameters() {
+        let value = sent.get(name).map(String::as_str).unwrap_or_default();
+        request_value(value).map_err(|why| ValueError::Wrong {
+            name: name.to_owned(),
+            why,
+        })?;
+        filled.insert(name.to_owned(), value.to_owned());
+    }
+    let declared = |name: &&String| !request_parameters().contains(&name.as_str());
+    for name in here.keys().chain(sent.keys().filter(declared)) {
         let Some(parameter) = profile.parameter.get(name) else {
             return Err(ValueError::Unknown(name.clone()));
         };
@@ -184,6 +215,19 @@ impl Filled {
     /// Values that nobody has to check: they stand in no command.
     pub fn unchecked(values: Values) -> Self {
         Self(values)
+    }
+
+    /// A value as it is.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// The same with one more value.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut more = self.clone();
+        more.0.insert(name.to_owned(), value.to_owned());
+        more
     }
 
     /// Puts values into one argument.

@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::action::Step;
 use super::error::{Piece, ProfileError, at, key};
-use super::parameter::{Kind, Part, own_parameters, parts};
+use super::parameter::{Kind, Part, own_parameters, parts, request_parameters};
 use super::{Profile, Role, Service};
 
 struct Judge<'a> {
@@ -29,6 +29,7 @@ pub(super) fn validate(profile: &Profile, file: &Path, text: &str) -> Result<(),
     judge.fence()?;
     judge.checks()?;
     judge.listings()?;
+    judge.archive()?;
     judge.placeholders()
 }
 
@@ -45,7 +46,9 @@ impl Judge<'_> {
     fn parameters(&self) -> Result<(), ProfileError> {
         for (name, parameter) in &self.profile.parameter {
             let path = [key("parameter"), key(name)];
-            if own_parameters().contains(&name.as_str()) {
+            if own_parameters().contains(&name.as_str())
+                || request_parameters().contains(&name.as_str())
+            {
                 return self.fault(
                     &path,
                     "the agent knows this one by itself: take another name",
@@ -57,6 +60,15 @@ impl Judge<'_> {
             if let Err(why) = parameter.kind.check(default) {
                 let path = [key("parameter"), key(name), key("default")];
                 return self.fault(&path, format!("the default {why}"));
+            }
+        }
+        for name in self.profile.text.keys() {
+            let taken = self.profile.parameter.contains_key(name)
+                || own_parameters().contains(&name.as_str())
+                || request_parameters().contains(&name.as_str());
+            if taken {
+                let path = [key("text"), key(name)];
+                return self.fault(&path, "another value has this name");
             }
         }
         Ok(())
@@ -184,6 +196,18 @@ impl Judge<'_> {
                 Some(_) => Ok(()),
                 None => self.fault(path, format!("the profile has no store `{name}`")),
             },
+            Step::TakeImage(_)
+            | Step::ProveImage(_)
+            | Step::PlaceImage(_)
+            | Step::RestoreImage(_)
+                if self.profile.archive.is_none() =>
+            {
+                self.fault(path, "images need an `[archive]` section")
+            }
+            Step::TakeImage(_)
+            | Step::ProveImage(_)
+            | Step::PlaceImage(_)
+            | Step::RestoreImage(_) => Ok(()),
             Step::DeleteFiles(delete) if delete.ending.is_empty() => {
                 self.fault(path, "an empty `ending` would delete everything")
             }
@@ -239,6 +263,28 @@ impl Judge<'_> {
         Ok(())
     }
 
+    fn archive(&self) -> Result<(), ProfileError> {
+        let Some(archive) = &self.profile.archive else {
+            return Ok(());
+        };
+        let path = [key("archive")];
+        self.program(&path, std::slice::from_ref(&archive.program))?;
+        if let Some(proof) = &archive.proof {
+            self.program(&path, proof)?;
+        }
+        let wrong = archive.exclude.iter().any(|one| {
+            let rest = one.strip_prefix('*').unwrap_or(one);
+            rest.is_empty() || rest.contains(['*', '?', '[', '/', '\\'])
+        });
+        match wrong {
+            true => self.fault(
+                &[key("archive"), key("exclude")],
+                "what is left out is a name, or `*` and what names end in",
+            ),
+            false => Ok(()),
+        }
+    }
+
     /// What is executed is named by its path: nobody's `PATH` decides.
     fn program(&self, path: &[Piece], argv: &[String]) -> Result<(), ProfileError> {
         match argv.first() {
@@ -253,7 +299,7 @@ impl Judge<'_> {
             return Ok(());
         };
         for (name, value) in root.get_ref() {
-            if name.get_ref() != "parameter" {
+            if name.get_ref() != "parameter" && name.get_ref() != "text" {
                 self.braces(&mut vec![key(name.get_ref())], value.get_ref())?;
             }
         }
@@ -295,7 +341,8 @@ impl Judge<'_> {
         let parts = parts(text).or_else(|error| self.fault(path, error.to_string()))?;
         for part in parts {
             let Part::Name(name) = part else { continue };
-            if own_parameters().contains(&name) {
+            let known = own_parameters().contains(&name) || request_parameters().contains(&name);
+            if known || self.profile.text.contains_key(name) {
                 continue;
             }
             match self.profile.parameter.get(name) {

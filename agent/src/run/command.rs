@@ -113,15 +113,26 @@ pub(crate) struct Given<'a> {
     pub(crate) limit: Duration,
     /// Where its process group is marked, if it changes anything.
     pub(crate) marks: Option<&'a Path>,
+    /// The folder that it runs in.
+    pub(crate) folder: &'a Path,
+    /// Its environment, beside what every command has.
+    pub(crate) environment: &'a [(&'a str, String)],
 }
 
-impl Given<'_> {
+impl<'a> Given<'a> {
     /// A command that only looks.
     pub(crate) fn looks(limit: Duration) -> Self {
+        Self::changes(limit, None)
+    }
+
+    /// A command that may change something.
+    pub(crate) fn changes(limit: Duration, marks: Option<&'a Path>) -> Self {
         Self {
             input: None,
             limit,
-            marks: None,
+            marks,
+            folder: Path::new("/"),
+            environment: &[],
         }
     }
 }
@@ -133,9 +144,10 @@ pub(crate) async fn run(argv: &[String], given: Given<'_>) -> Result<Output, Com
         input,
         limit,
         marks,
+        ..
     } = given;
     let program = argv.first().cloned().unwrap_or_default();
-    let mut child = start(argv, input.is_some()).map_err(|source| CommandError::Start {
+    let mut child = start(argv, given).map_err(|source| CommandError::Start {
         program: program.clone(),
         source,
     })?;
@@ -155,15 +167,20 @@ pub(crate) async fn run(argv: &[String], given: Given<'_>) -> Result<Output, Com
     }
 }
 
-fn start(argv: &[String], input: bool) -> io::Result<Child> {
+fn start(argv: &[String], given: Given<'_>) -> io::Result<Child> {
     let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     Command::new(program)
         .args(arguments)
-        .current_dir("/")
+        .current_dir(given.folder)
         .env_clear()
         .env("PATH", PATH)
         .env("LC_ALL", "C")
-        .stdin(if input { Stdio::piped() } else { Stdio::null() })
+        .envs(given.environment.iter().map(|(name, value)| (name, value)))
+        .stdin(if given.input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)

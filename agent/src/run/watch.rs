@@ -220,6 +220,17 @@ async fn replication(loaded: &Loaded, values: &Filled) -> Vec<Metric> {
         });
         metrics.push(metric("replication.running", state, |_| true));
     }
+    if let Some(argv) = &replication.position
+        && let Ok(text) = said(argv, values, Duration::from_secs(20)).await
+        && !text.trim().is_empty()
+    {
+        let seen = Seen {
+            value: 1.0,
+            unit: "bool".to_owned(),
+            text: Some(text.trim().chars().take(200).collect()),
+        };
+        metrics.push(metric("replication.position", Ok(seen), |_| true));
+    }
     metrics
 }
 

@@ -5,6 +5,7 @@
 //! [`ToAgent::Refused`]. Between agents only [`FromPeer`] is spoken.
 
 mod frame;
+mod image;
 mod inventory;
 mod report;
 mod token;
@@ -19,6 +20,7 @@ use lifeboat_failover::process::Action;
 use serde::{Deserialize, Serialize};
 
 pub use frame::{Decoder, FRAME_LIMIT, FrameError, encode};
+pub use image::ImageFacts;
 pub use inventory::{Configuration, Inventory, Listener, Object, Package, ServiceState, Volume};
 pub use report::{Health, Metric, Report, Serving};
 pub use token::{Secret, Token, TokenError};

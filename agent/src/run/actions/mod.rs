@@ -2,9 +2,13 @@
 
 mod files;
 mod host;
+mod image;
 mod ports;
+#[cfg(test)]
+mod postgresql_tests;
 mod service;
 mod store;
+mod trees;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -120,6 +124,10 @@ impl Executor {
             Step::RenameHost(name) => host::rename(&self.values.text(name)?),
             Step::Reboot(_) => self.reboot().await,
             Step::DeleteFiles(delete) => self.delete_files(delete).await,
+            Step::TakeImage(_) => self.take_image().await,
+            Step::ProveImage(_) => self.prove_image().await,
+            Step::PlaceImage(_) => self.place_image().await,
+            Step::RestoreImage(_) => self.restore_image().await,
         }
     }
 
@@ -136,8 +144,7 @@ impl Executor {
     ) -> Result<Output, Failed> {
         let given = Given {
             input,
-            limit,
-            marks: Some(&self.marks),
+            ..Given::changes(limit, Some(&self.marks))
         };
         Ok(run(argv, given).await?)
     }

@@ -41,6 +41,9 @@ impl Engine {
         if let Err(reason) = self.allowed(&request) {
             return self.refuse(request, reason);
         }
+        if request.action == Action::GiveWay {
+            return self.give_way(request);
+        }
         if self.waiting.len() >= WAITING {
             return self.refuse(request, format!("{WAITING} actions wait already"));
         }
@@ -81,7 +84,11 @@ impl Engine {
                 lease.newest()
             ));
         }
+        let serves = || lease.may_serve(crate::run::clock::now());
         match request.action {
+            OpenReceiver | RestoreImage if serves() => Err(
+                "this host serves: nothing from elsewhere takes the place of its data".to_owned(),
+            ),
             EnsureStores | StartServices | OpenEntrance if !self.may_serve() => {
                 Err("this host has no lease: it must not serve".to_owned())
             }
@@ -177,6 +184,45 @@ impl Engine {
                 evidence: Vec::new(),
             },
         });
+    }
+
+    /// An image or a mirror loses nothing when it is given up: the next one takes over what is there
+    /// already.
+    fn give_way(&mut self, request: ActionRequest) {
+        let patient = |action: Action| {
+            use Action::{MirrorReplica, PlaceImage, ProveImage, TakeImage};
+            matches!(action, TakeImage | ProveImage | PlaceImage | MirrorReplica)
+        };
+        let (given_up, left) =
+            std::mem::take(&mut self.waiting)
+                .into_iter()
+                .partition::<std::collections::VecDeque<_>, _>(|one| patient(one.action));
+        self.waiting = left;
+        let mut changed = false;
+        for one in given_up {
+            changed = true;
+            self.refuse(
+                one,
+                "the control centre needs the host for something else".to_owned(),
+            );
+        }
+        if self
+            .acting
+            .as_ref()
+            .is_some_and(|running| patient(running.request.action))
+        {
+            changed = true;
+            self.break_off("the control centre needs the host for something else");
+        }
+        self.say(FromAgent::Result(ActionResult {
+            id: request.id,
+            action: request.action,
+            outcome: Outcome::Done {
+                changed,
+                evidence: vec!["nothing that can wait is being done here".to_owned()],
+            },
+        }));
+        self.act_next();
     }
 
     fn want(&mut self, wanted: bool) {
