@@ -26,6 +26,7 @@ use crate::observation::{self, Observation, Observed, Told};
 use crate::reception::{self, Links};
 use crate::state::{self, Order, Snapshot, Watched};
 use crate::store::Store;
+use crate::{archive, autosync, restore};
 #[cfg(test)]
 pub(crate) use ask::first_standing;
 use tasks::Tasks;
@@ -101,6 +102,7 @@ struct Inner {
     alerts: Alerts,
     observation: Observation,
     changes: Changes,
+    seen: autosync::seen::Seen,
 }
 
 /// An application, for those who do not own it.
@@ -149,6 +151,7 @@ impl Centre {
                 alerts,
                 observation,
                 changes,
+                seen: autosync::seen::Seen::default(),
             }),
         };
         centre.make_ca().await?;
@@ -159,6 +162,9 @@ impl Centre {
         }
         centre.spawn(observation::run(centre.clone(), received));
         centre.spawn(crate::names::keep(centre.clone()));
+        centre.spawn(autosync::keep(centre.clone()));
+        centre.spawn(archive::keep(centre.clone()));
+        centre.spawn(restore::keep(centre.clone()));
         centre.listen().await?;
         Ok(centre)
     }
@@ -214,6 +220,11 @@ impl Centre {
         &self.inner.store
     }
 
+    /// What is seen of replication.
+    pub(crate) fn seen(&self) -> &autosync::seen::Seen {
+        &self.inner.seen
+    }
+
     pub(crate) fn links(&self) -> &Links {
         &self.inner.links
     }
@@ -231,6 +242,9 @@ impl Centre {
 
     /// Hands over what an agent told; a part that cannot keep up misses some of it.
     pub(crate) fn told(&self, told: Told) {
+        if let Told::Report(heard) = &told {
+            self.inner.seen.report(&heard.host, &heard.word);
+        }
         if self.inner.told.try_send(told).is_err() {
             tracing::warn!("what an agent told is lost: too much at once");
         }
@@ -304,6 +318,17 @@ impl Centre {
         Ok(Permit { handle, process })
     }
 
+    /// The same for work that had leave already when it was broken off.
+    pub(crate) async fn reserve_again(
+        &self,
+        application: &str,
+        process: Process,
+    ) -> Result<Permit, CentreError> {
+        let handle = self.handle(application)?;
+        handle.ask(|reply| Order::ReserveAgain(process, reply)).await?;
+        Ok(Permit { handle, process })
+    }
+
     /// Has an agent carry out an action, outside of process 300. Says what it saw.
     pub async fn act(
         &self,
@@ -371,6 +396,11 @@ impl ApplicationHandle {
     /// Who serves, as it was written down last.
     pub(crate) fn authority(&self) -> CentreRecord {
         *self.authority.borrow()
+    }
+
+    /// Where it stands, as it was written down last.
+    pub(crate) fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
     }
 
     /// Where it stands, as it was written down last.

@@ -27,3 +27,10 @@ pub(crate) fn boot_id() -> String {
     let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     read.unwrap_or_default().trim().to_owned()
 }
+
+/// A moment for people and names: UTC, to the second.
+pub(crate) fn stamp(moment: UnixMillis) -> String {
+    let moment = i64::try_from(moment).ok();
+    let moment = moment.and_then(|moment| jiff::Timestamp::from_millisecond(moment).ok());
+    moment.unwrap_or_default().strftime("%Y%m%dT%H%M%SZ").to_string()
+}

@@ -170,3 +170,10 @@ impl std::fmt::Display for Chain<'_> {
         Ok(())
     }
 }
+
+/// Says what could not be done where nobody waits for it.
+pub(crate) fn log(what: &str, result: Result<(), CentreError>) {
+    if let Err(error) = result {
+        tracing::error!(error = %Chain(&error), "{what}");
+    }
+}

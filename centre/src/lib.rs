@@ -28,12 +28,15 @@ mod view;
 
 pub use alerts::{Gravity, Notice};
 pub use application::{Application, ApplicationError};
+pub use archive::{ArchiveView, ImageRecord, ImageState, Level, LevelView};
 pub use autopilot::Change as AutoPilotChange;
+pub use autosync::AutoSyncView;
 pub use centre::{Centre, Permit, Point, Settings, SwitchMoment};
 pub use error::{CentreError, Kind};
 pub use event::{Event, Events, QuestionView, What};
 pub use observation::{Degraded, Heard, Observed, Told};
 pub use readiness::{Looked, Readiness};
+pub use restore::{RestoreLine, RestoreRecord, RestoreRequest, RestoreView, Stage as RestoreStage};
 pub use state::{AutoPilotView, PlanView, SwitchRequest};
 pub use store::{AuditRecord, JournalLine, ProcessRecord, StoreError, TransitionRecord, Wishes};
 pub use view::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lifeboat_agent::wire::{ActionRequest, Outcome};
+use lifeboat_agent::wire::{ActionRequest, Outcome, Values};
 use lifeboat_failover::authority::{CentreRecord, Proof, Waiting};
 use lifeboat_failover::process::{Action, Actor, Phase, Step};
 use tokio::sync::oneshot;
@@ -157,6 +157,30 @@ impl Driver {
         })
     }
 
+    /// How far the old side's data were when it was last seen: what the new side has to prove itself
+    /// against. An image that is restored is behind, and is to be.
+    async fn last_seen(&self, action: Action) -> Values {
+        let plan = &self.process.plan;
+        if action != Action::StartServices || crate::restore::keeps_an_image(plan) {
+            return Values::new();
+        }
+        match self
+            .centre
+            .store()
+            .position(&self.application.name, plan.from)
+            .await
+        {
+            Ok(position) => position
+                .map(|seen| ("seen".to_owned(), seen))
+                .into_iter()
+                .collect(),
+            Err(error) => {
+                tracing::error!(error = %crate::error::Chain(&error), "the old side's last position is not known");
+                Values::new()
+            }
+        }
+    }
+
     /// Asks until the action is done or failed. A refusal is tried again for as long as it may
     /// come from a lease that is just being given.
     async fn perform(&self, id: String, step: &Step, action: Action, grace: Duration) -> Phase {
@@ -166,11 +190,13 @@ impl Driver {
         let links = self.centre.links();
         let begun = Instant::now();
         let patience = self.application.terms.granted() * 3;
+        let mut values = values::of(&self.application, &self.process.plan, step, action);
+        values.extend(self.last_seen(action).await);
         loop {
             let request = ActionRequest {
                 id: id.clone(),
                 action,
-                values: values::of(&self.application, &self.process.plan, step, action),
+                values: values.clone(),
                 epoch: Some(self.authority.borrow().grantor.epoch),
             };
             let outcome = tokio::select! {

@@ -52,6 +52,8 @@ pub(crate) enum Order {
     Observed(Box<Observed>),
     /// Work on the application's data wants to begin.
     Reserve(Process, Reply<()>),
+    /// Work that was broken off goes on.
+    ReserveAgain(Process, Reply<()>),
     /// It ended.
     Release(Process),
     /// The operator changes Auto Pilot.

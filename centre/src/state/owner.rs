@@ -161,6 +161,7 @@ impl Owner {
             Order::TakeUp { who, reply } => answer(reply, self.take_up(who).await),
             Order::Observed(observed) => self.observed(*observed).await,
             Order::Reserve(process, reply) => answer(reply, self.reserve(process)),
+            Order::ReserveAgain(process, reply) => answer(reply, self.reserve_again(process)),
             Order::Release(process) => {
                 if let Some(place) = self.working.iter().position(|one| *one == process) {
                     self.working.remove(place);
@@ -310,6 +311,15 @@ impl Owner {
 
     fn reserve(&mut self, process: Process) -> Result<(), CentreError> {
         safe_to_start(process, &self.in_progress(), self.state.state)?;
+        self.working.push(process);
+        Ok(())
+    }
+
+    /// A restore that was broken off may be in the middle of a switch of its own.
+    fn reserve_again(&mut self, process: Process) -> Result<(), CentreError> {
+        if let Some(other) = self.working.first() {
+            return Err(lifeboat_failover::safety::NotSafe::Running(*other).into());
+        }
         self.working.push(process);
         Ok(())
     }

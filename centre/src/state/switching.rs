@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeboat_failover::Side;
-use lifeboat_failover::process::{Ending, Kind, Plan, Request, switch};
+use lifeboat_failover::process::{Action, Actor, Ending, Kind, Plan, Request, switch};
 use lifeboat_failover::safety::{NotSafe, Process, safe_to_start};
 use lifeboat_failover::state::{Event, State};
 
@@ -15,9 +15,11 @@ use crate::application::Application;
 use crate::clock;
 use crate::error::{CentreError, Chain};
 use crate::event::What;
-use crate::execution;
-use crate::readiness;
 use crate::store::{ProcessRecord, StateRecord, TransitionRecord, Wishes};
+use crate::{execution, readiness, restore};
+
+/// How long an archive may take to end.
+const GIVE_WAY: Duration = Duration::from_secs(5);
 
 /// The plan of a switch, as it would be carried out now.
 pub(crate) fn plan(
@@ -119,13 +121,16 @@ impl Owner {
     }
 
     fn process_for(&self, request: SwitchRequest, state: &StateRecord) -> ProcessRecord {
-        let plan = plan(
+        let mut plan = plan(
             &self.application,
             request.kind,
             self.authority.record().newest,
             request.confirmation_ms.map(Duration::from_millis),
             request.wishes.replicate_back,
         );
+        if request.for_restore && request.kind == Kind::SwitchOver {
+            restore::keep_the_image(&mut plan);
+        }
         ProcessRecord {
             id: format!("{:012x}", fastrand::u64(..) >> 16),
             application: self.application.name.clone(),
@@ -347,8 +352,24 @@ impl Owner {
         self.notify("switch", gravity, text).await;
     }
 
+    /// Users do not wait for an archive: it is given up, and taken again later.
+    async fn archive_gives_way(&mut self) {
+        if !self.working.contains(&Process::Archive) {
+            return;
+        }
+        let actor = Actor::Application(Side::Secondary);
+        let name = self.application.name.clone();
+        let asked = self
+            .centre
+            .act(&name, actor, Action::GiveWay, Default::default());
+        if let Ok(Ok(_)) = tokio::time::timeout(GIVE_WAY, asked).await {
+            self.working.retain(|process| *process != Process::Archive);
+        }
+    }
+
     /// Step 414, or the way back.
     pub(super) async fn switch_by_itself(&mut self, to: Side) {
+        self.archive_gives_way().await;
         let kind = match to {
             Side::Secondary => Kind::SwitchOver,
             Side::Primary => Kind::SwitchBack,

@@ -30,6 +30,22 @@ case $2 in
 esac
 [ ! -f "$here/fails-$2" ] || exit 1
 [ ! -f "$here/hangs-$2" ] || sleep 600
+peer=$(dirname "$here")/$(basename "$here" | tr ab ba)
+copy() {
+  [ -d "$here/store" ] || return 0
+  [ ! -f "$peer/closed" ] || exit 1
+  find "$peer/store" -mindepth 1 -delete
+  cp -a "$here/store/." "$peer/store/"
+}
+case $2 in
+  start-replication|resume-replication) echo running >"$here/session" ;;
+  start-replication-paused|pause-replication) echo paused >"$here/session" ;;
+  stop-replication) rm -f "$here/session" ;;
+  open-receiver) rm -f "$here/closed" ;;
+  close-receiver) touch "$here/closed" ;;
+  drain-replication|mirror-replica) copy ;;
+  merge-replica) cp -an "$peer/store/." "$here/store/" ;;
+esac
 echo "$2" >> "$here/effects"
 "#;
 
@@ -181,10 +197,15 @@ pub async fn open(settings: Settings) -> Centre {
 impl Bed {
     /// A control centre with an application whose agents are not there yet.
     pub async fn bare(more: &str) -> Self {
+        Self::bare_with(more, |_| String::new()).await
+    }
+
+    /// The same with more in the profile, made of the folder of everything.
+    async fn bare_with(more: &str, profile: impl FnOnce(&Path) -> String) -> Self {
         let root = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(root.path().join("centre")).expect("a folder");
         let (port, peers) = (free_port(), [free_port(), free_port()]);
-        write_profile(root.path());
+        write_profile(root.path(), &profile(root.path()));
         write_descriptor(root.path(), peers, more);
         let centre = open(settings(root.path(), port)).await;
         let file = root.path().join("application.toml");
@@ -200,14 +221,27 @@ impl Bed {
 
     /// The same with both agents, the application served by the primary under a lease.
     pub async fn new(more: &str) -> Self {
-        let mut bed = Self::bare(more).await;
+        Self::bare(more).await.begin().await
+    }
+
+    /// The same with a store on each side, replication and an archive.
+    pub async fn with_stores(more: &str) -> Self {
+        let bed = Self::bare_with(more, stores_profile).await;
+        for host in [&bed.a, &bed.b] {
+            std::fs::create_dir(host.folder.join("store")).expect("a folder");
+        }
+        bed.begin().await
+    }
+
+    async fn begin(mut self) -> Self {
+        let bed = &mut self;
         std::fs::write(bed.a.folder.join("running"), "").expect("written");
         for side in Side::BOTH {
             bed.join(side).await;
             bed.host_mut(side).start();
         }
         bed.until_ready(Side::Primary).await;
-        bed
+        self
     }
 
     pub fn centre(&self) -> &Centre {
@@ -320,7 +354,32 @@ pub fn request(kind: Kind) -> SwitchRequest {
     }
 }
 
-fn write_profile(root: &Path) {
+/// Replication copies the store; images lie in one repository for both sides.
+fn stores_profile(root: &Path) -> String {
+    let call = |word: &str| {
+        let script = root.join("application").display().to_string();
+        format!("[\"/bin/sh\", {script:?}, \"{{folder}}\", \"{word}\"]")
+    };
+    let repository = root.join("repository").display().to_string();
+    let mut profile = format!(
+        "[replication]\nengine = \"copies\"\n\
+         state = [\"/bin/sh\", \"-c\", \"cat \\\"$1/session\\\" 2>/dev/null || echo absent\", \"state\", \"{{folder}}\"]\n\
+         [archive]\nrepository = {repository:?}\npassword = \"key\"\nfolder = \"{{folder}}/store\"\nscratch = \"{{folder}}/scratch\"\n"
+    );
+    for action in ["mirror-replica", "merge-replica"] {
+        let argv = call(action);
+        profile += &format!("[action.{action}]\nsteps = [{{ run = {{ argv = {argv} }} }}]\n");
+    }
+    for action in ["take-image", "prove-image", "place-image", "restore-image"] {
+        let argv = call(action);
+        profile += &format!(
+            "[action.{action}]\nsteps = [{{ run = {{ argv = {argv} }} }}, {{ {action} = {{}} }}]\n"
+        );
+    }
+    profile
+}
+
+fn write_profile(root: &Path, more: &str) {
     let script = root.join("application");
     std::fs::write(&script, APPLICATION).expect("written");
     let call = |word: &str| {
@@ -347,6 +406,7 @@ fn write_profile(root: &Path) {
             "[action.{action}]\nsteps = [{{ run = {{ argv = {argv}, within_s = 20 }} }}]\n"
         );
     }
+    profile += more;
     std::fs::write(root.join("profile.toml"), profile).expect("written");
 }
 

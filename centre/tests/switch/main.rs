@@ -4,6 +4,7 @@
 //! start it), and control centres that are killed at every moment that matters (`centre`).
 
 mod bed;
+mod keeping;
 mod mortal;
 mod refusals;
 mod runs;
@@ -23,6 +24,7 @@ fn main() {
             let mut trials = Vec::new();
             trials.extend(runs::trials());
             trials.extend(refusals::trials());
+            trials.extend(keeping::trials());
             trials.extend(mortal::trials());
             libtest_mimic::run(&Arguments::from_args(), trials).exit();
         }

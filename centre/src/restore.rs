@@ -1,1 +1,0 @@
-//! Process 700: an archived image comes back.
