@@ -5,6 +5,7 @@
 mod agents;
 mod applications;
 mod events;
+mod keeping;
 mod switching;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,13 @@ fn documented() -> OpenApiRouter<Centre> {
         .routes(routes!(switching::take_up))
         .routes(routes!(switching::processes))
         .routes(routes!(switching::process))
+        .routes(routes!(keeping::autosync, keeping::set_autosync))
+        .routes(routes!(keeping::archive, keeping::set_archive))
+        .routes(routes!(keeping::archive_now))
+        .routes(routes!(keeping::abandon_archive))
+        .routes(routes!(keeping::restores, keeping::restore))
+        .routes(routes!(keeping::take_up_restore))
+        .routes(routes!(keeping::abandon_restore))
         .routes(routes!(agents::list))
         .routes(routes!(agents::token))
         .routes(routes!(agents::remove))

@@ -1,6 +1,7 @@
 //! `lifeboat failover`: two sites, watched and switched by the daemon.
 
 mod following;
+mod keeping;
 mod text;
 
 use std::path::PathBuf;
@@ -40,6 +41,12 @@ pub enum FailoverCommand {
     TakeUp(Which),
     /// Auto Pilot: switches without being asked.
     Autopilot(AutoPilot),
+    /// AutoSync: data flow to the other side, and only when they may.
+    Autosync(keeping::AutoSync),
+    /// Images of the data, by levels.
+    Archive(keeping::Archive),
+    /// An image takes the place of the data.
+    Restore(keeping::Restore),
     /// What happened: changes of state; switches with their steps; who asked for what.
     History(History),
     /// The applications that this control centre knows.
@@ -203,6 +210,9 @@ pub async fn run(remote: &Remote, command: FailoverCommand) -> anyhow::Result<bo
         }
         FailoverCommand::TakeUp(which) => asked.take_up(&which).await,
         FailoverCommand::Autopilot(words) => asked.autopilot(words).await,
+        FailoverCommand::Autosync(words) => asked.autosync(&words).await,
+        FailoverCommand::Archive(words) => asked.archive(&words).await,
+        FailoverCommand::Restore(words) => asked.restore(&words).await,
         FailoverCommand::History(history) => asked.history(&history).await,
         FailoverCommand::Application(command) => asked.application(command).await,
         FailoverCommand::Agent(command) => asked.agent(command).await,

@@ -1,5 +1,7 @@
 //! Answers of the control centre, for people.
 
+pub(super) mod keeping;
+
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
