@@ -325,7 +325,9 @@ impl Centre {
         process: Process,
     ) -> Result<Permit, CentreError> {
         let handle = self.handle(application)?;
-        handle.ask(|reply| Order::ReserveAgain(process, reply)).await?;
+        handle
+            .ask(|reply| Order::ReserveAgain(process, reply))
+            .await?;
         Ok(Permit { handle, process })
     }
 
@@ -335,6 +337,20 @@ impl Centre {
         application: &str,
         actor: Actor,
         action: Action,
+        values: Values,
+    ) -> Result<Outcome, CentreError> {
+        let id = format!("{:016x}", fastrand::u64(..));
+        self.act_once(application, actor, action, id, values).await
+    }
+
+    /// The same under an id that outlives this control centre: asked again, an agent goes on with
+    /// what it does already, or says what came of it.
+    pub(crate) async fn act_once(
+        &self,
+        application: &str,
+        actor: Actor,
+        action: Action,
+        id: String,
         values: Values,
     ) -> Result<Outcome, CentreError> {
         let handle = self.handle(application)?;
@@ -349,7 +365,7 @@ impl Centre {
             .ok_or_else(|| not_done("-", "there is no such host".to_owned()))?
             .name;
         let request = ActionRequest {
-            id: format!("{:016x}", fastrand::u64(..)),
+            id,
             action,
             values,
             epoch: Some(handle.authority().grantor.epoch),

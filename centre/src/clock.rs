@@ -32,5 +32,8 @@ pub(crate) fn boot_id() -> String {
 pub(crate) fn stamp(moment: UnixMillis) -> String {
     let moment = i64::try_from(moment).ok();
     let moment = moment.and_then(|moment| jiff::Timestamp::from_millisecond(moment).ok());
-    moment.unwrap_or_default().strftime("%Y%m%dT%H%M%SZ").to_string()
+    moment
+        .unwrap_or_default()
+        .strftime("%Y%m%dT%H%M%SZ")
+        .to_string()
 }

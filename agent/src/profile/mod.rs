@@ -23,7 +23,9 @@ pub use action::{ActionSteps, DeleteFiles, Fence, Nothing, Run, Step, WaitEmpty}
 pub use archive::Archive;
 pub use check::{Access, Check, Http, Probe, Snmp, Sql, Tls, When};
 pub use error::ProfileError;
-pub use parameter::{Filled, Kind, Parameter, ValueError, fill, own_parameters, request_parameters};
+pub use parameter::{
+    Filled, Kind, Parameter, ValueError, fill, own_parameters, request_parameters,
+};
 
 /// What a host is to an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]

@@ -147,7 +147,11 @@ pub(super) async fn take_up_restore(
     Path(name): Path<String>,
     Json(asked): Json<TakeUpRestore>,
 ) -> Answer<String> {
-    Ok(Json(centre.take_up_restore(&name, asked.discard_newer, &who).await?))
+    Ok(Json(
+        centre
+            .take_up_restore(&name, asked.discard_newer, &who)
+            .await?,
+    ))
 }
 
 /// Gives up a restore that stopped.

@@ -98,8 +98,9 @@ async fn ask(
         values.insert("first".to_owned(), "true".to_owned());
     }
     let actor = Actor::Application(image.side);
+    let id = format!("{}-{action:?}", image.name);
     let outcome = centre
-        .act(&image.application, actor, action, values)
+        .act_once(&image.application, actor, action, id, values)
         .await?;
     facts(outcome).ok_or_else(|| {
         CentreError::Refused(format!(
@@ -149,10 +150,11 @@ async fn place(centre: &Centre, image: &ImageRecord) -> Result<Vec<ImageRecord>,
     Ok(goes)
 }
 
-/// Puts an image in the place of what is in the secondary's store (710-712).
+/// Puts an image in the place of what is in the secondary's store (710-712), once for each restore.
 pub(crate) async fn put_in_place(
     centre: &Centre,
     image: &ImageRecord,
+    restore: &str,
 ) -> Result<Vec<String>, CentreError> {
     let digest = image.facts.as_ref().and_then(|facts| facts.digest.clone());
     let digest = digest.ok_or_else(|| {
@@ -163,8 +165,9 @@ pub(crate) async fn put_in_place(
         ("digest".to_owned(), digest),
     ]);
     let actor = Actor::Application(Side::Secondary);
+    let (action, id) = (Action::RestoreImage, format!("{restore}-image"));
     match centre
-        .act(&image.application, actor, Action::RestoreImage, values)
+        .act_once(&image.application, actor, action, id, values)
         .await?
     {
         Outcome::Done { evidence, .. } => Ok(evidence),

@@ -126,7 +126,7 @@ async fn image(centre: &Centre, record: &RestoreRecord) -> Result<Next, CentreEr
             record.request.image
         )));
     };
-    let evidence = process600::put_in_place(centre, &wanted).await?;
+    let evidence = process600::put_in_place(centre, &wanted, &record.id).await?;
     Ok(Next::On(evidence.join("; ")))
 }
 

@@ -84,7 +84,7 @@ impl Host {
         let folder = root.join(name);
         std::fs::create_dir_all(&folder).expect("a folder");
         let config = format!(
-            "profile = {:?}\npeer_listen = \"127.0.0.1:{peer_port}\"\n[parameters]\nfolder = {:?}\n",
+            "profile = {:?}\npeer_listen = \"127.0.0.1:{peer_port}\"\n[parameters]\nhome = {:?}\n",
             root.join("profile.toml").display().to_string(),
             folder.display().to_string(),
         );
@@ -358,13 +358,13 @@ pub fn request(kind: Kind) -> SwitchRequest {
 fn stores_profile(root: &Path) -> String {
     let call = |word: &str| {
         let script = root.join("application").display().to_string();
-        format!("[\"/bin/sh\", {script:?}, \"{{folder}}\", \"{word}\"]")
+        format!("[\"/bin/sh\", {script:?}, \"{{home}}\", \"{word}\"]")
     };
     let repository = root.join("repository").display().to_string();
     let mut profile = format!(
         "[replication]\nengine = \"copies\"\n\
-         state = [\"/bin/sh\", \"-c\", \"cat \\\"$1/session\\\" 2>/dev/null || echo absent\", \"state\", \"{{folder}}\"]\n\
-         [archive]\nrepository = {repository:?}\npassword = \"key\"\nfolder = \"{{folder}}/store\"\nscratch = \"{{folder}}/scratch\"\n"
+         state = [\"/bin/sh\", \"-c\", \"cat \\\"$1/session\\\" 2>/dev/null || echo absent\", \"state\", \"{{home}}\"]\n\
+         [archive]\nrepository = {repository:?}\npassword = \"key\"\nfolder = \"{{home}}/store\"\nscratch = \"{{home}}/scratch\"\n"
     );
     for action in ["mirror-replica", "merge-replica"] {
         let argv = call(action);
@@ -384,12 +384,12 @@ fn write_profile(root: &Path, more: &str) {
     std::fs::write(&script, APPLICATION).expect("written");
     let call = |word: &str| {
         format!(
-            "[\"/bin/sh\", {:?}, \"{{folder}}\", \"{word}\"]",
+            "[\"/bin/sh\", {:?}, \"{{home}}\", \"{word}\"]",
             script.display().to_string()
         )
     };
     let mut profile = format!(
-        "name = \"ledger\"\ntitle = \"Lines in a file\"\n[parameter.folder]\ntype = \"path\"\nabout = \"where it lives\"\n\
+        "name = \"ledger\"\ntitle = \"Lines in a file\"\n[parameter.home]\ntype = \"path\"\nabout = \"where it lives\"\n\
          [[service]]\nname = \"ledger\"\nstart = {}\nstop = {}\nstatus = {}\n[fence]\ncommands = [{}]\n\
          [action.start-services]\nsteps = [{{ start = \"ledger\" }}]\n\
          [action.stop-services]\nsteps = [{{ stop = \"ledger\" }}]\n\
