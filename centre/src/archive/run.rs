@@ -144,8 +144,10 @@ async fn place(centre: &Centre, image: &ImageRecord) -> Result<Vec<ImageRecord>,
         ("forget".to_owned(), names.join(",")),
     ]);
     let actor = Actor::Application(image.side);
+    // With what is left of the list after a break, it is asked anew.
+    let id = format!("{}-PlaceImage-{}", image.name, names.len());
     centre
-        .act(&image.application, actor, Action::PlaceImage, values)
+        .act_once(&image.application, actor, Action::PlaceImage, id, values)
         .await?;
     Ok(goes)
 }

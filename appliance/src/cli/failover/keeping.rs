@@ -116,7 +116,8 @@ impl Asked<'_> {
             }
             (None, true, _) => {
                 let body = json!({ "discard_newer": asked.discard_newer });
-                self.post(&format!("{path}/restores/take-up"), &body).await?
+                self.post(&format!("{path}/restores/take-up"), &body)
+                    .await?
             }
             (None, _, true) => self.post(&format!("{path}/restores/abandon"), &()).await?,
             _ if asked.discard_newer => {
