@@ -78,6 +78,11 @@ impl Authority {
         self.carry_out(effects).await;
     }
 
+    /// An agent came: the next [`Authority::tick`], which is due at once, tells it who serves.
+    pub(crate) fn meet(&mut self) {
+        self.machine.meet(clock::now());
+    }
+
     /// Whether the side that serves is known to do so by a lease, without which it stops.
     pub(crate) fn is_leased(&self) -> bool {
         self.leased == self.record().grantor.epoch

@@ -77,6 +77,7 @@ pub(crate) async fn look(centre: &Centre, application: &Application) -> Readines
         looked.push(state(handle, active));
         looked.push(replication(handle));
         looked.push(lease(centre, application, active));
+        looked.push(second_word(centre, application, handle));
     }
     if let Some(names) = &application.names {
         looked.push(name_servers(names).await);
@@ -184,6 +185,26 @@ fn lease(centre: &Centre, application: &Application, active: Side) -> Looked {
         None => Err(format!("{host} did not report yet")),
     };
     Looked::new("lease", false, seen)
+}
+
+/// Whether the application goes on when the control centre is lost.
+fn second_word(
+    centre: &Centre,
+    application: &Application,
+    handle: &crate::centre::ApplicationHandle,
+) -> Looked {
+    let record = handle.authority();
+    let [passive, active] =
+        [record.active.other(), record.active].map(|side| &application.side(side).host.name);
+    let serving = centre.links().seen(passive).and_then(|seen| seen.serving);
+    let renews = serving.and_then(|(serving, _)| serving.renews);
+    let seen = match renews == Some(record.grantor.epoch) {
+        true => Ok(format!("{passive} renews the lease of {active} as well")),
+        false => Err(format!(
+            "only the control centre renews the lease of {active} now: without it the application would stop; look at the agent of {passive}"
+        )),
+    };
+    Looked::new("second word on the lease", false, seen)
 }
 
 async fn name_servers(names: &crate::application::Names) -> Looked {

@@ -298,8 +298,7 @@ impl Engine {
             Event::LinkUp(welcome, outbox) => self.link_up(*welcome, outbox),
             Event::LinkDown => self.link = None,
             Event::Heard(word) => self.heard(*word),
-            Event::PeerUp(Way::Out, outbox) => self.peer_out = Some(outbox),
-            Event::PeerUp(Way::In, outbox) => self.peer_in = Some(outbox),
+            Event::PeerUp(way, outbox) => self.peer_up(way, outbox),
             Event::PeerHeard(message) => self.peer_heard(message),
             Event::Acted(result) => self.acted(*result),
             Event::Resumed(result) => self.resumed(result),
@@ -316,7 +315,23 @@ impl Engine {
         while let Some(report) = self.waiting_reports.pop_front() {
             self.say(FromAgent::Report(report));
         }
+        self.meet();
         self.renew();
+    }
+
+    fn peer_up(&mut self, way: Way, outbox: mpsc::Sender<FromPeer>) {
+        match way {
+            Way::Out => self.peer_out = Some(outbox),
+            Way::In => self.peer_in = Some(outbox),
+        }
+        self.meet();
+    }
+
+    /// Whoever came may renew the lease.
+    fn meet(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.meet(clock::now());
+        }
     }
 
     fn settle(&mut self, welcome: Welcome) {
@@ -412,6 +427,7 @@ impl Engine {
                 lease_left_ms: 0,
                 wanted: false,
                 cannot_stop: false,
+                renews: None,
             },
         }
     }

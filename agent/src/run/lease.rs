@@ -100,6 +100,11 @@ impl Lease {
         self.queue.extend(effects);
     }
 
+    /// Somebody who can renew it is within reach.
+    pub(crate) fn meet(&mut self, now: Moment) {
+        self.machine.meet(now);
+    }
+
     /// Somebody said something.
     pub(crate) fn hear(&mut self, from: Party, message: Message, now: Moment) {
         let effects = self.machine.hear(from, message, now);
@@ -227,7 +232,16 @@ impl Lease {
             lease_left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             wanted: self.wanted,
             cannot_stop: self.failures > 0,
+            renews: self.renews(),
         }
+    }
+
+    fn renews(&self) -> Option<Epoch> {
+        let AgentRecord {
+            serves, grantor, ..
+        } = self.machine.record();
+        let able = serves.is_none() && !grantor.stopped && grantor.epoch > Epoch(0);
+        able.then_some(grantor.epoch)
     }
 
     fn machine_left(&self, now: Moment) -> Duration {

@@ -31,6 +31,9 @@ pub struct Serving {
     pub wanted: bool,
     /// Whether a stop that had to be is still not done.
     pub cannot_stop: bool,
+    /// The epoch of the other side whose lease it renews when asked, if it knows one and may.
+    #[serde(default)]
+    pub renews: Option<Epoch>,
 }
 
 /// One thing seen once.

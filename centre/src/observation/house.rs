@@ -122,6 +122,7 @@ impl House {
                 lease_left_ms: if serves { 9000 } else { 0 },
                 wanted: serves,
                 cannot_stop: false,
+                renews: None,
             },
             metrics,
         };

@@ -149,7 +149,8 @@ impl Owner {
 
     async fn obey(&mut self, order: Order) {
         match order {
-            Order::Linked | Order::Unlinked => {}
+            Order::Linked => self.authority.meet(),
+            Order::Unlinked => {}
             Order::Forgot(side) => self.authority.renew(side).await,
             Order::Lease { side, message } => self.authority.hear(side, message).await,
             Order::Switch(request, reply) => {

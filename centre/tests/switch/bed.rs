@@ -19,6 +19,9 @@ pub const NAME: &str = "ledger";
 /// Everything has to come to its end within this, on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// See `write_descriptor`.
+pub const LEASE: Duration = Duration::from_secs(2);
+
 /// An application that leaves a line for everything that is done to it.
 const APPLICATION: &str = r#"#!/bin/sh
 here=$1
@@ -278,21 +281,19 @@ impl Bed {
         self.centre().status(NAME).await.expect("known")
     }
 
-    /// Waits until `active` serves under a lease and the other side is there.
+    /// Waits until `active` serves under a lease that the other side renews as well.
     pub async fn until_ready(&self, active: Side) {
-        let host = self.host(active).name;
-        self.until("both agents are there and one serves", |status| {
-            let serves = status.agents.iter().any(|agent| {
-                let left = agent
-                    .serving
-                    .map_or(0, |serving| serving.serving.lease_left_ms);
-                agent.host == host && left > 0
+        let hosts = [active, active.other()].map(|side| self.host(side).name);
+        self.until("one serves, and the other renews its lease", |status| {
+            let serving = hosts.map(|host| {
+                let agent = status.agents.iter().find(|agent| agent.host == host);
+                let agent = agent.filter(|agent| agent.connected_since.is_some())?;
+                agent.serving.map(|said| said.serving)
             });
-            serves
-                && status
-                    .agents
-                    .iter()
-                    .all(|agent| agent.connected_since.is_some())
+            let [Some(serves), Some(renews)] = serving else {
+                return false;
+            };
+            serves.lease_left_ms > 0 && serves.epoch.is_some() && renews.renews == serves.epoch
         })
         .await;
     }
@@ -413,10 +414,12 @@ fn write_profile(root: &Path, more: &str) {
 fn write_descriptor(root: &Path, peers: [u16; 2], more: &str) {
     let descriptor = format!(
         "[application]\nname = \"{NAME}\"\nprofile = \"profile.toml\"\n\
-         [lease]\nlength_s = 2\n[reports]\nevery_s = 0.3\n\
+         [lease]\nlength_s = {}\n[reports]\nevery_s = 0.3\n\
          [primary]\nhost = \"host-a\"\naddress = \"127.0.0.1\"\npeer_port = {}\n\
          [secondary]\nhost = \"host-b\"\naddress = \"127.0.0.1\"\npeer_port = {}\n{more}\n",
-        peers[0], peers[1]
+        LEASE.as_secs(),
+        peers[0],
+        peers[1]
     );
     std::fs::write(root.join("application.toml"), descriptor).expect("written");
 }

@@ -1,14 +1,20 @@
 //! Whole runs: over and back, without the primary, undone, by Auto Pilot.
 
+use std::time::{Duration, Instant};
+
 use libtest_mimic::Trial;
 use lifeboat_centre::AutoPilotChange;
 use lifeboat_failover::Side;
 use lifeboat_failover::process::{Ending, Kind, Phase};
 use lifeboat_failover::state::State;
 use nix::sys::signal::Signal;
+use tokio::time::sleep;
 
-use crate::bed::{Bed, NAME, request};
+use crate::bed::{Bed, LEASE, NAME, PATIENCE, request};
 use crate::trial;
+
+/// How often it is looked whether something is so.
+const LOOK: Duration = Duration::from_millis(20);
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -19,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_failed_step_undoes_everything", failed_step),
         trial("a_step_beyond_return_stops_and_is_taken_up", taken_up),
         trial("agents_killed_in_mid_switch_go_on", killed_agents),
+        trial("the_application_outlives_the_control_centre", outlives),
         trial("auto_pilot_switches_when_the_primary_is_silent", auto_pilot),
         trial("auto_pilot_in_shadow_only_says_so", shadow),
     ]
@@ -245,6 +252,25 @@ async fn killed_agents() {
     bed.until_state(State::ResyncPrimary).await;
     bed.until("the new side serves", |_| bed.b.runs()).await;
     assert!(!bed.a.runs());
+}
+
+/// As soon as both agents are there, neither needs the control centre for what is served.
+async fn outlives() {
+    let mut bed = Bed::new("").await;
+    bed.close().await;
+    let end = Instant::now() + LEASE * 3;
+    while Instant::now() < end {
+        assert!(bed.a.runs(), "{}", bed.a.log());
+        sleep(LOOK).await;
+    }
+    assert_eq!(bed.a.effects(), [""; 0]);
+    // The control: it was the other agent that renewed the lease.
+    bed.b.kill();
+    let begin = Instant::now();
+    while bed.a.runs() {
+        assert!(begin.elapsed() < PATIENCE, "{}", bed.a.log());
+        sleep(LOOK).await;
+    }
 }
 
 const PILOT: &str = "[autopilot]\nenabled = true\nwait_s = 1\n";

@@ -101,6 +101,12 @@ impl Agent {
         }
     }
 
+    /// Somebody who can renew the lease is within reach again, and is asked at once: waiting for
+    /// the next turn would cost a part of the lease each time that he comes and goes.
+    pub fn meet(&mut self, now: Moment) {
+        self.asks_again = self.asks_again.min(now);
+    }
+
     /// Time passed: asks for the lease in time, and stops serving when it ran out.
     pub fn tick(&mut self, now: Moment) -> Effects {
         let mut effects = Vec::new();

@@ -142,6 +142,12 @@ impl Centre {
         (true, effects)
     }
 
+    /// An agent came, and is told at once what it has to know: a passive side that does not know
+    /// the epoch cannot renew it.
+    pub fn meet(&mut self, now: Moment) {
+        self.says_again = self.says_again.min(now);
+    }
+
     /// Time passed: says again what may have been lost, and sees leases lapse.
     pub fn tick(&mut self, now: Moment) -> Effects {
         let mut effects = self.see_lapse(now);

@@ -125,6 +125,56 @@ fn the_primary_serves_and_goes_on_when_the_control_centre_is_lost() {
 }
 
 #[test]
+fn a_control_centre_that_is_there_for_a_moment_leaves_an_agent_that_renews_the_lease() {
+    for met in [false, true] {
+        let mut three = Three::new();
+        let start = Start {
+            now: Moment::ZERO,
+            incarnation: 1,
+            armed_until: Moment::ZERO,
+        };
+        let nothing = AgentRecord::default();
+        three.agents[1] = Agent::start(Side::Secondary, TERMS, nothing, start);
+        if met {
+            three.centre.meet(three.now);
+        }
+        three.pass(Duration::ZERO);
+        three.cut.push(Party::Centre);
+        three.pass(Duration::from_secs(60));
+        let serving = three.serving();
+        assert_eq!(serving == [Side::Primary], met, "{serving:?}");
+    }
+}
+
+#[test]
+fn a_lease_is_asked_for_whenever_somebody_who_renews_it_comes() {
+    let moment = Duration::from_millis(100);
+    for met in [false, true] {
+        let mut three = Three::new();
+        three.cut.push(Party::Agent(Side::Secondary));
+        let mut lapsed = false;
+        // The control centre comes and goes, and is never there when the turn comes.
+        for _ in 0..10 {
+            three.cut.push(Party::Centre);
+            while three.now + moment < three.agents[0].wakes() {
+                three.pass(moment);
+            }
+            three.cut.pop();
+            if met {
+                three.agents[0].meet(three.now);
+                let effects = three.agents[0].tick(three.now);
+                three.act(Party::Agent(Side::Primary), effects);
+            }
+            three.cut.push(Party::Centre);
+            three.pass(moment);
+            lapsed |= three.serving().is_empty();
+            three.cut.pop();
+        }
+        assert_eq!(lapsed, !met);
+    }
+}
+
+#[test]
 fn a_planned_switch_needs_no_waiting() {
     let mut three = Three::new();
     three.switch(Side::Secondary);
