@@ -3,6 +3,7 @@
 mod following;
 mod keeping;
 mod text;
+mod watching;
 
 use std::path::PathBuf;
 
@@ -47,6 +48,10 @@ pub enum FailoverCommand {
     Archive(keeping::Archive),
     /// An image takes the place of the data.
     Restore(keeping::Restore),
+    /// What somebody had to be told, and whether it was delivered.
+    Alerts(watching::Alerts),
+    /// What changed on the hosts, and in what the sites differ.
+    Changes(watching::Changes),
     /// What happened: changes of state; switches with their steps; who asked for what.
     History(History),
     /// The applications that this control centre knows.
@@ -213,6 +218,8 @@ pub async fn run(remote: &Remote, command: FailoverCommand) -> anyhow::Result<bo
         FailoverCommand::Autosync(words) => asked.autosync(&words).await,
         FailoverCommand::Archive(words) => asked.archive(&words).await,
         FailoverCommand::Restore(words) => asked.restore(&words).await,
+        FailoverCommand::Alerts(words) => asked.alerts(&words).await,
+        FailoverCommand::Changes(words) => asked.changes(&words).await,
         FailoverCommand::History(history) => asked.history(&history).await,
         FailoverCommand::Application(command) => asked.application(command).await,
         FailoverCommand::Agent(command) => asked.agent(command).await,

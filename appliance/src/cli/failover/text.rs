@@ -1,6 +1,7 @@
 //! Answers of the control centre, for people.
 
 pub(super) mod keeping;
+pub(super) mod watching;
 
 use std::fmt::Write as _;
 
