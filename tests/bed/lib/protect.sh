@@ -1,9 +1,14 @@
 # shellcheck shell=bash
 # Agents into the bed's hosts and the control centre into `centre`. PROGRAMS is
-# the folder with `lifeboat` and `lifeboat-agent`.
+# the folder with `lifeboat` and `lifeboat-agent`. Mail has profiles of its own,
+# because the hosts have no systemd; the database's is the one that everybody has.
+
+PROFILES=$(cd "$BED/../../agent/profiles" && pwd)
 
 # in_place PLACE PATH: a path of a running host as this machine sees it.
 in_place() { echo "/proc/$(process_of "$(host_folder "$1")/init")/root$2"; }
+
+is_in_place() { [[ -e $(in_place "$1" "$2") ]]; }
 
 # put_program PLACE PROGRAM PATH: without what only a debugger reads. In one
 # move: the old one may run.
@@ -25,15 +30,14 @@ put_centre() {
     done < <(ldd "$PROGRAMS/lifeboat" | awk '$3 ~ "^/" { print $3 }')
     printf '#!/bin/sh\nLD_LIBRARY_PATH=/opt/lifeboat/lib exec /opt/lifeboat/lifeboat "$@"\n' |
         put_file centre /usr/local/bin/lifeboat 0755
-    put_descriptors
     starts_with_host centre centre
 }
 
 put_descriptors() {
     local file name
-    for file in "$BED"/applications/*.toml "$BED"/profiles/*.toml; do
+    for file in "$BED"/applications/*.toml "$BED"/profiles/*.toml "$PROFILES/postgresql.toml"; do
         name=${file##*/}
-        [[ $file != "$BED"/profiles/* ]] || name=profiles/$name
+        [[ $file = "$BED"/applications/* ]] || name=profiles/$name
         put_file centre "/etc/lifeboat/$name" 0644 <"$file"
     done
 }
@@ -61,15 +65,16 @@ disable_services() {
 put_agent() {
     local place=$1
     put_program "$place" "$PROGRAMS/lifeboat-agent" /usr/sbin/lifeboat-agent
-    put_file "$place" /etc/lifeboat/profile.toml 0644 <"$BED/profiles/$(profile_of "$place").toml"
+    put_file "$place" /etc/lifeboat/profile.toml 0644 <"$(profile_of "$place")"
     settings_of "$place" | put_file "$place" /etc/lifeboat/agent.toml 0600
     starts_with_host "$place" agent
 }
 
 profile_of() {
     case $1 in
-    mail-*) echo mail ;;
-    dc-*) echo directory ;;
+    mail-*) echo "$BED/profiles/mail.toml" ;;
+    dc-*) echo "$BED/profiles/directory.toml" ;;
+    pg-*) echo "$PROFILES/postgresql.toml" ;;
     esac
 }
 
@@ -85,13 +90,31 @@ settings_of() {
         printf 'device = "%s"\nfilesystem = "%s"\npeer = "%s"\n' "$(store_device "$place")" "$fs" "$(host_address "mail-$other")"
         printf 'directory_server = "dc-%s"\ndirectory_password = "%s"\ntest_password = "%s"\n' "${place#mail-}" "$PASSWORD" "$PASSWORD"
         ;;
+    pg-*)
+        printf 'peer_listen = "0.0.0.0:7444"\n[parameters]\n'
+        printf 'data = "/srv/pg/data"\nsocket = "/var/lib/postgresql"\npeer = "%s"\n' "$(host_address "pg-$other")"
+        printf 'test_user = "app"\ntest_password = "%s"\n' "$PASSWORD"
+        ;;
+    esac
+}
+
+# hosts_with_agents APPLICATION: the side that serves is the last to join.
+hosts_with_agents() {
+    case $1 in
+    mail) echo dc-a dc-b mail-b mail-a ;;
+    postgresql) echo pg-b pg-a ;;
     esac
 }
 
 put_agents() {
     local place
-    for place in mail-a mail-b dc-a dc-b; do put_agent "$place"; done
-    for place in mail-a mail-b; do disable_services "$place" dovecot postfix lsyncd; done
+    for place in $(hosts_with_agents "$1"); do
+        put_agent "$place"
+        case $place in
+        mail-*) disable_services "$place" dovecot postfix lsyncd ;;
+        pg-*) disable_services "$place" postgres ;;
+        esac
+    done
 }
 
 # Joins by a token of its own, then runs under the host's supervisor.

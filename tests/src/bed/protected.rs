@@ -1,4 +1,5 @@
-//! The bed's mail under the eyes of a control centre, asked through the real command line.
+//! An application of the bed under the eyes of a control centre, asked through the real command
+//! line.
 
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use serde_json::Value;
 use super::{Bed, Host, Said, expect_success};
 use crate::eventually;
 
-/// A bed whose mail is watched; see `tests/bed/protect`.
+/// A bed whose mail or database is watched; see `tests/bed/protect`.
 #[derive(Debug)]
 pub struct Protected<'a> {
     bed: &'a Bed,
+    application: &'static str,
 }
 
 /// How a switch ended.
@@ -25,21 +27,32 @@ pub struct Switched {
 }
 
 impl Bed {
-    /// Puts agents and a control centre into the bed, and waits until a switch would begin.
+    /// Has the bed's mail watched, by agents and a control centre, and waits until a switch would
+    /// begin.
     #[track_caller]
     pub fn protect(&self) -> Protected<'_> {
-        let protected = Protected { bed: self };
+        self.protect_application("mail")
+    }
+
+    /// The same for its database. While both are watched, words to the control centre name the
+    /// application; see [`Protected::forget`].
+    #[track_caller]
+    pub fn protect_database(&self) -> Protected<'_> {
+        self.protect_application("postgresql")
+    }
+
+    #[track_caller]
+    fn protect_application(&self, application: &'static str) -> Protected<'_> {
+        let bed = self;
+        let protected = Protected { bed, application };
         // Once in the life of a bed.
         if protected.is_set_up() {
             return protected;
         }
-        expect_success(
-            self.script("protect").arg(
-                crate::program("lifeboat")
-                    .parent()
-                    .unwrap_or(std::path::Path::new(".")),
-            ),
-        );
+        let program = crate::program("lifeboat");
+        let programs = program.parent().unwrap_or(std::path::Path::new("."));
+        let mut script = self.script("protect");
+        expect_success(script.args(["--application", application]).arg(programs));
         protected
     }
 }
@@ -50,6 +63,13 @@ impl<'a> Protected<'a> {
             .ask(&["test", "-e", "/opt/lifeboat/lifeboat"])
             .status
             .success()
+            && self.ask(&["status", self.application]).status.success()
+    }
+
+    /// The application is watched no more; its hosts stay as they are.
+    #[track_caller]
+    pub fn forget(self) {
+        self.tell(&["application", "remove", self.application]);
     }
 
     /// The control centre's host.
@@ -75,7 +95,7 @@ impl<'a> Protected<'a> {
     /// Where the application stands.
     #[track_caller]
     pub fn status(&self) -> Value {
-        self.tell(&["status"])
+        self.tell(&["status", self.application])
     }
 
     /// The number of its state in figure 2.
@@ -90,10 +110,30 @@ impl<'a> Protected<'a> {
     #[track_caller]
     pub fn serving(&self) -> Option<&'static str> {
         match self.status()["state"]["active"].as_str() {
-            Some("primary") => Some("mail-a"),
-            Some("secondary") => Some("mail-b"),
+            Some("primary") => Some(self.places()[0]),
+            Some("secondary") => Some(self.places()[1]),
             _ => None,
         }
+    }
+
+    fn places(&self) -> [&'static str; 2] {
+        match self.application {
+            "mail" => ["mail-a", "mail-b"],
+            _ => ["pg-a", "pg-b"],
+        }
+    }
+
+    /// Waits until the running switch has ended, over restarts of the control centre: its record
+    /// and journal.
+    #[track_caller]
+    pub fn wait_end(&self) -> Value {
+        let limit = Duration::from_secs(crate::seconds_on_this_host(300));
+        eventually("the end of the switch", limit, || {
+            let said = self.ask(&["status", self.application]);
+            let status: Value = serde_json::from_str(&said.stdout).ok()?;
+            let process = &status["process"];
+            (!process["record"]["ending"].is_null()).then(|| process.clone())
+        })
     }
 
     /// Waits until a switch would begin.
@@ -101,14 +141,17 @@ impl<'a> Protected<'a> {
     pub fn wait_ready(&self) {
         let limit = Duration::from_secs(crate::seconds_on_this_host(120));
         eventually("readiness", limit, || {
-            self.ask(&["ready"]).status.success().then_some(())
+            self.ask(&["ready", self.application])
+                .status
+                .success()
+                .then_some(())
         });
     }
 
     /// A switch to its end: `switch-over` or `switch-back`, without waiting for a word.
     #[track_caller]
     pub fn switch(&self, way: &str) -> Switched {
-        let said = self.ask(&[way, "--yes", "--replicate-back", "yes"]);
+        let said = self.ask(&[way, self.application, "--yes", "--replicate-back", "yes"]);
         eprintln!("{}", said.stderr);
         let value = json(&said);
         let seconds = |key: &str| value[key].as_f64().unwrap_or_else(|| panic!("{said:?}"));

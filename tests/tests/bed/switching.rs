@@ -11,7 +11,7 @@ const RATE: f64 = 20.0;
 const SIZE: u32 = 2_000;
 
 /// Mail under load, before and after something.
-fn under_load(bed: &Bed, work: impl FnOnce()) {
+pub fn under_load(bed: &Bed, work: impl FnOnce()) {
     let sender = bed.sender();
     let before = sender.accepted();
     let more = |number: u64| {
@@ -30,7 +30,7 @@ fn under_load(bed: &Bed, work: impl FnOnce()) {
 
 /// Names of both sites as everybody sees them.
 #[track_caller]
-fn expect_names(bed: &Bed, serving: &str) {
+pub fn expect_names(bed: &Bed, serving: &str) {
     let address = bed.host(serving).address();
     for number in [1, 2] {
         for name in ["mx", "imap"] {
@@ -97,12 +97,14 @@ pub fn a_no_leaves_everything_as_it_was(bed: &Bed) {
 pub fn what_makes_no_sense_is_refused(bed: &Bed) {
     let protected = bed.protect();
     let before = protected.state();
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 8] = [
         (&["status", "nobody"], 2, "no application `nobody`"),
         (&["answer", "yes"], 1, "nothing is being asked"),
         (&["abort"], 1, "no process"),
         (&["switch-back", "--yes"], 1, ""),
         (&["agent", "token", "Not_A_Name"], 2, ""),
+        (&["alerts", "--acknowledge", "99999"], 2, "no alert 99999"),
+        (&["changes", "--accept", "99999"], 2, "no difference 99999"),
         (&["application", "add", "/etc/hostname"], 2, "hostname"),
     ];
     for (words, code, text) in cases {
@@ -189,13 +191,13 @@ fn messages(bed: &Bed, place: &str) -> Vec<String> {
     list.lines().filter_map(name).collect()
 }
 
-fn serves(bed: &Bed, place: &str) -> bool {
+pub fn serves(bed: &Bed, place: &str) -> bool {
     ["dovecot", "postfix", "lsyncd"]
         .iter()
         .any(|service| bed.host(place).service(service, "status").status.success())
 }
 
-fn is_connected(protected: &Protected<'_>, host: &str) -> bool {
+pub fn is_connected(protected: &Protected<'_>, host: &str) -> bool {
     let agents = protected.tell(&["agent", "list"]);
     let list = agents.as_array().map(Vec::as_slice).unwrap_or_default();
     list.iter()
