@@ -53,12 +53,20 @@ pub struct Host {
 }
 
 /// Everything that lies in a state directory.
-const STATE: [&str; 14] = [
+const STATE: [&str; 22] = [
+    "access.db",
+    "access.db-shm",
+    "access.db-wal",
+    "access.head",
+    "access.key",
     "api-tls.pem",
     "api-token",
     "converted",
     "drafts",
     "drivers",
+    "failover.db",
+    "failover.db-shm",
+    "failover.db-wal",
     "lifeboat.db",
     "lifeboat.db-shm",
     "lifeboat.db-wal",

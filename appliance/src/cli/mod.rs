@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how the answer is shown. Data goes
 //! to standard output, progress to standard error.
 
+mod access;
 mod connect;
 mod draft_package;
 mod drivers;
@@ -24,6 +25,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use image::ImageCommand;
 use nix::sys::stat::{Mode, umask};
 
+use crate::daemon::HttpsOptions;
 use crate::integrity::{BeforeBoot, Settings};
 
 /// Boots a whole site on one host from the captured volumes of its machines.
@@ -96,6 +98,9 @@ enum Command {
     /// Two sites: watch an application's primary and secondary, and move it between them.
     #[command(subcommand)]
     Failover(failover::FailoverCommand),
+    /// Who may use the console and the API over HTTPS: users, tokens, the audit trail.
+    #[command(subcommand)]
+    Access(access::AccessCommand),
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +108,20 @@ struct Serve {
     /// Address for HTTPS, for example 127.0.0.1:8443.
     #[arg(long)]
     listen: Option<SocketAddr>,
+    /// A name by which browsers ask for this machine, besides its host name;
+    /// may be given several times.
+    #[arg(long = "name")]
+    names: Vec<String>,
+    /// Certificate for HTTPS with its chain (PEM), instead of the one that the
+    /// machine makes for itself.
+    #[arg(long, requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// TLS 1.2, too, for clients that cannot do better than that.
+    #[arg(long)]
+    tls12: bool,
     /// How long after its last reading a captured volume is read again in the
     /// background, for example `7d`, `36h`; `never` to leave it.
     #[arg(long, env = "LIFEBOAT_VERIFY_EVERY", default_value = "7d", value_parser = span)]
@@ -137,6 +156,16 @@ fn span(text: &str) -> Result<Span, String> {
 }
 
 impl Serve {
+    fn https(&self) -> HttpsOptions {
+        let certificate = self.tls_certificate.clone();
+        HttpsOptions {
+            listen: self.listen,
+            names: self.names.clone(),
+            certificate: certificate.zip(self.tls_key.clone()),
+            tls12: self.tls12,
+        }
+    }
+
     fn integrity(&self) -> Settings {
         Settings {
             every: self.verify_every.0,
@@ -329,7 +358,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
             let options = crate::daemon::ServeOptions {
                 state_dir,
                 integrity: serve.integrity(),
-                listen: serve.listen,
+                https: serve.https(),
                 agents: serve.agents,
                 private: serve.private,
             };
@@ -372,6 +401,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
             Ok(true)
         }
         Command::Failover(command) => failover::run(&remote, command).await,
+        Command::Access(command) => access::run(&remote, command).await,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The daemon: the appliance's parts together, its API, its life.
 
 pub mod api;
+mod certificate;
 pub mod client;
 mod https;
 mod live;
 mod ongoing;
 mod operations;
+mod rules;
 mod serve;
 #[cfg(test)]
 pub mod testing;
@@ -18,6 +20,7 @@ use anyhow::Context;
 use ongoing::Operations;
 use tokio::sync::{OnceCell, watch};
 
+pub use https::HttpsOptions;
 pub use live::{AllSeen, IsolationState};
 pub use ongoing::{Beginning, Operation, OperationKind, OperationState, OperationView};
 pub use serve::{FAREWELL, IN_USE, InUse, ServeOptions, serve, socket_path};

@@ -7,11 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
+use lifeboat_access::Access;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
-use super::{Appliance, api, https};
+use super::https::{Https, HttpsOptions};
+use super::api::Reach;
+use super::{Appliance, api, rules};
 use crate::host::Host;
 use crate::integrity::{self, Settings};
 
@@ -33,8 +38,8 @@ pub struct InUse(PathBuf);
 pub struct ServeOptions {
     /// The state directory.
     pub state_dir: PathBuf,
-    /// Address for HTTPS, when wanted.
-    pub listen: Option<SocketAddr>,
+    /// The console and the API for browsers.
+    pub https: HttpsOptions,
     /// Where agents of protected machines dial, when wanted.
     pub agents: Option<SocketAddr>,
     /// Started by one command for its own life: end when standard input ends.
@@ -88,8 +93,14 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         integrity::start(&appliance);
         crate::schedules::start(&appliance);
     }
-    let https = https::start(&appliance, centre.as_ref(), options.listen).await?;
-    let router = api::router(appliance.clone(), centre.as_ref(), api::Reach::Host);
+    let https = Https::bind(&options.https, &appliance.host.state_dir)?;
+    let access = open_access(&appliance.host.state_dir, https.as_ref()).await?;
+    let routes = |reach| routes(&appliance, centre.as_ref(), &access, reach);
+    let https = match https {
+        Some(https) => Some(serve_browsers(https, routes(Reach::Network), &access).await?),
+        None => None,
+    };
+    let router = for_root(routes(Reach::Host), &access);
     let stopping = stopping(options.private, appliance.clone());
     let closing = centre.clone();
     let stopping = async move {
@@ -106,8 +117,61 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     https.into_iter().for_each(|task| task.abort());
     wait_idle(&appliance).await;
     drop(std::fs::remove_file(socket_path(&appliance.host.state_dir)));
+    access.close().await;
     appliance.store.close().await;
     Ok(())
+}
+
+/// Who may do what, in the same state directory.
+async fn open_access(state_dir: &Path, https: Option<&Https>) -> anyhow::Result<Access> {
+    // The one token for everybody of earlier versions opens nothing any more.
+    drop(std::fs::remove_file(state_dir.join("api-token")));
+    let settings = lifeboat_access::Settings {
+        names: https
+            .map(|https| https.names().to_vec())
+            .unwrap_or_default(),
+        url: https.map(Https::url),
+        ..lifeboat_access::Settings::default()
+    };
+    let opened = Access::open(&state_dir.join("access.db"), settings).await;
+    opened.context("failed to open who may do what")
+}
+
+/// Serves the console; as long as nobody can log in, says how to make the first user.
+async fn serve_browsers(
+    https: Https,
+    router: Router,
+    access: &Access,
+) -> anyhow::Result<JoinHandle<()>> {
+    eprintln!("console: {}", https.url());
+    eprintln!("certificate (SHA-256): {}", https.fingerprint());
+    if !access.has_users().await? {
+        let link = access.first_user_link().await?;
+        eprintln!("first user, once, within a day: {link}");
+    }
+    https.serve(lifeboat_access::guard(
+        router,
+        access.clone(),
+        rules::rules(),
+    ))
+}
+
+/// Everything that can be asked of this machine.
+pub(super) fn routes(
+    appliance: &Appliance,
+    centre: Option<&lifeboat_centre::Centre>,
+    access: &Access,
+    reach: Reach,
+) -> Router {
+    let own = lifeboat_access::router(access.clone());
+    api::router(appliance.clone(), centre, reach).nest(lifeboat_access::PREFIX, own.into())
+}
+
+/// The same routes, and what else the machine's root may, for the socket.
+fn for_root(router: Router, access: &Access) -> Router {
+    let own = lifeboat_access::socket_router(access.clone());
+    let router = router.nest(lifeboat_access::PREFIX, own);
+    lifeboat_access::trusted(router, access.clone())
 }
 
 /// The control centre of failover, in the same state directory.

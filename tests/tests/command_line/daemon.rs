@@ -1,44 +1,22 @@
-//! The daemon: one for each state directory, its socket, its HTTPS side, and
-//! the private ones that commands start for themselves.
+//! The daemon: one for each state directory, its socket, and the private ones
+//! that commands start for themselves.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use lifeboat_tests::{Appliance, eventually, require};
+use lifeboat_tests::{Appliance, require};
 use serde_json::Value;
 
 use crate::{SITE, with_site};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Every route of the API: method, path below `/api/v1`.
-const ROUTES: [(&str, &str); 18] = [
-    ("GET", "/status"),
-    ("GET", "/sites"),
-    ("POST", "/sites"),
-    ("GET", "/sites/small"),
-    ("DELETE", "/sites/small"),
-    ("POST", "/sites/small/prepare"),
-    ("POST", "/sites/small/order"),
-    ("GET", "/sites/small/operator"),
-    ("POST", "/sites/small/operator"),
-    ("POST", "/sites/small/sessions"),
-    ("POST", "/sites/small/verify"),
-    ("GET", "/volumes"),
-    ("POST", "/volumes/verify"),
-    ("GET", "/sessions"),
-    ("GET", "/sessions/x"),
-    ("POST", "/sessions/x/stop"),
-    ("GET", "/sessions/x/report"),
-    ("GET", "/nothing"),
-];
-
 /// Asks by curl: status code and body.
 #[track_caller]
-fn curl(words: &[&str]) -> (u16, String) {
+pub(crate) fn curl(words: &[&str]) -> (u16, String) {
     let output = Command::new("curl")
         .args(["--silent", "--insecure", "--max-time", "20"])
         .args(["--write-out", "\n%{http_code}"])
@@ -51,12 +29,12 @@ fn curl(words: &[&str]) -> (u16, String) {
 }
 
 /// A port that nobody listens on now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
 
-fn mode(path: &Path) -> u32 {
+pub(crate) fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777
 }
 
@@ -123,62 +101,6 @@ fn what_a_killed_daemon_leaves_does_not_stop_the_next() {
     let sites = appliance.lifeboat(["site", "list"]).json().run().json();
     assert_eq!(sites[0]["name"], "small");
     next.stop().expect_code(0);
-}
-
-#[test]
-fn https_answers_those_who_hold_the_token() {
-    require(&[("curl", "curl")]);
-    let appliance = with_site(SITE);
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-    let daemon = appliance.serve(["--listen", &address.to_string()]);
-    eventually("the HTTPS port", SOON, || TcpStream::connect(address).ok());
-    for (method, path) in ROUTES {
-        let url = format!("https://{address}/api/v1{path}");
-        for header in [
-            "X-Nothing: 1",
-            "Authorization: Bearer",
-            "Authorization: Bearer 0123",
-            "Authorization: Basic YTpi",
-        ] {
-            let (code, body) = curl(&["--request", method, "--header", header, &url]);
-            assert_eq!(code, 401, "{method} {path} with `{header}`: {body}");
-        }
-    }
-    let file = appliance.state().join("api-token");
-    assert_eq!(mode(&file), 0o600);
-    assert_eq!(mode(&appliance.state().join("api-tls.pem")), 0o600);
-    let token = std::fs::read_to_string(&file).unwrap();
-    let header = format!("Authorization: Bearer {}", token.trim());
-    let url = |path: &str| format!("https://{address}/api/v1{path}");
-    let (code, body) = curl(&["--header", &header, &url("/status")]);
-    assert_eq!(code, 200, "{body}");
-    let (code, body) = curl(&["--header", &header, &url("/sites")]);
-    assert_eq!((code, body.as_str()), (200, "[]"));
-    let (code, body) = curl(&["--header", &header, &url("/sessions/x")]);
-    assert_eq!(code, 404, "{body}");
-    assert!(body.contains("no session"), "{body}");
-    let plain = curl(&[
-        "--header",
-        &header,
-        &format!("http://{address}/api/v1/status"),
-    ]);
-    assert_ne!(plain.0, 200, "it answers without TLS");
-    daemon.stop().expect_code(0);
-}
-
-#[test]
-fn the_token_stays_the_same() {
-    let appliance = Appliance::new();
-    let read = || std::fs::read(appliance.state().join("api-token")).ok();
-    let mut tokens = Vec::new();
-    for _ in 0..2 {
-        let address = format!("127.0.0.1:{}", free_port());
-        let daemon = appliance.serve(["--listen", &address]);
-        tokens.push(eventually("the token", SOON, read));
-        eventually("the HTTPS port", SOON, || TcpStream::connect(&address).ok());
-        daemon.stop().expect_code(0);
-    }
-    assert_eq!(tokens[0], tokens[1]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 
 static DOCUMENT: LazyLock<OpenApi> = LazyLock::new(joined);
 
-/// What an OpenAPI client reads: recovery and failover in one.
+/// What an OpenAPI client reads: recovery, failover and access in one.
 pub fn document() -> &'static OpenApi {
     &DOCUMENT
 }
@@ -36,9 +36,12 @@ pub fn printed() -> serde_json::Result<String> {
 fn joined() -> OpenApi {
     let mut failover = lifeboat_centre::api::document();
     name_operations("failover", &mut failover);
+    let mut access = lifeboat_access::document();
+    name_operations("access", &mut access);
     let mut document = documented()
         .into_openapi()
-        .nest("/api/v1/failover", failover);
+        .nest("/api/v1/failover", failover)
+        .nest(lifeboat_access::PREFIX, access);
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     mark_rest(&mut document);
     document
