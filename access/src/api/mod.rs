@@ -31,6 +31,15 @@ use crate::role::Role;
 
 /// The routes, to be nested under [`crate::PREFIX`] behind [`crate::guard`].
 pub fn router(access: Access) -> OpenApiRouter {
+    documented().with_state(access)
+}
+
+/// What an OpenAPI client reads, its paths without the prefix.
+pub fn document() -> utoipa::openapi::OpenApi {
+    documented().into_openapi()
+}
+
+fn documented() -> OpenApiRouter<Access> {
     OpenApiRouter::new()
         .routes(routes!(entering::start))
         .routes(routes!(entering::make_first_user))
@@ -54,7 +63,6 @@ pub fn router(access: Access) -> OpenApiRouter {
         .routes(routes!(users::end_session))
         .routes(routes!(audit::list_audit))
         .routes(routes!(audit::verify_audit))
-        .with_state(access)
 }
 
 /// What only root's socket offers: the guard lists none of it.

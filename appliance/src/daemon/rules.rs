@@ -3,6 +3,11 @@
 //! `confirmed`: the password is asked for again. That is what cannot be taken back or interrupts
 //! others: removing, switching, ending a recovery.
 
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod tests;
+
 use std::sync::LazyLock;
 
 use lifeboat_access::Role::{Administrator, Operator, Viewer};
@@ -30,7 +35,12 @@ const RECOVERY: &[Rule] = &[
     Rule::of(Viewer, "recovery", "GET", "/api/v1/operations/{id}"),
     Rule::of(Viewer, "recovery", "GET", "/api/v1/operations/{id}/result"),
     Rule::of(Viewer, "recovery", "GET", "/api/v1/operations/{id}/events"),
-    Rule::confirmed(Operator, "recovery", "POST", "/api/v1/operations/{id}/cancel"),
+    Rule::confirmed(
+        Operator,
+        "recovery",
+        "POST",
+        "/api/v1/operations/{id}/cancel",
+    ),
     Rule::of(Viewer, "recovery", "GET", "/api/v1/sites"),
     Rule::of(Administrator, "recovery", "POST", "/api/v1/sites"),
     Rule::of(Viewer, "recovery", "GET", "/api/v1/sites/{name}"),
@@ -58,6 +68,23 @@ const RECOVERY: &[Rule] = &[
     Rule::of(Operator, "recovery", "POST", "/api/v1/sessions/{id}/start"),
     Rule::confirmed(Operator, "recovery", "POST", "/api/v1/sessions/{id}/stop"),
     Rule::of(Viewer, "recovery", "GET", "/api/v1/sessions/{id}/report"),
+    Rule::confirmed(Operator, "recovery", "DELETE", "/api/v1/schedules/{id}"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/overview"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/schedules"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/schedules/{id}/runs"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/sessions/{id}/live"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/sessions/{id}/machines/{machine}/console"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/sessions/{id}/machines/{machine}/screen"),
+    Rule::of(Operator, "recovery", "GET", "/api/v1/sessions/{id}/machines/{machine}/vnc"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/sessions/{id}/report.html"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/sites/{name}/history"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/sites/{name}/network"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/sites/{name}/order"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/sites/{name}/order/graph"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/sites/{name}/prediction"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/sites/{name}/schedules"),
+    Rule::of(Operator, "recovery", "POST", "/api/v1/sites/{name}/schedules"),
+    Rule::of(Operator, "recovery", "PUT", "/api/v1/schedules/{id}"),
 ];
 
 const FAILOVER: &[Rule] = &[

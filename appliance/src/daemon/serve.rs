@@ -14,8 +14,8 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use super::https::{Https, HttpsOptions};
 use super::api::Reach;
+use super::https::{Https, HttpsOptions};
 use super::{Appliance, api, rules};
 use crate::host::Host;
 use crate::integrity::{self, Settings};
@@ -168,7 +168,7 @@ pub(super) fn routes(
 }
 
 /// The same routes, and what else the machine's root may, for the socket.
-fn for_root(router: Router, access: &Access) -> Router {
+pub(super) fn for_root(router: Router, access: &Access) -> Router {
     let own = lifeboat_access::socket_router(access.clone());
     let router = router.nest(lifeboat_access::PREFIX, own);
     lifeboat_access::trusted(router, access.clone())
