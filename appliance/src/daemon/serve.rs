@@ -11,7 +11,7 @@ use axum::Router;
 use lifeboat_access::Access;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::api::Reach;
@@ -93,6 +93,8 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         integrity::start(&appliance);
         crate::schedules::start(&appliance);
     }
+    // Before anybody can see that it runs, and may ask it to end.
+    let stopping = stopping(options.private, appliance.clone());
     let https = Https::bind(&options.https, &appliance.host.state_dir)?;
     let access = open_access(&appliance.host.state_dir, https.as_ref()).await?;
     let routes = |reach| routes(&appliance, centre.as_ref(), &access, reach);
@@ -101,7 +103,6 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
         None => None,
     };
     let router = for_root(routes(Reach::Host), &access);
-    let stopping = stopping(options.private, appliance.clone());
     let closing = centre.clone();
     let stopping = async move {
         stopping.await;
@@ -208,14 +209,28 @@ fn listen(socket: &Path) -> anyhow::Result<UnixListener> {
 }
 
 /// Returns when the daemon is to end, after asking all sessions to stop.
-async fn stopping(private: bool, appliance: Appliance) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
+/// Signals that come before it is awaited count, too.
+fn stopping(private: bool, appliance: Appliance) -> impl Future<Output = ()> + Send + 'static {
+    let signals = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
-    ) else {
-        tracing::error!("no signals can be awaited");
-        return;
-    };
+    );
+    async move {
+        match signals {
+            (Ok(terminate), Ok(interrupt)) => {
+                end_of(private, terminate, interrupt, &appliance).await
+            }
+            _ => tracing::error!("no signals can be awaited"),
+        }
+    }
+}
+
+async fn end_of(
+    private: bool,
+    mut terminate: Signal,
+    mut interrupt: Signal,
+    appliance: &Appliance,
+) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -31,7 +31,7 @@ const ROUTES: [(&str, &str); 16] = [
     ("POST", "/access/tokens"),
     ("POST", "/access/first-user/link"),
     ("GET", "/access/audit"),
-    ("GET", "/nothing"),
+    ("POST", "/nothing"),
 ];
 
 /// A daemon that answers browsers, and where.
