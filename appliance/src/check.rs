@@ -249,6 +249,7 @@ mod tests {
             run_dir: "/nowhere/run".into(),
             kernel_dir: "/nowhere/kernel".into(),
             program_dir: "/nowhere/programs".into(),
+            imports: Vec::new(),
             limits: lifeboat_images::ConversionLimits::default(),
         };
         for finding in [programs(&host), kernel(&host)] {

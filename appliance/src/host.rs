@@ -11,6 +11,7 @@ use lifeboat_network::config::Owner;
 use nix::sys::statvfs::statvfs;
 
 use crate::daemon::WrongUse;
+use crate::imports::ImportFolder;
 
 /// Memory that stays with the host, MiB.
 const RESERVED_MIB: u64 = 768;
@@ -48,12 +49,14 @@ pub struct Host {
     pub kernel_dir: PathBuf,
     /// Folder of `lifeboat-switch` and `lifeboat-injector`.
     pub program_dir: PathBuf,
+    /// Folders from which volumes may be taken over the network.
+    pub imports: Vec<ImportFolder>,
     /// What a captured file may unfold to.
     pub limits: ConversionLimits,
 }
 
 /// Everything that lies in a state directory.
-const STATE: [&str; 22] = [
+const STATE: [&str; 24] = [
     "access.db",
     "access.db-shm",
     "access.db-wal",
@@ -74,8 +77,10 @@ const STATE: [&str; 22] = [
     "lock",
     "prepared",
     "sessions",
+    "sites",
     "trees",
     "unpacked",
+    "uploads",
 ];
 
 /// Bounds on what a captured file may unfold to, as the environment sets them:
@@ -145,6 +150,7 @@ impl Host {
             run_dir: from_environment("LIFEBOAT_RUN_DIR", "/run/lifeboat"),
             kernel_dir: from_environment("LIFEBOAT_KERNEL_DIR", "/var/cache/lifeboat/kernel"),
             program_dir: program.parent().map(Path::to_path_buf).unwrap_or_default(),
+            imports: Vec::new(),
             limits: limits(&|name| std::env::var_os(name))?,
         })
     }
@@ -182,6 +188,11 @@ impl Host {
     /// Folder of the disks of unpacked OVF archives.
     pub fn unpacked_dir(&self) -> PathBuf {
         self.state_dir.join("unpacked")
+    }
+
+    /// File of a site that was described over the network.
+    pub fn described_site(&self, name: &str) -> PathBuf {
+        self.state_dir.join("sites").join(name).join("site.toml")
     }
 
     /// Folder of what drafts of site files name.

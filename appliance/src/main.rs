@@ -6,12 +6,14 @@ mod check;
 mod cli;
 mod confined;
 mod daemon;
+mod drafting;
 mod events;
 mod firmware;
 mod hardware;
 mod history;
 mod host;
 mod hypervisor;
+mod imports;
 mod injection;
 mod integrity;
 mod leftovers;
@@ -28,6 +30,7 @@ mod session;
 mod site;
 mod store;
 mod telling;
+mod uploads;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -3,7 +3,6 @@
 
 mod access;
 mod connect;
-mod draft_package;
 mod drivers;
 mod failover;
 mod image;
@@ -26,6 +25,7 @@ use image::ImageCommand;
 use nix::sys::stat::{Mode, umask};
 
 use crate::daemon::HttpsOptions;
+use crate::imports::{ImportFolder, import_folder};
 use crate::integrity::{BeforeBoot, Settings};
 
 /// Boots a whole site on one host from the captured volumes of its machines.
@@ -133,6 +133,10 @@ struct Serve {
     /// Where agents of protected machines dial, for example 0.0.0.0:7443.
     #[arg(long, env = "LIFEBOAT_AGENTS")]
     agents: Option<SocketAddr>,
+    /// A folder from which volumes may be taken over the network, as NAME=DIR; may be given
+    /// several times.
+    #[arg(long, env = "LIFEBOAT_IMPORTS", value_delimiter = ',', value_parser = import_folder)]
+    imports: Vec<ImportFolder>,
     /// Ends with standard input; used by commands that find no daemon.
     #[arg(long, hide = true)]
     private: bool,
@@ -360,6 +364,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<bool> {
                 integrity: serve.integrity(),
                 https: serve.https(),
                 agents: serve.agents,
+                imports: serve.imports,
                 private: serve.private,
             };
             crate::daemon::serve(options).await.map(|()| true)

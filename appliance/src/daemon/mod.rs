@@ -3,6 +3,7 @@
 pub mod api;
 mod certificate;
 pub mod client;
+mod drafts;
 mod https;
 mod live;
 mod ongoing;
@@ -59,6 +60,8 @@ pub struct Appliance {
     working: Arc<AtomicUsize>,
     /// The same, as they are shown.
     pub operations: Operations,
+    /// Pieces of uploads are written one at a time.
+    pub uploading: Arc<tokio::sync::Mutex<()>>,
     /// What is seen of sessions that go on.
     pub seen: AllSeen,
     /// What their guests show.
@@ -93,6 +96,7 @@ impl Appliance {
             verdict: Arc::default(),
             operations: Operations::new(store.notices().clone()),
             store,
+            uploading: Arc::default(),
             seen: AllSeen::default(),
             screens: Screens::default(),
             active: Arc::default(),

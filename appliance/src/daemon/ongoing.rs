@@ -44,6 +44,8 @@ pub enum OperationKind {
     Start,
     /// Captured volumes are read.
     Verify,
+    /// A site is drafted from volumes.
+    Draft,
 }
 
 /// Where it stands.

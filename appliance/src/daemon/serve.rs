@@ -18,6 +18,7 @@ use super::api::Reach;
 use super::https::{Https, HttpsOptions};
 use super::{Appliance, api, rules};
 use crate::host::Host;
+use crate::imports::ImportFolder;
 use crate::integrity::{self, Settings};
 
 /// What a command tells its private daemon before it closes its input.
@@ -42,6 +43,8 @@ pub struct ServeOptions {
     pub https: HttpsOptions,
     /// Where agents of protected machines dial, when wanted.
     pub agents: Option<SocketAddr>,
+    /// Folders from which volumes may be taken over the network.
+    pub imports: Vec<ImportFolder>,
     /// Started by one command for its own life: end when standard input ends.
     pub private: bool,
     /// When captured volumes are read again.
@@ -64,7 +67,8 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     if let Some(problem) = crate::names::add_of_host() {
         tracing::error!("{problem}");
     }
-    let host = Host::new(&options.state_dir)?;
+    let mut host = Host::new(&options.state_dir)?;
+    host.imports = options.imports;
     std::fs::create_dir_all(&host.state_dir).with_context(|| {
         format!(
             "failed to make state directory `{}`",

@@ -1,5 +1,6 @@
 //! What a route does, as a mark in the document: whoever decides who may ask reads it there.
 
+use axum::extract::DefaultBodyLimit;
 use axum::routing::MethodRouter;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, PathItem, Paths};
@@ -24,6 +25,14 @@ pub fn changes<S>(routes: Routes<S>) -> Routes<S> {
 /// Something is lost for good, or stops working.
 pub fn destroys<S>(routes: Routes<S>) -> Routes<S> {
     marked(routes, "destroys")
+}
+
+/// Takes bodies of another size than usual.
+pub fn limited<S: Clone + Send + Sync + 'static>(
+    (schemas, paths, router): Routes<S>,
+    limit: DefaultBodyLimit,
+) -> Routes<S> {
+    (schemas, paths, router.layer(limit))
 }
 
 fn marked<S>((schemas, mut paths, router): Routes<S>, effect: &str) -> Routes<S> {

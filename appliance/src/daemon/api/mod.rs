@@ -7,6 +7,7 @@ mod effect;
 mod events;
 mod history;
 mod host;
+mod imports;
 mod live;
 mod long;
 mod network;
@@ -36,7 +37,7 @@ pub use sessions::SessionRequest;
 pub use sites::AddSite;
 pub use volumes::{VerifyFile, VerifySite};
 
-use effect::{changes, destroys, reads};
+use effect::{changes, destroys, limited, reads};
 
 use super::{Appliance, Missing, NotNow, is_wrong_use};
 use crate::events::chain;
@@ -128,7 +129,15 @@ fn documented() -> OpenApiRouter<Appliance> {
         .routes(changes(routes!(schedules::add)))
         .routes(changes(routes!(schedules::change)))
         .routes(destroys(routes!(schedules::remove)))
-        .routes(reads(routes!(schedules::runs)));
+        .routes(reads(routes!(schedules::runs)))
+        .routes(reads(routes!(imports::folders)))
+        .routes(reads(routes!(imports::files)))
+        .routes(reads(routes!(imports::list)))
+        .routes(changes(routes!(imports::begin_upload)))
+        .routes(changes(limited(routes!(imports::piece), imports::limit())))
+        .routes(destroys(routes!(imports::remove)))
+        .routes(changes(routes!(imports::draft)))
+        .routes(changes(routes!(imports::add_text)));
     OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes)
 }
 

@@ -1,4 +1,5 @@
 mod documents;
+mod incoming;
 mod long_work;
 mod recovery;
 

@@ -1,10 +1,10 @@
-//! OVF packages in `lifeboat site draft`.
+//! OVF packages in drafts.
 
 use std::path::{Path, PathBuf};
 
 use lifeboat_images::{Package, disk_files, read_package, require_manifest};
 
-use super::local;
+use super::examine;
 use crate::accelerator::Verdict;
 use crate::confined;
 use crate::events::Events;
@@ -15,7 +15,7 @@ use crate::site::draft::{FoundMachine, of_package};
 
 /// The machines of an OVF package. Its manifest is checked, and the disks of
 /// an archive become files in the state directory, once.
-pub fn machines(
+pub(super) fn machines(
     host: &Host,
     verdict: &Verdict,
     drafting: &Drafting,
@@ -36,7 +36,7 @@ pub fn machines(
     for volume in files.iter().flatten() {
         drafting.name(volume, None)?;
     }
-    let look = |volumes| local::examine(host, verdict, drafting, volumes);
+    let look = |volumes| examine(host, verdict, drafting, volumes);
     Ok(found(&look, &package, files, events))
 }
 
