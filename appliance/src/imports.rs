@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use crate::daemon::{Appliance, Missing, WrongUse};
 use crate::report::printable;
-use crate::site::{Site, is_plain_name};
+use crate::site::is_plain_name;
 
 /// Entries of one folder that are shown.
 const MOST: usize = 10_000;
@@ -216,22 +216,15 @@ impl Appliance {
         }
     }
 
-    /// Fails if a site names a file that lies in no import folder and is no upload.
-    pub fn require_reachable(&self, site: &Site) -> anyhow::Result<()> {
-        for machine in &site.machines {
-            let chains = machine.backing.iter().flat_map(|backing| &backing.chain);
-            for volume in machine.volumes.iter().chain(chains) {
-                if !self.is_reachable(volume) {
-                    return Err(WrongUse(format!(
-                        "machine `{}`: volume `{}` lies in no import folder, and is no upload that is complete",
-                        machine.name,
-                        printable(&volume.to_string_lossy())
-                    ))
-                    .into());
-                }
-            }
+    /// Fails for a file that lies in no import folder and is no upload, whether or not it is there.
+    pub fn require_reachable(&self, volume: &Path) -> Result<(), String> {
+        match self.is_reachable(volume) {
+            true => Ok(()),
+            false => Err(
+                "this volume lies in no import folder, and is no upload that is complete: name it by its absolute path"
+                    .to_owned(),
+            ),
         }
-        Ok(())
     }
 
     fn is_reachable(&self, volume: &Path) -> bool {

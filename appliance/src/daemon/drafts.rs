@@ -49,8 +49,8 @@ impl Appliance {
     /// Registers a site by its text.
     pub async fn add_site_text(&self, text: &str) -> anyhow::Result<Site> {
         let unnamed = self.host.described_site("unnamed");
-        let site = Site::parse(&unnamed, text)?;
-        self.require_reachable(&site)?;
+        // Whoever may not reach a file does not learn either whether it is there.
+        let site = Site::parse_with(&unnamed, text, &|volume| self.require_reachable(volume))?;
         let file = self.host.described_site(&site.name);
         let mut known = self.store.sites().await?.into_iter();
         if let Some(other) = known.find(|one| one.name == site.name)

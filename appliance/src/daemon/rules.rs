@@ -115,6 +115,14 @@ const RECOVERY: &[Rule] = &[
         "/api/v1/sites/{name}/schedules",
     ),
     Rule::of(Operator, "recovery", "PUT", "/api/v1/schedules/{id}"),
+    Rule::of(Administrator, "recovery", "POST", "/api/v1/sites/text"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/imports"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/imports/{import}/files"),
+    Rule::of(Viewer, "recovery", "GET", "/api/v1/uploads"),
+    Rule::of(Operator, "recovery", "POST", "/api/v1/uploads"),
+    Rule::of(Operator, "recovery", "PUT", "/api/v1/uploads/{id}"),
+    Rule::confirmed(Operator, "recovery", "DELETE", "/api/v1/uploads/{id}"),
+    Rule::of(Operator, "recovery", "POST", "/api/v1/drafts"),
 ];
 
 const FAILOVER: &[Rule] = &[
@@ -261,6 +269,67 @@ const FAILOVER: &[Rule] = &[
         "/api/v1/failover/audit/{subject}",
     ),
     Rule::of(Viewer, "failover", "GET", "/api/v1/failover/alerts"),
+    Rule::of(
+        Viewer,
+        "failover",
+        "GET",
+        "/api/v1/failover/applications/{name}/autosync",
+    ),
+    Rule::confirmed(
+        Operator,
+        "failover",
+        "POST",
+        "/api/v1/failover/applications/{name}/autosync",
+    ),
+    Rule::of(
+        Viewer,
+        "failover",
+        "GET",
+        "/api/v1/failover/applications/{name}/archive",
+    ),
+    Rule::confirmed(
+        Operator,
+        "failover",
+        "POST",
+        "/api/v1/failover/applications/{name}/archive",
+    ),
+    Rule::of(
+        Operator,
+        "failover",
+        "POST",
+        "/api/v1/failover/applications/{name}/archive/now",
+    ),
+    Rule::confirmed(
+        Operator,
+        "failover",
+        "POST",
+        "/api/v1/failover/applications/{name}/archive/abandon",
+    ),
+    Rule::of(
+        Viewer,
+        "failover",
+        "GET",
+        "/api/v1/failover/applications/{name}/restores",
+    ),
+    // Puts an earlier state in the place of today's.
+    Rule::confirmed(
+        Operator,
+        "failover",
+        "POST",
+        "/api/v1/failover/applications/{name}/restores",
+    ),
+    Rule::confirmed(
+        Operator,
+        "failover",
+        "POST",
+        "/api/v1/failover/applications/{name}/restores/take-up",
+    ),
+    Rule::confirmed(
+        Operator,
+        "failover",
+        "POST",
+        "/api/v1/failover/applications/{name}/restores/abandon",
+    ),
     Rule::of(
         Operator,
         "failover",

@@ -179,6 +179,19 @@ pub enum SiteError {
     },
 }
 
+/// Whether a captured volume may be used; if not, what is wrong and what to do.
+pub type VolumeCheck<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
+
+fn is_there(volume: &Path) -> Result<(), String> {
+    match volume.exists() {
+        true => Ok(()),
+        false => Err(format!(
+            "captured volume `{}` does not exist: paths are relative to the folder of the site file",
+            volume.display()
+        )),
+    }
+}
+
 impl Site {
     /// Reads and validates a site file; `path` may be the file or its folder.
     pub fn load(path: &Path) -> Result<Self, SiteError> {
@@ -198,11 +211,20 @@ impl Site {
     /// Validates the text of a site file; relative volumes are taken from the
     /// folder of `file`.
     pub fn parse(file: &Path, text: &str) -> Result<Self, SiteError> {
+        Self::parse_with(file, text, &is_there)
+    }
+
+    /// Like [`Site::parse`], with a check of one's own for each captured volume.
+    pub fn parse_with(
+        file: &Path,
+        text: &str,
+        volume_check: VolumeCheck,
+    ) -> Result<Self, SiteError> {
         let raw = toml::from_str(text).map_err(|error| SiteError::Syntax {
             file: file.to_path_buf(),
             message: error.to_string().trim_end().to_owned(),
         })?;
-        validate::Validator::new(file, text).site(raw)
+        validate::Validator::new(file, text, volume_check).site(raw)
     }
 }
 

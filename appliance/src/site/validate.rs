@@ -12,11 +12,13 @@ use toml::Spanned;
 use super::raw::{RawBacking, RawDependency, RawGate, RawMachine, RawNetwork, RawNic, RawSite};
 use super::{
     Backing, Dependency, Firmware, Gate, GateKind, Machine, Network, Nic, Site, SiteError,
+    VolumeCheck,
 };
 
 pub(super) struct Validator<'a> {
     file: &'a Path,
     text: &'a str,
+    volume_check: VolumeCheck<'a>,
     macs: HashMap<MacAddr, String>,
     addresses: HashMap<(String, Ipv4Addr), String>,
 }
@@ -27,10 +29,11 @@ const MAX_TIMEOUT_S: u64 = 86_400;
 type Checked<T> = Result<T, SiteError>;
 
 impl<'a> Validator<'a> {
-    pub fn new(file: &'a Path, text: &'a str) -> Self {
+    pub fn new(file: &'a Path, text: &'a str, volume_check: VolumeCheck<'a>) -> Self {
         Self {
             file,
             text,
+            volume_check,
             macs: HashMap::new(),
             addresses: HashMap::new(),
         }
@@ -228,14 +231,10 @@ impl<'a> Validator<'a> {
 
     fn volume(&self, volume: &Spanned<String>, folder: &Path) -> Checked<PathBuf> {
         let path = folder.join(volume.get_ref());
-        if path.exists() {
-            return Ok(path);
+        match (self.volume_check)(&path) {
+            Ok(()) => Ok(path),
+            Err(problem) => Err(self.at(volume, "machine.volumes", &problem)),
         }
-        let problem = format!(
-            "captured volume `{}` does not exist: paths are relative to the folder of the site file",
-            path.display()
-        );
-        Err(self.at(volume, "machine.volumes", &problem))
     }
 
     fn backing(&self, raw: &RawBacking, volumes: &[PathBuf]) -> Checked<Backing> {

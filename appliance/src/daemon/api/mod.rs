@@ -32,7 +32,7 @@ use utoipa_axum::routes;
 
 pub use document::printed;
 pub use live::LiveSession;
-pub use order::{OrderRequest, order_answer};
+pub use order::{OrderRequest};
 pub use sessions::SessionRequest;
 pub use sites::AddSite;
 pub use volumes::{VerifyFile, VerifySite};

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::response::Response;
+use lifeboat_access::Identity;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -25,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
     (status = 409, description = "the machine does not run, or has no console", body = ApiError)))]
 pub(super) async fn vnc(
     State(appliance): State<Appliance>,
+    Extension(identity): Extension<Identity>,
     Path((id, machine)): Path<(String, String)>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Failure> {
@@ -46,6 +49,7 @@ pub(super) async fn vnc(
         .on_upgrade(move |browser| async move {
             tokio::select! {
                 () = tie(browser, display) => {}
+                () = identity.lapsed() => {}
                 () = ending => {}
             }
         }))
