@@ -32,7 +32,9 @@ use utoipa_axum::routes;
 
 pub use document::printed;
 pub use live::LiveSession;
-pub use order::{OrderRequest};
+pub use order::OrderRequest;
+#[cfg(test)]
+pub use order::order_answer;
 pub use sessions::SessionRequest;
 pub use sites::AddSite;
 pub use volumes::{VerifyFile, VerifySite};
