@@ -23,6 +23,11 @@ pub enum CentreError {
     /// Not a name.
     #[error("`{0}` is not a name for a host: use 1 to 63 of a-z, 0-9 and -")]
     HostName(String),
+    /// Somebody elsewhere names a file of this host.
+    #[error(
+        "an application is described by files of the control centre's host, and registered there: `lifeboat failover application add FILE`"
+    )]
+    OnTheHost,
     /// A file does not describe an application.
     #[error("failed to read the application's file")]
     Application(#[source] Box<ApplicationError>),
@@ -118,7 +123,7 @@ impl CentreError {
             Self::UnknownApplication(_) | Self::UnknownHost(_) | Self::UnknownProcess(_) => {
                 Kind::NotFound
             }
-            Self::HostName(_) | Self::Application(_) => Kind::Invalid,
+            Self::HostName(_) | Self::Application(_) | Self::OnTheHost => Kind::Invalid,
             Self::HostTaken { .. }
             | Self::NotNow(_)
             | Self::NotSafe(_)

@@ -24,6 +24,7 @@ mod reception;
 mod restore;
 mod state;
 mod store;
+mod text;
 mod view;
 
 pub use alerts::{Gravity, Notice};
@@ -39,6 +40,7 @@ pub use readiness::{Looked, Readiness};
 pub use restore::{RestoreLine, RestoreRecord, RestoreRequest, RestoreView, Stage as RestoreStage};
 pub use state::{AutoPilotView, PlanView, SwitchRequest};
 pub use store::{AuditRecord, JournalLine, ProcessRecord, StoreError, TransitionRecord, Wishes};
+pub use text::read_text;
 pub use view::{
     AgentView, ApplicationView, MadeToken, ProcessView, ServingView, StateView, Status,
 };

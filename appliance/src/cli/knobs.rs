@@ -157,7 +157,7 @@ fn weighting(text: &str) -> Result<Weighting, WrongUse> {
     if !Path::new(text).is_file() {
         return Err(refused());
     }
-    let curve = std::fs::read_to_string(text)
+    let curve = lifeboat_centre::read_text(Path::new(text))
         .map_err(|error| WrongUse(format!("`--weighting {text}` cannot be read: {error}")))?;
     points(text, &curve)
 }

@@ -200,7 +200,7 @@ impl Site {
         } else {
             path.to_path_buf()
         };
-        let text = std::fs::read_to_string(&file).map_err(|source| SiteError::Read {
+        let text = lifeboat_centre::read_text(&file).map_err(|source| SiteError::Read {
             file: file.clone(),
             source,
         })?;

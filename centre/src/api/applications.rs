@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Answer, Newest, Operator, Problem};
+use super::{Answer, Newest, Operator, Problem, Reach};
 use crate::autopilot::Change;
 use crate::centre::Centre;
+use crate::error::CentreError;
 use crate::readiness::Readiness;
 use crate::store::{AuditRecord, TransitionRecord};
 use crate::view::{ApplicationView, Status};
@@ -61,16 +62,21 @@ pub(super) async fn list(State(centre): State<Centre>) -> Json<Vec<ApplicationVi
     Json(centre.applications().await)
 }
 
-/// Registers an application by its file; a known one goes on with what the file says now.
+/// Registers an application by its file; a known one goes on with what the file says now. Only
+/// root, on the host itself, may name files.
 #[utoipa::path(post, path = "/applications", request_body = AddApplication, responses(
     (status = 200, description = "its name", body = String),
-    (status = 400, description = "the file is wrong: file, line, key", body = Problem),
+    (status = 400, description = "the file is wrong: file, line, key; or it was named from elsewhere", body = Problem),
     (status = 409, description = "a host belongs to another application", body = Problem)))]
 pub(super) async fn add(
     State(centre): State<Centre>,
+    Extension(reach): Extension<Reach>,
     Operator(who): Operator,
     Json(asked): Json<AddApplication>,
 ) -> Answer<String> {
+    if reach != Reach::Host {
+        return Err(CentreError::OnTheHost.into());
+    }
     Ok(Json(centre.add_application(&asked.file, &who).await?))
 }
 

@@ -18,7 +18,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -40,13 +40,23 @@ const RECENT: u32 = 50;
 ))]
 struct Document;
 
+/// Over what a request came, and so which files of the host it may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The socket of root: any.
+    Host,
+    /// The network: none, or what lies in configured folders.
+    Network,
+}
+
 /// The routes.
-pub fn router(centre: Centre) -> Router {
+pub fn router(centre: Centre, reach: Reach) -> Router {
     let (router, document) = documented().split_for_parts();
     let document = move || async move { Json(document) };
     router
         .route("/openapi.json", get(document))
         .with_state(centre)
+        .layer(Extension(reach))
 }
 
 /// What an OpenAPI client reads.

@@ -4,7 +4,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{OPERATOR, document, router};
+use super::{OPERATOR, Reach, document, router};
 use crate::centre::{Centre, Settings};
 
 async fn opened() -> (tempfile::TempDir, Centre) {
@@ -14,6 +14,16 @@ async fn opened() -> (tempfile::TempDir, Centre) {
 }
 
 async fn ask(centre: &Centre, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
+    ask_over(Reach::Host, centre, method, path, body).await
+}
+
+async fn ask_over(
+    reach: Reach,
+    centre: &Centre,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> (StatusCode, Value) {
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -22,7 +32,7 @@ async fn ask(centre: &Centre, method: Method, path: &str, body: Value) -> (Statu
     let request = request
         .body(Body::from(body.to_string()))
         .expect("a request");
-    let response = router(centre.clone())
+    let response = router(centre.clone(), reach)
         .oneshot(request)
         .await
         .expect("an answer");
@@ -80,6 +90,23 @@ async fn a_wrong_file_is_the_askers_mistake() {
 }
 
 #[tokio::test]
+async fn nobody_elsewhere_learns_what_a_file_holds() {
+    let (folder, centre) = opened().await;
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "[application]\nsecret = 1\n").expect("written");
+    let body = json!({ "file": file });
+    let asked = async |reach| {
+        let body = body.clone();
+        let answer = ask_over(reach, &centre, Method::POST, "/applications", body).await;
+        assert_eq!(answer.0, StatusCode::BAD_REQUEST);
+        answer.1["chain"].to_string().contains("`secret`")
+    };
+    assert!(!asked(Reach::Network).await);
+    // Root, who may read it anyway, is shown the line that is wrong.
+    assert!(asked(Reach::Host).await);
+}
+
+#[tokio::test]
 async fn the_document_names_every_route() {
     let (_folder, centre) = opened().await;
     let (status, served) = ask(&centre, Method::GET, "/openapi.json", Value::Null).await;
@@ -102,7 +129,7 @@ async fn readers_of_events_do_not_hold_up_the_end() {
         .uri("/events")
         .body(Body::empty())
         .expect("a request");
-    let response = router(centre.clone())
+    let response = router(centre.clone(), Reach::Host)
         .oneshot(request)
         .await
         .expect("an answer");

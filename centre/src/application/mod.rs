@@ -225,7 +225,7 @@ impl Application {
 }
 
 fn text_of(path: &Path) -> Result<String, ApplicationError> {
-    std::fs::read_to_string(path).map_err(|source| ApplicationError::Read {
+    crate::text::read_text(path).map_err(|source| ApplicationError::Read {
         path: path.to_owned(),
         source,
     })

@@ -103,7 +103,7 @@ impl Users {
 }
 
 async fn read(file: &Path) -> Result<Values, String> {
-    let text = tokio::fs::read_to_string(file).await;
+    let text = crate::text::read_text(file);
     let text = text.map_err(|error| format!("{}: {error}", file.display()))?;
     // What stands there is not shown.
     toml::from_str(&text).map_err(|_| format!("{}: not lines of name = \"value\"", file.display()))

@@ -31,6 +31,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use document::printed;
+pub use lifeboat_centre::api::Reach;
 pub use live::LiveSession;
 pub use order::OrderRequest;
 #[cfg(test)]
@@ -43,15 +44,6 @@ use effect::{changes, destroys, limited, reads};
 
 use super::{Appliance, Missing, NotNow, is_wrong_use};
 use crate::events::chain;
-
-/// Over what a request came, and so which files of the host it may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// The socket of root: any.
-    Host,
-    /// The network: what lies in configured folders.
-    Network,
-}
 
 /// An error as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -73,7 +65,7 @@ pub fn router(
     let router = match centre {
         Some(centre) => router.nest(
             "/api/v1/failover",
-            lifeboat_centre::api::router(centre.clone()),
+            lifeboat_centre::api::router(centre.clone(), reach),
         ),
         None => router,
     };
