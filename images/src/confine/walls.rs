@@ -29,6 +29,8 @@ pub(super) enum Needs<'a> {
 const NOBODY: u32 = 65_534;
 /// An image may have 900 files, and its readers hold a second descriptor of each.
 const MOST_DESCRIPTORS: u64 = 2048;
+/// Bytes. Also what each of the up to 64 threads of QEMU's tools reserves.
+const STACK: u64 = 2 << 20;
 
 const ACTIVE_MODULES: &str = "/sys/kernel/security/lsm";
 
@@ -119,6 +121,7 @@ fn limit(limits: &Limits, needs: &Needs<'_>) -> nix::Result<()> {
     };
     let bounds = [
         (Resource::RLIMIT_AS, limits.memory),
+        (Resource::RLIMIT_STACK, STACK),
         (Resource::RLIMIT_CPU, limits.cpu_seconds),
         (Resource::RLIMIT_FSIZE, longest_file),
         (Resource::RLIMIT_CORE, 0),

@@ -53,9 +53,8 @@ impl QemuIoDisk {
         let top = block_graph(layers.get(..1).unwrap_or_default());
         let info = info(&top)?;
         only_named(&info, layers.len() > 1)?;
-        let mut process = Command::new(QEMU_IO)
+        let mut process = tool(QEMU_IO)
             .args(["-r", "--image-opts", &graph])
-            .env("LC_ALL", "C")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -128,6 +127,14 @@ impl Drop for QemuIoDisk {
     }
 }
 
+/// QEMU reads with up to 64 threads. Each would reserve an arena of its own for `malloc`, and all
+/// together more address space than the reader may have.
+fn tool(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env("LC_ALL", "C").env("MALLOC_ARENA_MAX", "1");
+    command
+}
+
 /// The block graph, every node named: nothing in an image can add one.
 fn block_graph(layers: &[(Format, &File)]) -> String {
     let mut options = Vec::new();
@@ -144,9 +151,8 @@ fn block_graph(layers: &[(Format, &File)]) -> String {
 }
 
 fn info(graph: &str) -> Result<Info, Refusal> {
-    let mut process = Command::new(QEMU_IMG)
+    let mut process = tool(QEMU_IMG)
         .args(["info", "--output=json", "--image-opts", graph])
-        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
