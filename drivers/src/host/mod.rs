@@ -14,7 +14,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::refusal::Refusal;
@@ -30,6 +31,9 @@ const REPORT_BYTES: u64 = 80 << 20;
 const MOST_MEMORY_MIB: u32 = 2560;
 /// For guests with more kernels than the usual memory holds: a hundred.
 const MANY_KERNELS_MIB: u32 = 1536;
+
+/// How often a large micro-VM looks whether the one before it has ended.
+const TURN_LOOK: Duration = Duration::from_millis(100);
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -338,8 +342,27 @@ fn perform(
         _ => None,
     };
     match larger {
-        Some(vm) => perform_once(&vm, disks, &work, out_dir, cancelled),
+        Some(vm) => {
+            let _alone = the_only_large_one(cancelled)?;
+            perform_once(&vm, disks, &work, out_dir, cancelled)
+        }
         None => Ok(outcome),
+    }
+}
+
+/// Callers count their micro-VMs by the usual memory, so only one at a time may have more.
+fn the_only_large_one(cancelled: &AtomicBool) -> Result<MutexGuard<'static, ()>, MicroVmError> {
+    static TURN: Mutex<()> = Mutex::new(());
+    loop {
+        match TURN.try_lock() {
+            Ok(turn) => return Ok(turn),
+            // It guards no data.
+            Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
+            Err(TryLockError::WouldBlock) if cancelled.load(Ordering::Relaxed) => {
+                return Err(MicroVmError::Cancelled);
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(TURN_LOOK),
+        }
     }
 }
 
@@ -450,6 +473,22 @@ fn sync_top_layers(disks: &[Disk]) -> Result<(), MicroVmError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_micro_vms_take_turns_and_waiting_for_one_can_be_cancelled() {
+        let first = the_only_large_one(&NEVER).unwrap();
+        let refused = the_only_large_one(&AtomicBool::new(true));
+        assert!(matches!(refused, Err(MicroVmError::Cancelled)));
+        let (sent, taken) = std::sync::mpsc::channel();
+        let second = std::thread::spawn(move || {
+            let _turn = the_only_large_one(&NEVER);
+            sent.send(()).unwrap();
+        });
+        taken.recv_timeout(3 * TURN_LOOK).unwrap_err();
+        drop(first);
+        taken.recv_timeout(Duration::from_secs(60)).unwrap();
+        second.join().unwrap();
+    }
 
     #[test]
     fn only_what_is_large_asks_for_more_memory_and_not_for_any() {
